@@ -1,0 +1,98 @@
+"""Texts to vectors, and exact operations on vectors, on whatever hardware is there.
+
+The public names below are loaded when first used: importing this package imports numpy and nothing heavier.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vjaccel.arrays import (
+        Backend,
+        BackendInfo,
+        Corpus,
+        Metric,
+        TopK,
+        backends,
+        distance,
+        get_backend,
+        normalize,
+        paired_distance,
+        paired_similarity,
+        set_backend,
+        similarity,
+        topk,
+        use_backend,
+    )
+    from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
+    from vjaccel.errors import (
+        BackendUnavailable,
+        EmbeddingErrors,
+        FileFormatError,
+        InvalidInput,
+        InvalidType,
+        MissingExtra,
+        ModelUnavailable,
+        NotSupported,
+        OutputError,
+        UnknownBackend,
+        UnknownProvider,
+        VjaccelError,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendInfo",
+    "BackendUnavailable",
+    "Corpus",
+    "Embedder",
+    "EmbeddingErrors",
+    "EmbeddingResult",
+    "EmbeddingStatistics",
+    "FileFormatError",
+    "InvalidInput",
+    "InvalidType",
+    "ItemError",
+    "Metric",
+    "MissingExtra",
+    "ModelUnavailable",
+    "NotSupported",
+    "OutputError",
+    "TopK",
+    "UnknownBackend",
+    "UnknownProvider",
+    "VjaccelError",
+    "backends",
+    "distance",
+    "get_backend",
+    "normalize",
+    "paired_distance",
+    "paired_similarity",
+    "set_backend",
+    "similarity",
+    "topk",
+    "use_backend",
+]
+
+_EMBEDDING = {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'vjaccel' has no attribute {name!r}")
+    from vjaccel import errors
+
+    if hasattr(errors, name):
+        value: object = getattr(errors, name)
+    else:
+        value = getattr(import_module("vjaccel.embedding" if name in _EMBEDDING else "vjaccel.arrays"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

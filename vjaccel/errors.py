@@ -1,0 +1,148 @@
+"""Every error this library raises on purpose.
+
+    VjaccelError
+    ├── InvalidInput        (ValueError)           a shape, a width, a metric's name, a k: what was given, what is needed
+    ├── InvalidType         (TypeError)            a dtype or a kind of object that no operation takes
+    ├── UnknownBackend      (ValueError)           a name that nobody registered
+    ├── BackendUnavailable  (ImportError)          registered, but not installed, without a device, or broken
+    ├── NotSupported        (NotImplementedError)  this backend cannot do it
+    ├── MissingExtra        (ImportError)          an optional dependency is not installed
+    ├── UnknownProvider     (ValueError)           a provider's name that nobody registered
+    ├── ModelUnavailable    (OSError)              a model that is not on this machine and cannot be fetched, or is refused
+    ├── FileFormatError     (ValueError)           an input file, or a line of it, that cannot be read
+    ├── OutputError         (OSError)              an output that cannot be written
+    └── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
+
+Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from vjaccel.embedding.result import EmbeddingResult
+
+__all__ = [
+    "BackendUnavailable",
+    "EmbeddingErrors",
+    "FileFormatError",
+    "InvalidInput",
+    "InvalidType",
+    "MissingExtra",
+    "ModelUnavailable",
+    "NotSupported",
+    "OutputError",
+    "UnknownBackend",
+    "UnknownProvider",
+    "VjaccelError",
+]
+
+
+class VjaccelError(Exception):
+    """The parent of all of them."""
+
+    code: ClassVar[str] = "ERROR"
+
+
+class InvalidInput(VjaccelError, ValueError):
+    """An argument whose value or shape no operation takes."""
+
+    code = "INVALID_INPUT"
+
+
+class InvalidType(VjaccelError, TypeError):
+    """An argument of a type or dtype that no operation takes."""
+
+    code = "INVALID_TYPE"
+
+
+class UnknownBackend(VjaccelError, ValueError):
+    """A backend's name that no installed distribution registers."""
+
+    code = "UNKNOWN_BACKEND"
+
+
+class BackendUnavailable(VjaccelError, ImportError):
+    """A registered backend that cannot be used here.
+
+    Attributes
+    ----------
+    reason : str
+        What was found: not installed, no such device, an error of the driver.
+    install : str or None
+        The command that installs what is missing, where that would help.
+    """
+
+    code = "BACKEND_UNAVAILABLE"
+
+    def __init__(self, message: str, *, reason: str, install: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.install = install
+
+
+class NotSupported(VjaccelError, NotImplementedError):
+    """An operation, metric or dtype that this backend cannot do."""
+
+    code = "NOT_SUPPORTED"
+
+
+class MissingExtra(VjaccelError, ImportError):
+    """An optional dependency that is not installed.
+
+    Attributes
+    ----------
+    install : str
+        The command that installs it.
+    """
+
+    code = "MISSING_EXTRA"
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.install = f"pip install 'vjaccel[{extra}]'"
+        super().__init__(f"{what} needs the extra '{extra}': {self.install}")
+
+
+class UnknownProvider(VjaccelError, ValueError):
+    """An embedding provider's name that no installed distribution registers."""
+
+    code = "UNKNOWN_PROVIDER"
+
+
+class ModelUnavailable(VjaccelError, OSError):
+    """A model that is neither on this machine nor to be had, or that is refused."""
+
+    code = "MODEL_UNAVAILABLE"
+
+
+class FileFormatError(VjaccelError, ValueError):
+    """An input file, or a line of it, that cannot be read as what it should be."""
+
+    code = "FILE_FORMAT"
+
+
+class OutputError(VjaccelError, OSError):
+    """An output that cannot be written."""
+
+    code = "OUTPUT"
+
+
+class EmbeddingErrors(VjaccelError, RuntimeError):
+    """The run came to its end, and some texts could not be embedded.
+
+    Attributes
+    ----------
+    result : EmbeddingResult
+        The whole result: the vectors of the texts that succeeded, and an error for each that did not.
+    """
+
+    code = "EMBEDDING_ERRORS"
+
+    def __init__(self, result: EmbeddingResult) -> None:
+        self.result = result
+        first = result.errors[0]
+        super().__init__(
+            f"{len(result.errors)} of {len(result.ok)} texts could not be embedded; the first, at index {first.index}: "
+            f"{first.message} ({first.code}). on_error='collect' returns the others without raising."
+        )
