@@ -1,0 +1,131 @@
+"""Checking what a user gave, once, before any backend sees it."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from vjaccel.arrays.dispatch import home_of, host_array, move
+from vjaccel.arrays.protocol import Array, Backend, Metric
+from vjaccel.errors import InvalidInput, InvalidType
+
+__all__ = ["count", "mask", "metric", "same_dim", "vectors"]
+
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
+WIDE_INTEGERS = frozenset({"int32", "uint32", "int64", "uint64"})
+
+
+def metric(value: str | Metric, allowed: Iterable[Metric], instead: dict[Metric, str]) -> Metric:
+    """`value` as a Metric that the operation has.
+
+    Raises
+    ------
+    InvalidInput
+        It is unknown (the near one is named), or another operation's (the right call is named).
+    """
+    allowed = list(allowed)
+    shown = ", ".join(repr(m.value) for m in allowed)
+    try:
+        found = Metric(value)
+    except ValueError:
+        near = difflib.get_close_matches(str(value), [m.value for m in Metric], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidInput(f"metric {value!r} is unknown{hint} Known here: {shown}") from None
+    if found not in allowed:
+        raise InvalidInput(f"metric {found.value!r} is not one of {shown}; call {instead[found]}")
+    return found
+
+
+def count(k: object, name: str = "k") -> int:
+    """`k` as an int of at least 1.
+
+    Raises
+    ------
+    InvalidInput, InvalidType
+    """
+    try:
+        number = operator.index(k)  # type: ignore[arg-type]  # that is what is being found out
+    except TypeError:
+        raise InvalidType(f"{name} must be a whole number, not {type(k).__name__}") from None
+    if isinstance(k, bool) or number < 1:
+        raise InvalidInput(f"{name} must be at least 1, not {k!r}")
+    return number
+
+
+def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> tuple[Array, bool]:
+    """`x` as a two-dimensional floating array on `backend`, and whether it was one vector.
+
+    Raises
+    ------
+    InvalidInput
+        It has not one or two dimensions, or no width.
+    InvalidType
+        Its dtype is complex, text, an object.
+    """
+    array: Any = x if home_of(x) is not None else host_array(name, x)
+    if array.ndim not in ((1, 2) if single else (2,)):
+        needed = "(n, dim) or (dim,)" if single else "(n, dim)"
+        raise InvalidInput(f"{name} has shape {tuple(array.shape)}; it needs {needed}")
+    if array.shape[-1] == 0:
+        raise InvalidInput(f"{name} has shape {tuple(array.shape)}: vectors of no width; an empty batch is (0, dim)")
+    array = move(_floating(name, array, backend), backend)
+    return (array[None, :], True) if array.ndim == 1 else (array, False)
+
+
+def same_dim(left: str, a: Array, right: str, b: Array) -> None:
+    """Refuse vectors of two widths.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if a.shape[1] != b.shape[1]:
+        raise InvalidInput(
+            f"{left} has vectors of width {a.shape[1]} and {right} of width {b.shape[1]}; they must be the same"
+        )
+
+
+def mask(x: object, n_queries: int, rows: int, backend: Backend) -> Array:
+    """`x` as a boolean array on `backend`, shape (rows,) or (n_queries, rows).
+
+    Raises
+    ------
+    InvalidInput, InvalidType
+    """
+    array: Any = x if home_of(x) is not None else host_array("mask", x)
+    if _dtype_name(array) != "bool":
+        raise InvalidType(f"mask must be boolean, True where a row may be returned; its dtype is {_dtype_name(array)}")
+    if tuple(array.shape) not in ((rows,), (n_queries, rows)):
+        raise InvalidInput(f"mask has shape {tuple(array.shape)}; it needs ({rows},) or ({n_queries}, {rows})")
+    return move(array, backend)
+
+
+def _floating(name: str, array: Any, backend: Backend) -> Any:
+    dtype = _dtype_name(array)
+    if isinstance(array, np.ndarray):
+        if dtype == "bfloat16" or not array.dtype.isnative:
+            # NumPy knows bfloat16 only as another package's extension, and no other library takes foreign byte order.
+            return array.astype(np.float32 if dtype == "bfloat16" else dtype)
+        if dtype == "float64" and not backend.capabilities.float64:
+            return array.astype(np.float32)
+    if dtype in FLOATS:
+        return array
+    if dtype in EXACT_IN_FLOAT32:
+        wanted = "float32"
+    elif dtype in WIDE_INTEGERS:
+        wanted = "float64" if backend.capabilities.float64 else "float32"
+    else:
+        raise InvalidType(f"{name} has dtype {dtype}; it needs real numbers: {', '.join(sorted(FLOATS))}, int or bool")
+    xp = array_namespace(array)
+    return xp.astype(array, getattr(xp, wanted))
+
+
+def _dtype_name(array: Any) -> str:
+    # torch says "torch.float32"; every other library says "float32".
+    return getattr(array.dtype, "name", None) or str(array.dtype).rpartition(".")[2]

@@ -1,0 +1,125 @@
+"""Choosing a backend from where the data is, and moving data there and back.
+
+The order: the call's argument, then `use_backend`, then the library that device arrays already belong to, then, for host
+arrays alone, `set_backend`, ``VJACCEL_BACKEND`` and ``auto``. So a process-wide default pulls nothing off a device.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+
+from vjaccel.arrays import registry
+from vjaccel.arrays.protocol import Array, Backend
+from vjaccel.errors import InvalidInput, InvalidType
+
+__all__ = ["Choice", "choose", "home_of", "host_array", "move", "quiet"]
+
+logger = logging.getLogger("vjaccel.arrays")
+
+Home = tuple[type[Backend], str]
+"""Where a device array lives: its backend's class and its device. A host array's home is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where a call computes, and where its result goes."""
+
+    backend: Backend
+    home: Home | None
+    named: bool
+    """Whether a person named the backend, so that it may pull arrays off another device."""
+
+    def returned(self, x: Array) -> Array:
+        """`x`, an array of the backend, as an array of the library and device that the result belongs to."""
+        if self.home is None:
+            return self.backend.to_numpy(x)
+        cls, device = self.home
+        if isinstance(self.backend, cls) and self.backend.device == device:
+            return x
+        return move(x, registry.get_backend(f"{cls.name}:{device}"), self.backend)
+
+
+def quiet() -> AbstractContextManager[object]:
+    """No warnings from NumPy's arithmetic: what overflows or is NaN is defined by `ops`, not by the caller's settings."""
+    return np.errstate(all="ignore")
+
+
+def choose(spec: str | Backend | None, operands: dict[str, object]) -> Choice:
+    """The backend for a call on `operands` (argument name -> value); the first operand is whose library the result has.
+
+    Raises
+    ------
+    InvalidType
+        Arrays of two device libraries, or on two devices, and no backend is named.
+    """
+    homes = {name: home_of(x) for name, x in operands.items()}
+    first = next(iter(homes.values()))
+    named = registry.get_backend(spec) if isinstance(spec, str) else spec or registry.chosen()
+    if named is not None:
+        return Choice(named, first, named=True)
+    elsewhere = {name: home for name, home in homes.items() if home is not None}
+    if not elsewhere:
+        return Choice(registry.get_backend(), None, named=False)
+    if len(set(elsewhere.values())) > 1:
+        raise InvalidType(_two_homes(elsewhere))
+    cls, device = next(iter(elsewhere.values()))
+    return Choice(registry.get_backend(f"{cls.name}:{device}"), first, named=False)
+
+
+def home_of(x: object) -> Home | None:
+    """Where the device array `x` lives; None for a host array, a list, or anything that is no backend's."""
+    if type(x) is np.ndarray:
+        return None
+    cls = registry.owner_of(x)
+    return None if cls is None else (cls, cls.device_of(x))
+
+
+def move(x: Array, target: Backend, source: Backend | None = None) -> Array:
+    """`x` on the device of `target`, by DLPack where both can, else over the host."""
+    home = home_of(x)
+    if home is None or isinstance(target, home[0]):
+        return target.asarray(x)
+    try:
+        return target.asarray(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as exc:
+        logger.debug("%s cannot take %s by DLPack (%s): over the host", target, type(x).__name__, exc)
+    source = source or registry.get_backend(f"{home[0].name}:{home[1]}")
+    return target.asarray(source.to_numpy(x))
+
+
+def host_array(name: str, x: object) -> np.ndarray:
+    """A list, or anything that NumPy takes, as a NumPy array.
+
+    Raises
+    ------
+    InvalidInput
+        Rows of different widths.
+    """
+    try:
+        return np.asarray(x)
+    except ValueError as exc:
+        widths = _widths(x)
+        shown = f" ({', '.join(map(str, widths))})" if widths else ""
+        raise InvalidInput(f"{name} is not an array: its rows have different widths{shown}") from exc
+
+
+def _widths(x: object) -> list[int]:
+    try:
+        return sorted({len(row) for row in x})  # type: ignore[attr-defined]  # whatever it is, this only describes it
+    except TypeError:
+        return []
+
+
+def _two_homes(homes: dict[str, Home]) -> str:
+    shown = ", ".join(f"{name} on {cls.name}:{device}" for name, (cls, device) in homes.items())
+    names = list(homes)
+    cls, device = homes[names[0]]
+    spec = f"{cls.name}:{device}"
+    return (
+        f"the arrays of one call live in two places: {shown}; nothing leaves a device unasked. Convert one, "
+        f"as in vjaccel.get_backend({spec!r}).asarray({names[-1]}), or name the backend: backend={spec!r}"
+    )
