@@ -1,0 +1,88 @@
+"""The NumPy backend: what of the contract it does in its own way."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from types import ModuleType
+from typing import Any, ClassVar
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from vjaccel.arrays.generic import GenericBackend
+from vjaccel.arrays.protocol import Array, Metric, TopK
+from vjaccel.arrays.search import PreparedRows
+
+__all__ = ["NumpyBackend"]
+
+logger = logging.getLogger("vjaccel.arrays")
+
+
+class NumpyBackend(GenericBackend):
+    """NumPy arrays, numba kernels; without numba the generic path, which `remark` and a warning in the log say."""
+
+    name: ClassVar[str] = "numpy"
+    array_modules: ClassVar[tuple[str, ...]] = ("numpy",)
+    requires: ClassVar[tuple[str, ...]] = ("numpy",)
+    install: ClassVar[str] = "pip install numpy"
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device, xp)
+
+    @classmethod
+    def devices(cls) -> tuple[str, ...]:
+        return ("cpu",)
+
+    @classmethod
+    def device_of(cls, x: Array) -> str:
+        return "cpu"
+
+    @classmethod
+    def remark(cls) -> str | None:
+        return None if _numba_failure() is None else f"slower without numba ({_numba_failure()})"
+
+    def asarray(self, x: Array) -> np.ndarray:
+        return np.asarray(x)
+
+    def largest(self, scores: np.ndarray, count: int) -> np.ndarray:
+        if count >= scores.shape[1]:
+            return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+        return np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
+
+    def normalize(self, x: np.ndarray) -> np.ndarray:
+        rows = _kernels("rows")
+        return super().normalize(x) if rows is None else rows.normalize(x)
+
+    def scores(self, metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        rows = _kernels("rows")
+        found = None if rows is None else rows.scores(metric, a, b)
+        return super().scores(metric, a, b) if found is None else found
+
+    def prepare(self, vectors: np.ndarray, metric: Metric) -> PreparedRows:
+        search = _kernels("search")
+        return super().prepare(vectors, metric) if search is None else search.prepare(vectors, metric)
+
+    def topk(self, queries: np.ndarray, prepared: Any, k: int, mask: np.ndarray | None) -> TopK:
+        search = _kernels("search")
+        if search is None:
+            return super().topk(queries, prepared, k, mask)
+        return search.topk(queries, prepared, k, mask, super().topk, self.rescore)
+
+
+@cache
+def _numba_failure() -> str | None:
+    try:
+        import numba  # noqa: F401  # only whether it can be
+    except Exception as exc:
+        # numba refuses a NumPy that it does not know with an ImportError of its own, and a broken LLVM with an OSError.
+        failure = f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"
+        logger.warning("numba cannot be imported (%s): the numpy backend takes the generic, slower path", failure)
+        return failure
+    return None
+
+
+def _kernels(name: str) -> ModuleType | None:
+    from importlib import import_module
+
+    return None if _numba_failure() else import_module(f"vjaccel_numpy.{name}")
