@@ -67,6 +67,15 @@ class GenericBackend(GenericSearch):
     def matmul(self, a: Array, b: Array) -> Array:
         return a @ b
 
+    manhattan_broadcasts: ClassVar[bool] = True
+    """Whether `manhattan` holds the differences of all pairs at once."""
+
+    def manhattan(self, a: Array, b: Array) -> Array:
+        return self.xp.sum(self.xp.abs(a[:, None, :] - b[None, :, :]), axis=2)
+
+    def norms(self, x: Array) -> Array:
+        return self.xp.sqrt(self.xp.sum(x * x, axis=1))
+
     def largest(self, scores: Array, count: int) -> Array:
         return self.xp.argsort(scores, axis=1, descending=True)[:, :count]
 
@@ -95,7 +104,7 @@ class GenericBackend(GenericSearch):
             dtype = self.result_dtype(a, b)
             block_of = self._block_function(metric, a, b)
             out = self.xp.empty((a.shape[0], b.shape[0]), dtype=dtype, device=self.native_device)
-            depth = a.shape[1] if metric is Metric.MANHATTAN else 1
+            depth = a.shape[1] if metric is Metric.MANHATTAN and self.manhattan_broadcasts else 1
             for columns in self.blocks(b.shape[0], 16 * (a.shape[1] + 64 * depth)):
                 row_bytes = 16 * (a.shape[1] + (columns.stop - columns.start) * depth)
                 for rows in self.blocks(a.shape[0], row_bytes):
@@ -128,7 +137,7 @@ class GenericBackend(GenericSearch):
             # Beyond float32 two infinities of different sign would meet in a sum; in float64 they never come to be.
             return self._wide_dot if reach > 1e38 else lambda left, right: self.matmul(left, right.T)
         if metric is Metric.MANHATTAN:
-            return lambda left, right: self.xp.sum(self.xp.abs(left[:, None, :] - right[None, :, :]), axis=2)
+            return self.manhattan
         center = self.xp.astype(self.mean(b), self.result_dtype(a, b))
         return lambda left, right: self._euclidean(metric, left, right, center)
 
@@ -149,7 +158,7 @@ class GenericBackend(GenericSearch):
         total = xp.sum(near_a * near_a, axis=1)[:, None] + xp.sum(near_b * near_b, axis=1)[None, :]
         squares = total - 2.0 * self.matmul(near_a, near_b.T)
         trusted = (squares >= CANCELS * total) & (total > 1e-30) & (total < 1e30)
-        squares = xp.where(trusted, squares, 0.0)
+        squares = xp.where(trusted, squares, 1.0)  # not 0, where the square root has no gradient; all are put below
         block = xp.sqrt(squares) if metric is Metric.EUCLIDEAN else squares
         rows, columns = xp.nonzero(~trusted)
         for part in self.blocks(rows.shape[0], 32 * a.shape[1]):
@@ -186,18 +195,18 @@ class GenericBackend(GenericSearch):
         one = xp.ones_like(reach)
         scale = xp.where(reach > limit, one / factor, xp.where(reach < 1 / limit, one * factor, one))
         x = x * scale[:, None]
-        return x, xp.sqrt(xp.sum(x * x, axis=1)), scale
+        return x, self.norms(x), scale
 
     def _nonzero(self, norm: Array) -> Array:
         return self.xp.where(norm == 0.0, self.xp.ones_like(norm), norm)
 
     def _reach(self, x: Array) -> float:
         """The largest magnitude in `x` (n, dim) that is not NaN."""
-        reach = 0.0
+        parts = [self.xp.zeros((), dtype=self.scan_dtype(x), device=self.native_device)]
         for rows in self.blocks(x.shape[0], 8 * x.shape[1]):
             part = self.xp.abs(self.widened(x[rows, :]))
-            reach = max(reach, float(self.xp.max(self.xp.where(self.xp.isnan(part), 0.0, part))))
-        return reach
+            parts.append(self.xp.max(self.xp.where(self.xp.isnan(part), 0.0, part)))
+        return float(self.xp.max(self.xp.stack(parts)))  # one wait for the device, not one a block
 
     def mean(self, x: Array) -> Array:
         """The mean row, float32 or float64; what is not finite counts as zero."""

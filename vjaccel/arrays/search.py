@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -106,7 +106,9 @@ class GenericSearch:
     blocks: Callable[[int, int], Iterator[slice]]
     retried: Callable[[Callable[[], Result]], Result]
     float64: Callable[[], AbstractContextManager[object]]
+    manhattan_broadcasts: ClassVar[bool]
     matmul: Callable[[Array, Array], Array]
+    manhattan: Callable[[Array, Array], Array]
     largest: Callable[[Array, int], Array]
     widened: Callable[[Array], Array]
     scan_dtype: Callable[[Array], Any]
@@ -225,7 +227,7 @@ class GenericSearch:
             return xp.astype(wide / xp.where(norms == 0.0, 1.0, norms)[:, None], self.scan_dtype(prepared.vectors))
 
     def _tiles(self, n_queries: int, prepared: PreparedRows) -> Iterator[slice]:
-        depth = prepared.dim if prepared.metric is Metric.MANHATTAN else 1
+        depth = prepared.dim if prepared.metric is Metric.MANHATTAN and self.manhattan_broadcasts else 1
         return self.blocks(prepared.rows, 16 * (n_queries * depth + prepared.dim))
 
     def _scan_block(
@@ -274,7 +276,7 @@ class GenericSearch:
         """The scores of `wanted` (n, dim) against `rows` (t, dim): no step depends on a value, so it can be compiled."""
         xp = self.xp
         if metric is Metric.MANHATTAN:
-            scores = -xp.sum(xp.abs(wanted[:, None, :] - rows[None, :, :]), axis=2)
+            scores = -self.manhattan(wanted, rows)
         elif metric in EXPANDED:
             squares = xp.sum(wanted * wanted, axis=1)
             scores = (2.0 * self.matmul(wanted, (rows - center).T) - weight[None, :]) - squares[:, None]  # type: ignore[index]
