@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -157,17 +158,9 @@ class GenericSearch:
     def above(
         self, queries: Array, prepared: PreparedRows, thresholds: Array, mask: Array | None
     ) -> Iterator[tuple[np.ndarray, Array]]:
-        xp = self.xp
         wanted = self._scan_queries(queries, prepared)
-        usable = prepared.ordinary | (prepared.instead > 0)
         for tile in self._tiles(queries.shape[0], prepared):
-            scores = self._tile_scores(wanted, prepared, tile)
-            with self.float64():
-                hits = ~(xp.astype(scores, xp.float64) < thresholds[:, None]) & usable[None, tile]
-            if mask is not None:
-                hits = hits & (mask[tile][None, :] if mask.ndim == 1 else mask[:, tile])
-            counts = self.to_numpy(xp.sum(xp.astype(hits, xp.int32), axis=1))
-            yield np.concatenate([[0], np.cumsum(counts)]), xp.nonzero(hits)[1] + tile.start
+            yield self.retried(partial(self._hits, wanted, prepared, thresholds, mask, tile))
 
     def rescore(self, queries: Array, prepared: PreparedRows, ids: Array) -> Array:
         def run() -> Array:
@@ -247,6 +240,19 @@ class GenericSearch:
             )  # fmt: skip
         assert best is not None  # a corpus of no rows is settled before any backend is asked
         return best[0], xp.where(best[0] == -xp.inf, -1, best[1])
+
+    def _hits(
+        self, wanted: Array, prepared: PreparedRows, thresholds: Array, mask: Array | None, tile: slice
+    ) -> tuple[np.ndarray, Array]:
+        xp = self.xp
+        scores = self._tile_scores(wanted, prepared, tile)
+        usable = prepared.ordinary[tile] | (prepared.instead[tile] > 0)
+        with self.float64():
+            hits = ~(xp.astype(scores, xp.float64) < thresholds[:, None]) & usable[None, :]
+        if mask is not None:
+            hits = hits & (mask[tile][None, :] if mask.ndim == 1 else mask[:, tile])
+        counts = self.to_numpy(xp.sum(xp.astype(hits, xp.int32), axis=1))
+        return np.concatenate([[0], np.cumsum(counts)]), xp.nonzero(hits)[1] + tile.start
 
     def _best(self, scores: Array, ids: Array | None, count: int) -> tuple[Array, Array]:
         places = scores.shape[1]
