@@ -153,18 +153,23 @@ class GenericBackend(GenericSearch):
             return self.xp.astype(wide, a.dtype)
 
     def _euclidean(self, metric: Metric, a: Array, b: Array, center: Array) -> Array:
+        block, untrusted = self._expanded(metric, a, b, center)
+        rows, columns = self.xp.nonzero(untrusted)
+        for part in self.blocks(rows.shape[0], 32 * a.shape[1]):
+            i, j = rows[part], columns[part]
+            direct = self._paired(metric, self.xp.take(a, i, axis=0), self.xp.take(b, j, axis=0))
+            block = self.put(block, i, j, direct)
+        return block
+
+    def _expanded(self, metric: Metric, a: Array, b: Array, center: Array) -> tuple[Array, Array]:
+        """Distances by |a|^2 + |b|^2 - 2ab, and where that lost too many digits; what stands there is meaningless."""
         xp = self.xp
         near_a, near_b = a - center, b - center
         total = xp.sum(near_a * near_a, axis=1)[:, None] + xp.sum(near_b * near_b, axis=1)[None, :]
         squares = total - 2.0 * self.matmul(near_a, near_b.T)
         trusted = (squares >= CANCELS * total) & (total > 1e-30) & (total < 1e30)
-        squares = xp.where(trusted, squares, 1.0)  # not 0, where the square root has no gradient; all are put below
-        block = xp.sqrt(squares) if metric is Metric.EUCLIDEAN else squares
-        rows, columns = xp.nonzero(~trusted)
-        for part in self.blocks(rows.shape[0], 32 * a.shape[1]):
-            i, j = rows[part], columns[part]
-            block = self.put(block, i, j, self._paired(metric, xp.take(a, i, axis=0), xp.take(b, j, axis=0)))
-        return block
+        squares = xp.where(trusted, squares, 1.0)  # not 0, where the square root has no gradient
+        return xp.sqrt(squares) if metric is Metric.EUCLIDEAN else squares, ~trusted
 
     def _paired(self, metric: Metric, a: Array, b: Array) -> Array:
         xp = self.xp

@@ -295,33 +295,40 @@ class GenericSearch:
     # Parts of rescore
 
     def _rescore_block(self, queries: Array, prepared: PreparedRows, ids: Array) -> Array:
+        terms = self.exact_terms(prepared.metric, queries, self.gathered(prepared.vectors, ids))
+        return self.exact_scores(prepared.metric, tuple(self.fixed_sum(x) for x in terms), ids)
+
+    def gathered(self, vectors: Array, ids: Array) -> Array:
+        """The rows `ids` (n, c), shape (n, c, dim); anything for an id of -1."""
+        flat = self.xp.reshape(self.xp.where(ids < 0, 0, ids), (-1,))
+        return self.xp.reshape(self.xp.take(vectors, flat, axis=0), (*ids.shape, vectors.shape[1]))
+
+    def exact_terms(self, metric: Metric, queries: Array, rows: Array) -> tuple[Array, ...]:
+        """What is summed for the exact scores of `queries` (n, dim) against `rows` (n, c, dim): float64, each (n, 1 or c, dim).
+
+        Apart from `fixed_sum`, for libraries that compile: one that multiplies and adds in one step, unrounded between,
+        would give other bits than the rest.
+        """
         xp = self.xp
-        flat = xp.reshape(xp.where(ids < 0, 0, ids), (-1,))
-        rows = xp.reshape(xp.take(prepared.vectors, flat, axis=0), (*ids.shape, prepared.dim))
-        rows, queries = (xp.astype(self.widened(x), xp.float64) for x in (rows, queries[:, None, :]))
-        exact = self.exact_scores(prepared.metric, queries, rows)
+        queries, rows = (xp.astype(self.widened(x), xp.float64) for x in (queries[:, None, :], rows))
+        if metric is Metric.COSINE:
+            queries, rows = _in_range(xp, queries), _in_range(xp, rows)
+            return queries * rows, queries * queries, rows * rows
+        if metric is Metric.DOT:
+            return (queries * rows,)
+        difference = queries - rows
+        return (xp.abs(difference) if metric is Metric.MANHATTAN else difference * difference,)
+
+    def exact_scores(self, metric: Metric, sums: tuple[Array, ...], ids: Array) -> Array:
+        """The scores from the sums of `exact_terms`: finite, but for -inf where the id is -1."""
+        xp = self.xp
+        exact = sums[0] if metric.is_similarity else -sums[0]
+        if metric is Metric.COSINE:
+            norms = xp.sqrt(sums[1]) * xp.sqrt(sums[2])
+            exact = xp.where(norms == 0.0, 0.0, exact / xp.where(norms == 0.0, 1.0, norms))
         limit = xp.finfo(xp.float64).max
         exact = xp.clip(xp.where(xp.isnan(exact), -limit, exact), -limit, limit)
         return xp.where(ids < 0, -xp.inf, exact)
-
-    def exact_scores(self, metric: Metric, queries: Array, rows: Array) -> Array:
-        """Scores in float64 of `queries` (n, 1, dim) against `rows` (n, c, dim).
-
-        The product of two float32 is exact in float64, so multiplying and adding in one step, as compilers do, changes nothing
-        for cosine and dot; squared differences are made whole before they are added.
-        """
-        xp = self.xp
-        if metric is Metric.COSINE:
-            queries, rows = _in_range(xp, queries), _in_range(xp, rows)
-            products = self.fixed_sum(queries * rows)
-            norms = xp.sqrt(self.fixed_sum(queries * queries)) * xp.sqrt(self.fixed_sum(rows * rows))
-            return xp.where(norms == 0.0, 0.0, products / xp.where(norms == 0.0, 1.0, norms))
-        if metric is Metric.DOT:
-            return self.fixed_sum(queries * rows)
-        difference = queries - rows
-        if metric is Metric.MANHATTAN:
-            return -self.fixed_sum(xp.abs(difference))
-        return -self.fixed_sum(difference * difference)
 
     def fixed_sum(self, x: Array) -> Array:
         return halving_sum(self.xp, x)
