@@ -1,0 +1,302 @@
+"""The JAX backend: what of the contract JAX does in its own way. Searching is in `search`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vjaccel.arrays.generic import GenericBackend
+from vjaccel.arrays.protocol import Array, Capabilities, Metric
+from vjaccel_jax.search import JaxSearch
+from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
+
+__all__ = ["JaxBackend"]
+
+logger = logging.getLogger("vjaccel.arrays")
+
+ROWS, COLUMNS = 1024, 2048
+"""The most of one tile of all pairs; fewer where they are wide."""
+
+DIRECT = 4096
+"""Pairs that are computed directly at once."""
+
+COMPILED = {
+    "_cosine": (),
+    "_expanded": ("metric",),
+    "_near": (),
+    "_paired": ("metric",),
+    "_pairs_directly": ("metric",),
+    "_prepare_block": ("metric",),
+    "_scaled_rows": (),
+    "_scan_queries": (),
+    "_scored": (),
+    "_summed": (),
+    "_wide_dot": (),
+    "_widened_reach": (),
+    "bounds": (),
+    "exact_scores": ("metric",),
+    "exact_terms": ("metric",),
+    "fixed_sum": (),
+    "gathered": (),
+    "manhattan": (),
+    "matmul": (),
+}
+"""The formulas that are compiled, and their static arguments. Never `exact_terms` and `fixed_sum` in one: see there."""
+
+_outside: ContextVar[bool] = ContextVar("vjaccel_jax_x64")
+"""Inside `float64()`: whether x64 was on around it."""
+
+
+class JaxBackend(JaxSearch, GenericBackend):
+    """JAX arrays on one device: the generic formulas, compiled for tiles whose shapes repeat."""
+
+    name: ClassVar[str] = "jax"
+    array_modules: ClassVar[tuple[str, ...]] = ("jax", "jaxlib")
+    requires: ClassVar[tuple[str, ...]] = ("jax",)
+    install: ClassVar[str] = "pip install 'vjaccel[jax]'"
+    manhattan_broadcasts: ClassVar[bool] = False
+
+    def __init__(self, device: str) -> None:
+        _import_jax()
+        import jax
+        import jax.numpy as jnp
+
+        kind, _, number = device.partition(":")
+        super().__init__(device, jnp, jax.local_devices(backend=kind)[int(number or 0)])
+        for formula, static in COMPILED.items():
+            setattr(self, formula, jax.jit(getattr(self, formula), static_argnames=static))
+        if not self.capabilities.float64:
+            logger.debug("JAX gives float32 for float64 input: jax_enable_x64 is off")
+
+    @classmethod
+    def devices(cls) -> tuple[str, ...]:
+        jax = _import_jax()
+        jax.devices()  # where the chosen platform fails, its own error is the reason
+        return (*(f"gpu:{i}" for i in range(len(_local("gpu")))), *("cpu" for _ in _local("cpu")[:1]))
+
+    @classmethod
+    def device_of(cls, x: Array) -> str:
+        if _traced(x):
+            return cls.devices()[0]  # what is being traced is nowhere yet
+        device = min(x.devices(), key=lambda d: d.id)
+        return (
+            device.platform if device.platform not in ("gpu", "cuda", "rocm") else f"gpu:{_local('gpu').index(device)}"
+        )
+
+    @classmethod
+    def remark(cls) -> str | None:
+        return None if _local("gpu") else "a CPU build of JAX, or no GPU for it"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        x64 = _outside.get(None)
+        x64 = self._x64() if x64 is None else x64
+        return Capabilities(float64=x64, bfloat16=True, index_dtype="int64" if x64 else "int32", gradients=True)
+
+    @staticmethod
+    def _x64() -> bool:
+        import jax
+
+        return bool(jax.config.jax_enable_x64)
+
+    @contextmanager
+    def float64(self) -> Iterator[None]:
+        import jax
+
+        token = _outside.set(_outside.get(self._x64()))
+        try:
+            with jax.enable_x64(True):
+                yield
+        finally:
+            _outside.reset(token)
+
+    # Arrays
+
+    def asarray(self, x: Array) -> Array:
+        import jax
+
+        if _traced(x):
+            return x
+        if isinstance(x, np.ndarray | np.generic):
+            # A copy: JAX would read the user's memory after this call, and on the CPU use it as its own.
+            return jax.device_put(np.array(x, order="C"), self.native_device)
+        if not isinstance(x, jax.Array):
+            x = jax.dlpack.from_dlpack(x)
+        if x.dtype == np.float64 and not self._x64():
+            with jax.enable_x64(True):
+                x = x.astype(np.float32)
+        return x if x.devices() == {self.native_device} else jax.device_put(x, self.native_device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        # NumPy has no bfloat16. A copy: JAX's own memory is not for writing to, and a user may want to.
+        return np.array(x, dtype=np.float32 if x.dtype == self.xp.bfloat16 else None)
+
+    def is_out_of_memory(self, exc: BaseException) -> bool:
+        import jax
+
+        return isinstance(exc, MemoryError) or (
+            isinstance(exc, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(exc)
+        )
+
+    def synchronize(self) -> None:
+        import jax
+
+        # A device runs what it is given in order.
+        jax.device_put(np.zeros(()), self.native_device).block_until_ready()
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return self.xp.matmul(a, b, precision="highest")
+
+    def norms(self, x: Array) -> Array:
+        from vjaccel_jax.kernels import squares_root
+
+        return squares_root(self.xp.sum(x * x, axis=1))
+
+    def blocks(self, rows: int, row_bytes: int) -> Iterator[slice]:
+        step = power_of_two_below(self.tile_bytes // max(row_bytes, 1))
+        for start in range(0, rows, step):
+            yield slice(start, min(start + step, rows))
+
+    # Operations
+
+    def normalize(self, x: Array) -> Array:
+        return self._by_rows(lambda part: self._scaled_rows(part), x)
+
+    def paired(self, metric: Metric, a: Array, b: Array) -> Array:
+        dtype = self.result_dtype(a, b)
+
+        def block(left: Array, right: Array) -> Array:
+            return self._paired(metric, self.xp.astype(left, dtype), self.xp.astype(right, dtype))
+
+        if metric is Metric.DOT:
+            with self.float64():
+                return self._by_rows(block, a, b)
+        return self._by_rows(block, a, b)
+
+    def scores(self, metric: Metric, a: Array, b: Array) -> Array:
+        return self.retried(lambda: self._all_pairs(metric, a, b))
+
+    def _by_rows(self, function: Callable[..., Array], *arrays: Array) -> Array:
+        """`function` of row blocks of one shape, its results put together."""
+        from vjaccel_jax import kernels
+
+        rows = arrays[0].shape[0]
+
+        def run() -> Array:
+            size = min(bucket(rows, 1 << 30), power_of_two_below(self.tile_bytes // (16 * arrays[0].shape[1])))
+            blocks = [self._sized(x, size) for x in arrays]
+            out: Array = None
+            for start, _ in tiles(max(rows, size), size):
+                block = function(*(kernels.piece(x, start, size) for x in blocks))
+                if out is None:
+                    out = self.xp.zeros((rows, *block.shape[1:]), dtype=block.dtype, device=self.native_device)
+                out = kernels.fill(out, block, *(start, 0)[: block.ndim])
+            return out
+
+        return self.retried(run)
+
+    def _sized(self, x: Array, size: int) -> Array:
+        """`x`, or `x` with rows of zeros, so that it has `size`."""
+        from vjaccel_jax.kernels import padded
+
+        return x if x.shape[0] >= size else padded(x, size, 0)
+
+    def _all_pairs(self, metric: Metric, a: Array, b: Array) -> Array:
+        from vjaccel_jax import kernels
+
+        n, m, dim = a.shape[0], b.shape[0], a.shape[1]
+        dtype = self.result_dtype(a, b)
+        fitting = power_of_two_below(self.tile_bytes // (16 * dim))
+        height, width = (min(bucket(rows, 1 << 30), most, fitting) for rows, most in ((n, ROWS), (m, COLUMNS)))
+        a, b = self._sized(a, height), self._sized(b, width)
+        block_of = self._traceable(metric) if _traced(a) or _traced(b) else self._block_function(metric, a, b)
+        out = self.xp.zeros((n, m), dtype=dtype, device=self.native_device)
+        for column, _ in tiles(b.shape[0], width):
+            right = self.xp.astype(kernels.piece(b, column, width), dtype)
+            for row, _ in tiles(a.shape[0], height):
+                left = self.xp.astype(kernels.piece(a, row, height), dtype)
+                out = kernels.fill(out, block_of(left, right), row, column)
+        return out
+
+    def _traceable(self, metric: Metric) -> Callable[[Array, Array], Array]:
+        """A block's function without a step that looks at values."""
+        if metric is Metric.COSINE:
+            return self._cosine
+        if metric is Metric.DOT:
+            return lambda left, right: self.matmul(left, right.T)
+        return lambda left, right: self._pairs_directly(metric, left, right)
+
+    def _pairs_directly(self, metric: Metric, a: Array, b: Array) -> Array:
+        import jax
+
+        return jax.vmap(lambda row: self._paired(metric, a, self.xp.broadcast_to(row, a.shape)), out_axes=1)(b)
+
+    def _wide_dot(self, a: Array, b: Array) -> Array:
+        with self.float64():
+            return super()._wide_dot(a, b)
+
+    def _euclidean(self, metric: Metric, a: Array, b: Array, center: Array) -> Array:
+        from vjaccel_jax import kernels
+
+        block, untrusted = self._expanded(metric, a, b, center)
+        rows, columns = np.nonzero(np.asarray(untrusted))
+        for start in range(0, len(rows), DIRECT):
+            # Padded with a row that is none: it is computed from the last, and put nowhere.
+            i, j = (np.full(DIRECT, block.shape[0], np.int32) for _ in range(2))
+            some = slice(start, min(start + DIRECT, len(rows)))
+            i[: some.stop - start], j[: some.stop - start] = rows[some], columns[some]
+            left, right = self.xp.take(a, i, axis=0, mode="clip"), self.xp.take(b, j, axis=0, mode="clip")
+            block = kernels.place(block, i, j, self._paired(metric, left, right))
+        return block
+
+    # Formulas that JAX compiles, and the generic backend has inside a loop
+
+    def _scaled_rows(self, x: Array) -> Array:
+        part, norm, _ = self._scaled(self.widened(x))
+        return self.xp.astype(part / self._nonzero(norm)[:, None], x.dtype)
+
+    def _widened_reach(self, x: Array) -> Array:
+        part = self.xp.abs(self.widened(x))
+        return self.xp.max(self.xp.where(self.xp.isnan(part), 0.0, part))
+
+    def _reach(self, x: Array) -> float:
+        return float(self._widened_reach(x)) if x.shape[0] else 0.0
+
+    def _summed(self, x: Array) -> Array:
+        wide = self.xp.astype(self.widened(x), self.xp.float64)
+        return self.xp.sum(self.xp.where(self.xp.isfinite(wide), wide, 0.0), axis=0)
+
+    def mean(self, x: Array) -> Array:
+        with self.float64():
+            return self.xp.astype(self._summed(x) / max(x.shape[0], 1), self.scan_dtype(x))
+
+
+def _import_jax() -> Any:
+    """JAX, which does not take the whole of a GPU's memory unless the user says so."""
+    if "jax" not in sys.modules:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    return jax
+
+
+def _local(kind: str) -> list[Any]:
+    import jax
+
+    try:
+        return list(jax.local_devices(backend=kind))
+    except RuntimeError:
+        return []
+
+
+def _traced(x: Array) -> bool:
+    import jax
+
+    return isinstance(x, jax.core.Tracer)

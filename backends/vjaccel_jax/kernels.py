@@ -1,0 +1,87 @@
+"""What is compiled: small pure functions, each for one shape of tile. Imports JAX, so it is imported at first use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vjaccel.arrays.search import PreparedRows
+
+__all__ = ["fill", "kept", "padded", "piece", "place", "squares_root", "tile_of"]
+
+jax.tree_util.register_dataclass(
+    PreparedRows,
+    data_fields=["vectors", "center", "weight", "ordinary", "instead", "largest"],
+    meta_fields=["metric", "rows", "dim"],
+)
+
+
+@partial(jax.jit, static_argnames=("rows", "axis"))
+def padded(x: jax.Array, rows: int, value: Any, axis: int = 0) -> jax.Array:
+    """`x` with `value` added along `axis` until that is `rows` long."""
+    widths = [(0, rows - x.shape[i] if i == axis else 0) for i in range(x.ndim)]
+    return jnp.pad(x, widths, constant_values=jnp.asarray(value, x.dtype))
+
+
+@partial(jax.jit, static_argnames=("size", "axis"))
+def piece(x: jax.Array, start: int, size: int, axis: int = 0) -> jax.Array:
+    """`size` of `x` along `axis`, from `start`."""
+    return jax.lax.dynamic_slice_in_dim(x, start, size, axis)
+
+
+@partial(jax.jit, static_argnames="size")
+def tile_of(prepared: PreparedRows, start: int, size: int) -> PreparedRows:
+    """`size` rows of a corpus, a corpus themselves."""
+
+    def cut(x: jax.Array | None) -> jax.Array | None:
+        return None if x is None else jax.lax.dynamic_slice_in_dim(x, start, size)
+
+    return replace(
+        prepared,
+        rows=size,
+        vectors=cut(prepared.vectors),
+        weight=cut(prepared.weight),
+        ordinary=cut(prepared.ordinary),
+        instead=cut(prepared.instead),
+    )
+
+
+@partial(jax.jit, donate_argnums=0)
+def fill(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:
+    """`out` with `block`, as far as that fits, written at `starts`: in place, since `out` is given up."""
+    block = block[tuple(slice(0, length) for length in out.shape)]
+    return jax.lax.dynamic_update_slice(out, block, starts)
+
+
+@jax.jit
+def place(block: jax.Array, rows: jax.Array, columns: jax.Array, values: jax.Array) -> jax.Array:
+    """`block` with `values` at (rows, columns); what lies outside is left out."""
+    return block.at[rows, columns].set(values, mode="drop")
+
+
+@partial(jax.jit, static_argnames="count")
+def kept(
+    best: tuple[jax.Array, jax.Array], scores: jax.Array, start: int, first: int, mask: jax.Array | None, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """The best `count` of `best` (scores and rows) and of a tile's `scores`, which start at row `start`; from `first` on.
+
+    Rows that may not be returned have score -inf and number -1.
+    """
+    rows = start + jnp.arange(scores.shape[1], dtype=jnp.int32)
+    allowed = (rows >= first)[None, :]
+    if mask is not None:
+        allowed = allowed & (mask if mask.ndim == 2 else mask[None, :])
+    found, chosen = jax.lax.top_k(jnp.where(allowed, scores, -jnp.inf), min(count, scores.shape[1]))
+    ids = jnp.where(found == -jnp.inf, -1, rows[chosen])
+    values, places = jax.lax.top_k(jnp.concatenate([best[0], found], axis=1), count)
+    return values, jnp.take_along_axis(jnp.concatenate([best[1], ids], axis=1), places, axis=1)
+
+
+def squares_root(squares: jax.Array) -> jax.Array:
+    """The square root, whose gradient at zero is zero."""
+    zero = squares == 0.0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squares)))

@@ -1,0 +1,208 @@
+"""Searching in JAX: the generic scheme, over tiles of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vjaccel.arrays.protocol import Array, Metric, TopK
+from vjaccel.arrays.search import EXPANDED, GenericSearch, PreparedRows, rounding_bound
+from vjaccel.errors import NotSupported
+from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
+
+__all__ = ["JaxPrepared", "JaxSearch"]
+
+QUERIES = 256
+"""Queries scanned together; fewer are padded to a power of two."""
+
+TILE_BYTES = 16 << 20
+"""Of a corpus' tile: larger ones leave the CPU's cache between being cut out and being multiplied."""
+
+
+@dataclass(frozen=True, slots=True)
+class JaxPrepared(PreparedRows):
+    """A corpus as it was given, and as the kernels want it.
+
+    Attributes
+    ----------
+    stored : PreparedRows
+        The same corpus; one smaller than a tile is padded with rows that are never returned, so that shapes repeat.
+    tile : int
+        The rows of a tile.
+    """
+
+    stored: PreparedRows
+    tile: int
+
+
+class JaxSearch(GenericSearch):
+    """The searching half of `JaxBackend`."""
+
+    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:
+        from vjaccel_jax import kernels
+
+        if isinstance(vectors, _tracer()):
+            raise NotSupported(_NO_TRACING)
+
+        def run() -> JaxPrepared:
+            rows, dim = vectors.shape
+            size = power_of_two_below(min(TILE_BYTES, self.tile_bytes) // (vectors.dtype.itemsize * dim))
+            size = min(bucket(rows, 1 << 30), size)
+            kept = vectors if rows >= size else kernels.padded(vectors, size, 0)
+            center = self.mean(vectors) if metric in EXPANDED else None
+            with self.float64():
+                parts = [
+                    tuple(
+                        x[first - start :]
+                        for x in self._prepare_block(kernels.piece(kept, start, size), metric, center)
+                    )
+                    for start, first in tiles(kept.shape[0], size)
+                ]
+                weight, ordinary, instead, norms = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
+                real = self.xp.arange(kept.shape[0]) < rows
+                ordinary, instead = ordinary & real, self.xp.where(real, instead, -self.xp.inf)
+                largest = self.xp.max(self.xp.where(real, norms, 0.0))
+            stored = PreparedRows(kept, metric, kept.shape[0], dim, center, weight, ordinary, instead, largest)
+            return JaxPrepared(
+                vectors,
+                metric,
+                rows,
+                dim,
+                center,
+                weight[:rows],
+                ordinary[:rows],
+                instead[:rows],
+                largest,
+                stored,
+                size,
+            )
+
+        return self.retried(run)
+
+    def topk(self, queries: Array, prepared: JaxPrepared, k: int, mask: Array | None) -> TopK:
+        if isinstance(queries, _tracer()) or isinstance(mask, _tracer()):
+            raise NotSupported(_NO_TRACING)
+        rows = queries.shape[0]
+        # The added queries are NaN: they find nothing, so nothing is settled for them.
+        queries, mask = self._whole_batch(queries, np.nan), self._whole_mask(mask)
+        found = super().topk(queries, prepared, k, mask)
+        with self.float64():
+            return TopK(found.values[:rows], found.indices[:rows])
+
+    def error_bound(self, queries: Array, prepared: JaxPrepared) -> tuple[Array, float]:
+        unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == self.xp.float64 else 2.0**-24
+        _, relative = rounding_bound(prepared.metric, prepared.dim, unit, 0.0, 0.0)
+        with self.float64():
+            return self.bounds(queries, self._head(prepared)), relative
+
+    def bounds(self, queries: Array, prepared: PreparedRows) -> Array:
+        return super().error_bound(queries, prepared)[0]
+
+    def scan(self, queries: Array, prepared: JaxPrepared, count: int, mask: Array | None) -> tuple[Array, Array]:
+        from vjaccel_jax import kernels
+
+        def run() -> tuple[Array, Array]:
+            whole, masked = self._whole_batch(queries, np.nan), self._whole_mask(mask)
+            size = min(whole.shape[0], QUERIES)
+            parts = [
+                self._scan_batch(
+                    kernels.piece(whole, start, size),
+                    prepared,
+                    count,
+                    masked if masked is None or masked.ndim == 1 else kernels.piece(masked, start, size),
+                )
+                for start in range(0, whole.shape[0], size)
+            ]
+            scores, ids = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
+            return scores[: queries.shape[0]], ids[: queries.shape[0]]
+
+        return self.retried(run)
+
+    def above(
+        self, queries: Array, prepared: JaxPrepared, thresholds: Array, mask: Array | None
+    ) -> Iterator[tuple[np.ndarray, Array]]:
+        rows = queries.shape[0]
+        wanted = self._wanted(self._whole_batch(queries, np.nan), prepared)
+        lines, allowed = self.to_numpy(thresholds), None if mask is None else self.to_numpy(mask)
+        usable = self.to_numpy(prepared.ordinary | (prepared.instead > 0))
+        for start, first, scores, _ in self._tiles_scored(wanted, prepared, None):
+            # On the host: the numbers of hits would be shapes to compile for.
+            here = slice(first, min(start + prepared.tile, prepared.rows))
+            found = self.to_numpy(scores)[:rows, first - start : here.stop - start]
+            hits = ~(found.astype(np.float64) < lines[:, None]) & usable[None, here]
+            if allowed is not None:
+                hits &= allowed[None, here] if allowed.ndim == 1 else allowed[:, here]
+            yield np.concatenate([[0], np.cumsum(hits.sum(axis=1))]), np.nonzero(hits)[1] + first
+
+    def rescore(self, queries: Array, prepared: JaxPrepared, ids: Array) -> Array:
+        from vjaccel_jax import kernels
+
+        rows, columns = ids.shape
+        ids = self.xp.asarray(ids, dtype=self.xp.int32)
+        queries = self._whole_batch(queries, 0)
+        ids = kernels.padded(kernels.padded(ids, queries.shape[0], -1), bucket(columns, 1 << 10), -1, axis=1)
+        exact = super().rescore(queries, prepared.stored, ids)
+        with self.float64():
+            return exact[:rows, :columns]
+
+    # Parts
+
+    def _scan_batch(self, queries: Array, prepared: JaxPrepared, count: int, mask: Array | None) -> tuple[Array, Array]:
+        from vjaccel_jax import kernels
+
+        wanted = self._wanted(queries, prepared)
+        shape = (queries.shape[0], count)
+        best = self.xp.full(shape, -np.inf, dtype=wanted.dtype), self.xp.full(shape, -1, dtype=self.xp.int32)
+        for start, first, scores, allowed in self._tiles_scored(wanted, prepared, mask):
+            best = kernels.kept(best, scores, start, first, allowed, count)
+        return best
+
+    def _tiles_scored(
+        self, wanted: Array, prepared: JaxPrepared, mask: Array | None
+    ) -> Iterator[tuple[int, int, Array, Array | None]]:
+        """Each tile's start, its first new row, its scores, and its part of the mask."""
+        from vjaccel_jax import kernels
+
+        stored, size = prepared.stored, prepared.tile
+        if mask is not None and mask.shape[-1] < stored.rows:
+            mask = kernels.padded(mask, stored.rows, False, axis=mask.ndim - 1)
+        for start, first in tiles(stored.rows, size):
+            tile = kernels.tile_of(stored, start, size)
+            allowed = None if mask is None else kernels.piece(mask, start, size, axis=mask.ndim - 1)
+            yield start, first, self._scored(wanted, tile), allowed
+
+    def _scored(self, wanted: Array, tile: PreparedRows) -> Array:
+        return self._tile_scores(wanted, tile, slice(None))
+
+    def _wanted(self, queries: Array, prepared: JaxPrepared) -> Array:
+        with self.float64():
+            return self._scan_queries(queries, self._head(prepared))
+
+    def _head(self, prepared: JaxPrepared) -> PreparedRows:
+        """A corpus of one row, with all that is the same for every row: the shape that queries' kernels are compiled for."""
+        from vjaccel_jax.kernels import tile_of
+
+        return tile_of(prepared.stored, 0, 1)
+
+    def _whole_batch(self, queries: Array, value: float) -> Array:
+        from vjaccel_jax.kernels import padded
+
+        rows = bucket(queries.shape[0], QUERIES)
+        return queries if rows == queries.shape[0] else padded(queries, rows, value)
+
+    def _whole_mask(self, mask: Array | None) -> Array | None:
+        return mask if mask is None or mask.ndim == 1 else self._whole_batch(mask, False)
+
+
+_NO_TRACING = (
+    "a search cannot be traced by JAX: which rows it looks at depends on values; call it outside jit, grad and vmap"
+)
+
+
+def _tracer() -> Any:
+    import jax
+
+    return jax.core.Tracer
