@@ -104,7 +104,7 @@ class JaxBackend(JaxSearch, GenericBackend):
     def _x64() -> bool:
         import jax
 
-        return bool(jax.config.jax_enable_x64)
+        return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # set when jax is imported
 
     @contextmanager
     def float64(self) -> Iterator[None]:
@@ -215,8 +215,8 @@ class JaxBackend(JaxSearch, GenericBackend):
         dtype = self.result_dtype(a, b)
         fitting = power_of_two_below(self.tile_bytes // (16 * dim))
         height, width = (min(bucket(rows, 1 << 30), most, fitting) for rows, most in ((n, ROWS), (m, COLUMNS)))
-        a, b = self._sized(a, height), self._sized(b, width)
         block_of = self._traceable(metric) if _traced(a) or _traced(b) else self._block_function(metric, a, b)
+        a, b = self._sized(a, height), self._sized(b, width)
         out = self.xp.zeros((n, m), dtype=dtype, device=self.native_device)
         for column, _ in tiles(b.shape[0], width):
             right = self.xp.astype(kernels.piece(b, column, width), dtype)
@@ -274,8 +274,12 @@ class JaxBackend(JaxSearch, GenericBackend):
         return self.xp.sum(self.xp.where(self.xp.isfinite(wide), wide, 0.0), axis=0)
 
     def mean(self, x: Array) -> Array:
+        from vjaccel_jax.kernels import padded
+
+        small = x.shape[0] < ROWS
         with self.float64():
-            return self.xp.astype(self._summed(x) / max(x.shape[0], 1), self.scan_dtype(x))
+            total = self._summed(padded(x, bucket(x.shape[0], ROWS), 0) if small else x)
+            return self.xp.astype(total / max(x.shape[0], 1), self.scan_dtype(x))
 
 
 def _import_jax() -> Any:

@@ -50,11 +50,17 @@ def tile_of(prepared: PreparedRows, start: int, size: int) -> PreparedRows:
     )
 
 
-@partial(jax.jit, donate_argnums=0)
-def fill(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:
-    """`out` with `block`, as far as that fits, written at `starts`: in place, since `out` is given up."""
+def _filled(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:
     block = block[tuple(slice(0, length) for length in out.shape)]
     return jax.lax.dynamic_update_slice(out, block, starts)
+
+
+_filled_in_place = jax.jit(_filled, donate_argnums=0)
+
+
+def fill(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:
+    """`out` with `block`, as far as that fits, written at `starts`: in place, `out` is given up; not so while tracing."""
+    return (_filled if isinstance(block, jax.core.Tracer) else _filled_in_place)(out, block, *starts)
 
 
 @jax.jit

@@ -82,7 +82,9 @@ class JaxSearch(GenericSearch):
 
         return self.retried(run)
 
-    def topk(self, queries: Array, prepared: JaxPrepared, k: int, mask: Array | None) -> TopK:
+    def topk(  # type: ignore[override]  # a corpus that its own `prepare` gave; so below
+        self, queries: Array, prepared: JaxPrepared, k: int, mask: Array | None
+    ) -> TopK:
         if isinstance(queries, _tracer()) or isinstance(mask, _tracer()):
             raise NotSupported(_NO_TRACING)
         rows = queries.shape[0]
@@ -92,7 +94,9 @@ class JaxSearch(GenericSearch):
         with self.float64():
             return TopK(found.values[:rows], found.indices[:rows])
 
-    def error_bound(self, queries: Array, prepared: JaxPrepared) -> tuple[Array, float]:
+    def error_bound(  # type: ignore[override]
+        self, queries: Array, prepared: JaxPrepared
+    ) -> tuple[Array, float]:
         unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == self.xp.float64 else 2.0**-24
         _, relative = rounding_bound(prepared.metric, prepared.dim, unit, 0.0, 0.0)
         with self.float64():
@@ -101,7 +105,9 @@ class JaxSearch(GenericSearch):
     def bounds(self, queries: Array, prepared: PreparedRows) -> Array:
         return super().error_bound(queries, prepared)[0]
 
-    def scan(self, queries: Array, prepared: JaxPrepared, count: int, mask: Array | None) -> tuple[Array, Array]:
+    def scan(  # type: ignore[override]
+        self, queries: Array, prepared: JaxPrepared, count: int, mask: Array | None
+    ) -> tuple[Array, Array]:
         from vjaccel_jax import kernels
 
         def run() -> tuple[Array, Array]:
@@ -121,7 +127,7 @@ class JaxSearch(GenericSearch):
 
         return self.retried(run)
 
-    def above(
+    def above(  # type: ignore[override]
         self, queries: Array, prepared: JaxPrepared, thresholds: Array, mask: Array | None
     ) -> Iterator[tuple[np.ndarray, Array]]:
         rows = queries.shape[0]
@@ -137,7 +143,9 @@ class JaxSearch(GenericSearch):
                 hits &= allowed[None, here] if allowed.ndim == 1 else allowed[:, here]
             yield np.concatenate([[0], np.cumsum(hits.sum(axis=1))]), np.nonzero(hits)[1] + first
 
-    def rescore(self, queries: Array, prepared: JaxPrepared, ids: Array) -> Array:
+    def rescore(  # type: ignore[override]
+        self, queries: Array, prepared: JaxPrepared, ids: Array
+    ) -> Array:
         from vjaccel_jax import kernels
 
         rows, columns = ids.shape
@@ -185,7 +193,8 @@ class JaxSearch(GenericSearch):
         """A corpus of one row, with all that is the same for every row: the shape that queries' kernels are compiled for."""
         from vjaccel_jax.kernels import tile_of
 
-        return tile_of(prepared.stored, 0, 1)
+        head: PreparedRows = tile_of(prepared.stored, 0, 1)
+        return head
 
     def _whole_batch(self, queries: Array, value: float) -> Array:
         from vjaccel_jax.kernels import padded

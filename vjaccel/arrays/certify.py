@@ -51,7 +51,7 @@ def topk(backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Arr
         worst = xp.min(xp.astype(scanned, xp.float64), axis=1)
         absolute, relative = backend.error_bound(queries, prepared)
         line = exact[:, -1] - absolute - relative * xp.abs(exact[:, -1])
-        missed = finite & (worst > -xp.inf) & ~(worst < line)
+        missed = finite & (worst != -xp.inf) & ~(worst < line)  # a NaN, which overflowing scores give, is a miss
         if not bool(xp.any(missed)):
             return TopK(exact, ids)
     return _settled(backend, queries, prepared, mask, TopK(exact, ids), line, np.flatnonzero(backend.to_numpy(missed)))
