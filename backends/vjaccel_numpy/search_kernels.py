@@ -31,38 +31,53 @@ STEP = 64
 
 
 @kernel
-def halving_sum(terms, length):
-    """The sum of `terms[:length]` in the order of `vjaccel.arrays.search.halving_sum`; overwrites them."""
+def halving_sum(terms):
+    """The sum in the order of `vjaccel.arrays.search.halving_sum`; overwrites `terms`."""
+    length = terms.shape[0]
     while length > 1:
         half = 1
         while half * 2 < length:
             half *= 2
+        # As two slices, which cannot overlap, the additions vectorise: four times as fast as by index.
+        lower, upper = terms[: length - half], terms[half:length]
         for j in range(length - half):
-            terms[j] += terms[half + j]
+            lower[j] += upper[j]
         length = half
-    return terms[0] if length else 0.0
+    return terms[0]
 
 
 @kernel
-def exact_score(code, query, query_norm, row, row_norm, terms):
-    """The float64 score of `row`, bit for bit that of `GenericSearch.exact_scores`."""
-    dim = query.shape[0]
+def multiply(queries, q, rows, a, terms):
+    for j in range(terms.shape[0]):
+        terms[j] = queries[q, j] * np.float64(rows[a, j])
+
+
+@kernel
+def subtract(queries, q, rows, a, terms):
+    for j in range(terms.shape[0]):
+        terms[j] = abs(queries[q, j] - np.float64(rows[a, j]))
+
+
+@kernel
+def square(terms):
+    for j in range(terms.shape[0]):
+        terms[j] *= terms[j]
+
+
+@kernel
+def exact_score(code, queries, q, query_norm, rows, a, row_norm, terms):
+    """The float64 score of query `q` and row `a`, bit for bit that of `GenericSearch.exact_scores`."""
     if code == DOT or code == COSINE:
-        for j in range(dim):
-            terms[j] = query[j] * np.float64(row[j])
-        total = halving_sum(terms, dim)
-        if code == DOT:
-            return total
-        norms = query_norm * row_norm
-        return total / norms if norms != 0.0 else 0.0
-    if code == MANHATTAN:
-        for j in range(dim):
-            terms[j] = abs(query[j] - np.float64(row[j]))
-    else:
-        for j in range(dim):
-            difference = query[j] - np.float64(row[j])
-            terms[j] = difference * difference
-    return -halving_sum(terms, dim)
+        multiply(queries, q, rows, a, terms)
+        total = halving_sum(terms)
+        if code == COSINE:
+            norms = query_norm * row_norm
+            total = total / norms if norms != 0.0 else 0.0
+        return total
+    subtract(queries, q, rows, a, terms)
+    if code != MANHATTAN:
+        square(terms)
+    return -halving_sum(terms)
 
 
 @kernel
@@ -71,42 +86,44 @@ def worse(score, index, other_score, other_index):
 
 
 @kernel
-def offer(score, index, scores, indices, size):
-    """Put a row into the heap whose root is the worst kept, if it is better; the heap's new size."""
-    k = scores.shape[0]
+def offer(score, index, scores, indices, q, size):
+    """Put a row into query `q`'s heap, whose root is the worst kept, if it is better; the heap's new size."""
+    k = scores.shape[1]
     if size < k:
         place = size
         while place > 0:
             parent = (place - 1) // 2
-            if not worse(score, index, scores[parent], indices[parent]):
+            if not worse(score, index, scores[q, parent], indices[q, parent]):
                 break
-            scores[place], indices[place] = scores[parent], indices[parent]
+            scores[q, place], indices[q, place] = scores[q, parent], indices[q, parent]
             place = parent
-        scores[place], indices[place] = score, index
+        scores[q, place], indices[q, place] = score, index
         return size + 1
-    if not worse(scores[0], indices[0], score, index):
+    if not worse(scores[q, 0], indices[q, 0], score, index):
         return size
     place = 0
     while True:
         child = 2 * place + 1
         if child >= k:
             break
-        if child + 1 < k and worse(scores[child + 1], indices[child + 1], scores[child], indices[child]):
+        if child + 1 < k and worse(scores[q, child + 1], indices[q, child + 1], scores[q, child], indices[q, child]):
             child += 1
-        if not worse(scores[child], indices[child], score, index):
+        if not worse(scores[q, child], indices[q, child], score, index):
             break
-        scores[place], indices[place] = scores[child], indices[child]
+        scores[q, place], indices[q, place] = scores[q, child], indices[q, child]
         place = child
-    scores[place], indices[place] = score, index
+    scores[q, place], indices[q, place] = score, index
     return size
 
 
 @kernel
-def offer_all(scores, indices, heap_scores, heap_indices, size):
-    """Offer rows to one query's heap; a score of -inf is no row. `size` is (1,)."""
-    for a in range(scores.shape[0]):
-        if scores[a] > -np.inf:
-            size[0] = offer(scores[a], indices[a], heap_scores, heap_indices, size[0])
+def offer_all(exact, indices, heaps):
+    """Offer the rows `indices` (c,) to each query's heap by `exact` (n_queries, c); a score of -inf is no row."""
+    heap_scores, heap_indices, sizes, _ = heaps
+    for q in range(exact.shape[0]):
+        for a in range(exact.shape[1]):
+            if exact[q, a] > -np.inf:
+                sizes[q] = offer(exact[q, a], indices[a], heap_scores, heap_indices, q, sizes[q])
 
 
 @kernel
@@ -126,144 +143,194 @@ def line_under(worst, absolute, relative, shift):
 
 
 @kernel
-def any_reaches(scores, weight, code, line):
-    # An "or" of comparisons vectorises as it stands; a maximum does so only if NaN may be ignored.
+def weighted(code, score, weight):
+    if code == COSINE:
+        return score * weight
+    if code == EXPANDED:
+        return score - weight
+    return score
+
+
+@kernel
+def consider(code, q, place, rows, a, corpus, wanted, heaps, terms):
+    """Offer row `a` of the tile, which is row `place` of the corpus, to query `q`'s heap."""
+    _, ordinary, row_norms, mask = corpus
+    queries, query_norms, shifts, bounds, relative = wanted
+    scores, indices, sizes, lines = heaps
+    if not ordinary[place]:
+        return
+    if mask.shape[0] and not mask[q if mask.shape[0] > 1 else 0, place]:
+        return
+    exact = exact_score(code, queries, q, query_norms[q], rows, a, row_norms[place], terms)
+    sizes[q] = offer(exact, place, scores, indices, q, sizes[q])
+    if sizes[q] == scores.shape[1]:
+        lines[q] = line_under(scores[q, 0], bounds[q], relative, shifts[q])
+
+
+@kernel
+def any_reaches(code, scores, a, start, many, lines, weight):
+    """Whether one of the scores `start` to `start + many` of row `a` reaches its line.
+
+    An "or" of comparisons vectorises as it stands; a maximum would only if NaN could be ignored. Unsigned, `start` needs no
+    check for counting from the end, which would keep the loops from vectorising.
+    """
     hit = False
     if code == COSINE:
-        for a in range(scores.shape[0]):
-            hit |= scores[a] * weight[a] >= line
+        for i in range(many):
+            hit |= scores[a, start + i] * weight >= lines[start + i]
     elif code == EXPANDED:
-        for a in range(scores.shape[0]):
-            hit |= scores[a] - weight[a] >= line
+        for i in range(many):
+            hit |= scores[a, start + i] - weight >= lines[start + i]
     else:
-        for a in range(scores.shape[0]):
-            hit |= scores[a] >= line
+        for i in range(many):
+            hit |= scores[a, start + i] >= lines[start + i]
     return hit
 
 
 @kernel
-def collect(
-    code, scores, first, rows, weight, usable, mask, queries, query_norms, shifts, row_norms, bounds, relative, heaps
-):
-    """Offer to the heaps all rows whose scan score reaches the query's line.
+def collect(code, scores, first, rows, corpus, wanted, heaps):
+    """Consider a tile's rows for many queries.
 
     Parameters
     ----------
-    scores : (n_queries, t), scan scores before `weight`: COSINE multiplies by it, EXPANDED subtracts it
+    scores : (t, n_queries), scan scores before the weight: COSINE multiplies by it, EXPANDED subtracts it
     first : index in the corpus of the tile's first row
-    rows : (t, dim), the tile, exact; weight, usable, row_norms : (n,), of the corpus
-    mask : (1 or n_queries, n), or (0, 0) for none
-    queries : (n_queries, dim) float64; shifts : (n_queries,), what the scan leaves out of a score
-    bounds : (n_queries,), absolute rounding bounds; heaps : scores, indices, sizes
+    rows : (t, dim), the tile, exact
+    corpus : weight, ordinary, norms, each (n,); mask, (1 or n_queries, n), or (0, 0) for none
+    wanted : queries in float64 (n_queries, dim), their norms, what the scan leaves out of their scores, the scan's absolute
+        rounding bounds, each (n_queries,); its relative bound
+    heaps : scores, indices, each (n_queries, k); sizes and lines, each (n_queries,)
     """
-    heap_scores, heap_indices, sizes = heaps
-    n_queries, n_rows = scores.shape
-    k = heap_scores.shape[1]
-    terms = np.empty(queries.shape[1])
-    for q in range(n_queries):
-        size = sizes[q]
-        line = -np.inf
-        if size == k:
-            line = line_under(heap_scores[q, 0], bounds[q], relative, shifts[q])
-        mask_row = q if mask.shape[0] > 1 else 0
-        for start in range(0, n_rows, STEP):
-            end = min(start + STEP, n_rows)
-            narrow = scores.dtype.type(line)
-            if not any_reaches(scores[q, start:end], weight[first + start : first + end], code, narrow):
-                continue
-            for a in range(start, end):
-                value = scores[q, a]
-                if code == COSINE:
-                    value = value * weight[first + a]
-                elif code == EXPANDED:
-                    value = value - weight[first + a]
-                if not value >= line or not usable[first + a]:
-                    continue
-                if mask.shape[0] and not mask[mask_row, first + a]:
-                    continue
-                exact = exact_score(code, queries[q], query_norms[q], rows[a], row_norms[first + a], terms)
-                size = offer(exact, first + a, heap_scores[q], heap_indices[q], size)
-                if size == k:
-                    line = line_under(heap_scores[q, 0], bounds[q], relative, shifts[q])
-        sizes[q] = size
+    weights, lines = corpus[0], heaps[3]
+    n_queries = scores.shape[1]
+    terms = np.empty(rows.shape[1])
+    for a in range(scores.shape[0]):
+        weight = weights[first + a]
+        for start in range(0, n_queries, STEP):
+            many = min(STEP, n_queries - start)
+            hit = any_reaches(code, scores, a, np.uint64(start), np.uint64(many), lines, weight)
+            if hit:
+                for q in range(start, start + many):
+                    if weighted(code, scores[a, q], weight) >= lines[q]:
+                        consider(code, q, first + a, rows, a, corpus, wanted, heaps, terms)
+
+
+@kernel
+def collect_few(code, scores, first, rows, start, corpus, wanted, heaps, terms):
+    """The same for the scores (n_queries, STEP) of few queries with the rows from `start` on."""
+    weights, lines = corpus[0], heaps[3]
+    many = min(STEP, rows.shape[0] - start)
+    for q in range(scores.shape[0]):
+        line = lines[q]
+        hit = False
+        if code == COSINE:
+            for i in range(many):
+                hit |= scores[q, i] * weights[first + start + i] >= line
+        else:
+            for i in range(many):
+                hit |= scores[q, i] >= line
+        if hit:
+            for i in range(many):
+                if weighted(code, scores[q, i], weights[first + start + i]) >= lines[q]:
+                    consider(code, q, first + start + i, rows, start + i, corpus, wanted, heaps, terms)
 
 
 @summing_kernel
-def products_of_four(queries, q, row):
-    a = b = c = d = row.dtype.type(0)
-    for j in range(row.shape[0]):
-        x = row[j]
-        a += queries[q, j] * x
-        b += queries[q + 1, j] * x
-        c += queries[q + 2, j] * x
-        d += queries[q + 3, j] * x
-    return a, b, c, d
+def sixteen_products(queries, q, rows, a, scores, i):
+    """Four rows with four queries: eight loads for sixteen products, where one at a time takes two for one."""
+    zero = rows.dtype.type(0)
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
+    s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
+    for j in range(rows.shape[1]):
+        x0, x1, x2, x3 = rows[a, j], rows[a + 1, j], rows[a + 2, j], rows[a + 3, j]
+        y = queries[q, j]
+        s00 += x0 * y
+        s01 += x1 * y
+        s02 += x2 * y
+        s03 += x3 * y
+        y = queries[q + 1, j]
+        s10 += x0 * y
+        s11 += x1 * y
+        s12 += x2 * y
+        s13 += x3 * y
+        y = queries[q + 2, j]
+        s20 += x0 * y
+        s21 += x1 * y
+        s22 += x2 * y
+        s23 += x3 * y
+        y = queries[q + 3, j]
+        s30 += x0 * y
+        s31 += x1 * y
+        s32 += x2 * y
+        s33 += x3 * y
+    scores[q, i], scores[q, i + 1], scores[q, i + 2], scores[q, i + 3] = s00, s01, s02, s03
+    scores[q + 1, i], scores[q + 1, i + 1], scores[q + 1, i + 2], scores[q + 1, i + 3] = s10, s11, s12, s13
+    scores[q + 2, i], scores[q + 2, i + 1], scores[q + 2, i + 2], scores[q + 2, i + 3] = s20, s21, s22, s23
+    scores[q + 3, i], scores[q + 3, i + 1], scores[q + 3, i + 2], scores[q + 3, i + 3] = s30, s31, s32, s33
 
 
 @summing_kernel
-def product(query, row):
-    total = row.dtype.type(0)
-    for j in range(row.shape[0]):
-        total += query[j] * row[j]
+def product(queries, q, rows, a):
+    total = rows.dtype.type(0)
+    for j in range(rows.shape[1]):
+        total += queries[q, j] * rows[a, j]
     return total
 
 
 @summing_kernel
-def squared_distance(query, row):
-    total = row.dtype.type(0)
-    for j in range(row.shape[0]):
-        difference = query[j] - row[j]
+def squared_distance(queries, q, rows, a):
+    total = rows.dtype.type(0)
+    for j in range(rows.shape[1]):
+        difference = queries[q, j] - rows[a, j]
         total += difference * difference
     return total
 
 
 @summing_kernel
-def absolute_distance(query, row):
-    total = row.dtype.type(0)
-    for j in range(row.shape[0]):
-        total += abs(query[j] - row[j])
+def absolute_distance(queries, q, rows, a):
+    total = rows.dtype.type(0)
+    for j in range(rows.shape[1]):
+        total += abs(queries[q, j] - rows[a, j])
     return total
 
 
 @kernel
-def score_few(code, queries, rows, scores):
-    """Scan scores of a few rows that stay in the cache; products of four queries are read off a row at once."""
+def score_few(code, queries, rows, start, scores):
+    """Scan scores (n_queries, STEP) of the rows from `start` on, which stay in the cache."""
     n_queries = queries.shape[0]
-    q = 0
+    many = min(STEP, rows.shape[0] - start)
+    fours, quads = n_queries // 4 * 4, many // 4 * 4
     if code == DOT or code == COSINE:
-        while q + 4 <= n_queries:
-            for a in range(rows.shape[0]):
-                scores[q, a], scores[q + 1, a], scores[q + 2, a], scores[q + 3, a] = products_of_four(
-                    queries, q, rows[a]
-                )
-            q += 4
-        for q in range(q, n_queries):
-            for a in range(rows.shape[0]):
-                scores[q, a] = product(queries[q], rows[a])
+        for q in range(0, fours, 4):
+            for i in range(0, quads, 4):
+                sixteen_products(queries, q, rows, start + i, scores, i)
+            for i in range(quads, many):
+                for one in range(q, q + 4):
+                    scores[one, i] = product(queries, one, rows, start + i)
+        for q in range(fours, n_queries):
+            for i in range(many):
+                scores[q, i] = product(queries, q, rows, start + i)
     elif code == SQUARES:
         for q in range(n_queries):
-            for a in range(rows.shape[0]):
-                scores[q, a] = -squared_distance(queries[q], rows[a])
+            for i in range(many):
+                scores[q, i] = -squared_distance(queries, q, rows, start + i)
     else:
         for q in range(n_queries):
-            for a in range(rows.shape[0]):
-                scores[q, a] = -absolute_distance(queries[q], rows[a])
+            for i in range(many):
+                scores[q, i] = -absolute_distance(queries, q, rows, start + i)
 
 
 @kernel
-def scan_rows(
-    code, narrow, first, rows, weight, usable, mask, queries, query_norms, shifts, row_norms, bounds, relative, heaps
-):
-    """Scan a tile for queries `narrow` (n_queries, dim) of the scan's dtype, reading each row from memory once."""
+def scan_rows(code, narrow, first, rows, corpus, wanted, heaps):
+    """Scan a tile for queries `narrow` (n_queries, dim) of the scan's dtype, reading each row from memory once.
+
+    No slice is taken in the loops: numba counts references to each, atomically, on memory that the threads share.
+    """
     scores = np.empty((narrow.shape[0], STEP), rows.dtype)
+    terms = np.empty(rows.shape[1])
     for start in range(0, rows.shape[0], STEP):
-        end = min(start + STEP, rows.shape[0])
-        part = rows[start:end]
-        score_few(code, narrow, part, scores)
-        collect(
-            code, scores[:, : end - start], first + start, part, weight, usable, mask,
-            queries, query_norms, shifts, row_norms, bounds, relative, heaps,
-        )  # fmt: skip
+        score_few(code, narrow, rows, start, scores)
+        collect_few(code, scores, first, rows, start, corpus, wanted, heaps, terms)
 
 
 @kernel
@@ -274,17 +341,17 @@ def row_facts(rows, center, norms, near_squares, finite):
     ----------
     center : (dim,), or (0,): then `near_squares` is left alone
     """
-    dim = rows.shape[1]
-    terms = np.empty(dim)
+    terms = np.empty(rows.shape[1])
     for i in range(rows.shape[0]):
-        for j in range(dim):
-            x = np.float64(rows[i, j])
-            terms[j] = x * x
-        square = halving_sum(terms, dim)
-        norms[i] = np.sqrt(square)
-        finite[i] = np.isfinite(square)
+        row = rows[i]
+        for j in range(terms.shape[0]):
+            terms[j] = np.float64(row[j])
+        square(terms)
+        total = halving_sum(terms)
+        norms[i] = np.sqrt(total)
+        finite[i] = np.isfinite(total)
         if center.shape[0]:
-            for j in range(dim):
-                x = np.float64(rows[i, j] - center[j])
-                terms[j] = x * x
-            near_squares[i] = halving_sum(terms, dim)
+            for j in range(terms.shape[0]):
+                terms[j] = np.float64(row[j] - center[j])
+            square(terms)
+            near_squares[i] = halving_sum(terms)

@@ -8,9 +8,6 @@ import numpy as np
 
 __all__ = ["scan_dtype", "tiles", "unlocked"]
 
-ROWS_AT_ONCE = 1 << 16
-"""Rows that one kernel call takes at most: an interrupt waits for it."""
-
 
 class _Unlocked:
     """The memory of a read-only array, offered as writable. numba compiles a kernel anew for a read-only argument."""
@@ -32,9 +29,9 @@ def scan_dtype(vectors: np.ndarray) -> np.dtype:
 
 def tiles(vectors: np.ndarray, low: int, high: int, step: int, dtype: np.dtype) -> Iterator[tuple[int, np.ndarray]]:
     """Rows low to high, at most `step` at a time, with the first row's number; converted only where they must be."""
-    step = max(1, min(step, ROWS_AT_ONCE))
     as_is = vectors.flags.c_contiguous and vectors.dtype == dtype
     vectors = unlocked(vectors)
+    step = max(1, step)
     scratch = None if as_is else np.empty((min(step, high - low), vectors.shape[1]), dtype)
     for start in range(low, high, step):
         part = vectors[start : min(start + step, high)]
