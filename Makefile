@@ -1,0 +1,48 @@
+# Everything happens in .venv, which the first target makes. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench cov gpu clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv and install the tested versions
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "vjaccel needs Python 3.11 to 3.13, this is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+demo: $(STAMP)  ## embed examples/data, search it on every backend that works here
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## what CI checks besides the tests: lint, format, types, who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## put the code in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure against the peers; writes benchmarks/results/last.json and prints ratios
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
+		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=benchmarks/results/last.json -q
+	$(BIN)/python benchmarks/ratios.py benchmarks/results/last.json
+
+cov: $(STAMP)  ## branch coverage, the NumPy kernels as Python
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q --cov --cov-report=term -m "not wheel"
+
+gpu: $(STAMP)  ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+clean:  ## remove .venv and what was made
+	rm -rf .venv build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks .coverage

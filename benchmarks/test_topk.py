@@ -1,0 +1,71 @@
+"""Certified exact top-10 against the peers' top-10, whose ids are not certified: bar P1."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from rounds import contest
+from sentence_transformers.util import semantic_search
+from sklearn.neighbors import NearestNeighbors
+from usearch.index import MetricKind, search
+
+import vjaccel as vj
+
+K = 10
+
+
+@pytest.mark.parametrize("n_queries", [1, 4, 10, 32, 100, 1000])
+def test_topk_of_200k_by_384(benchmark, corpus: np.ndarray, queries: np.ndarray, n_queries: int) -> None:
+    some = queries[:n_queries]
+    prepared = vj.Corpus(corpus, metric="dot")
+    flat = faiss.IndexFlatIP(corpus.shape[1])
+    flat.add(corpus)
+    neighbours = NearestNeighbors(n_neighbors=K, algorithm="brute", metric="cosine").fit(corpus)
+    rows, wanted = torch.from_numpy(corpus), torch.from_numpy(some)
+    contenders = {
+        "vjaccel": lambda: prepared.topk(some, K),
+        "faiss": lambda: flat.search(some, K),
+        "torch": lambda: torch.topk(wanted @ rows.T, K),
+        "semantic_search": lambda: semantic_search(wanted, rows, top_k=K),
+        "limit: sgemm": lambda: some @ corpus.T,
+    }
+    if n_queries <= 100:
+        # Both take many seconds at a thousand queries, and are far behind before.
+        contenders["scikit-learn"] = lambda: neighbours.kneighbors(some)
+        contenders["usearch"] = lambda: search(corpus, some, K, MetricKind.IP, exact=True)
+    contest(benchmark, "P1", contenders, rounds=5 if n_queries == 1000 else 7)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+def test_topk_by_metric_of_10_queries(benchmark, corpus: np.ndarray, queries: np.ndarray, metric: str) -> None:
+    some = queries[:10]
+    prepared = vj.Corpus(corpus, metric=metric)
+    rows, wanted = torch.from_numpy(corpus), torch.from_numpy(some)
+    peers = {
+        "cosine": lambda: torch.topk(wanted @ rows.T, K),
+        "euclidean": lambda: torch.topk(torch.cdist(wanted, rows), K, largest=False),
+        "manhattan": lambda: torch.topk(torch.cdist(wanted, rows, p=1.0), K, largest=False),
+    }
+    contest(benchmark, "P1", {"vjaccel": lambda: prepared.topk(some, K), "torch": peers[metric]})
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_topk_of_10_queries_on_other_backends(benchmark, corpus: np.ndarray, queries: np.ndarray, backend: str) -> None:
+    some = queries[:10]
+    numpy, other = vj.Corpus(corpus, metric="dot"), vj.Corpus(corpus, metric="dot", backend=backend)
+    contest(
+        benchmark,
+        "backends",
+        {"vjaccel": lambda: other.topk(some, K), "numpy backend": lambda: numpy.topk(some, K)},
+    )
+
+
+def test_a_call_that_prepares_the_corpus_itself(benchmark, corpus: np.ndarray, queries: np.ndarray) -> None:
+    prepared = vj.Corpus(corpus)
+    contest(
+        benchmark,
+        "prepare",
+        {"vjaccel": lambda: vj.topk(queries[0], corpus, K), "limit: prepared": lambda: prepared.topk(queries[0], K)},
+    )
