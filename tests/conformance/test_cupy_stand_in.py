@@ -1,0 +1,174 @@
+"""CuPy's whole path without a GPU: through a namespace that refuses what CuPy refuses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from tests.conformance import strict_cupy
+from tests.conformance.oracle import METRICS, answers, awkward, pairs
+from vjaccel.arrays import registry
+
+TOLERANCE = {"cosine": 1e-6, "dot": 1e-3, "euclidean": 1e-4, "sqeuclidean": 1e-3, "manhattan": 1e-4}
+
+
+@pytest.fixture
+def cupy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    information = tmp_path / "cupy_cuda13x-14.2.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: cupy-cuda13x\nVersion: 14.2.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry, "_instances", {})
+    with strict_cupy.installed() as module:
+        yield module
+
+
+def host(x: Any) -> np.ndarray:
+    assert type(x).__module__ == "cupy"
+    return x.get()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("place", [0, 1])
+def test_topk_finds_the_oracles_ids_on_the_arrays_own_device(cupy: Any, metric: str, place: int) -> None:
+    queries, corpus = awkward()
+    with cupy.cuda.Device(place):
+        on_device = cupy.asarray(queries), cupy.asarray(corpus)
+    found = vj.topk(*on_device, k=12, metric=metric)
+    assert found.values.device.id == found.indices.device.id == place
+    np.testing.assert_array_equal(host(found.indices), answers(metric, queries, corpus, 12)[1])
+    assert host(found.values).dtype == np.float32
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_mask_holds_on_the_device(cupy: Any, metric: str) -> None:
+    queries, corpus = awkward()
+    mask = np.random.default_rng(1).random((len(queries), len(corpus))) < 0.1
+    mask[0] = False
+    found = vj.topk(cupy.asarray(queries), cupy.asarray(corpus), 8, metric=metric, mask=cupy.asarray(mask))
+    np.testing.assert_array_equal(host(found.indices), answers(metric, queries, corpus, 8, mask)[1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "bool"])
+def test_every_dtype_is_searched_as_the_values_it_holds(cupy: Any, dtype: str) -> None:
+    values = np.random.default_rng(2).integers(0, 2 if dtype == "bool" else 100, (300, 16)).astype(dtype)
+    found = vj.topk(cupy.asarray(values[:5]), cupy.asarray(values), 9, metric="euclidean")
+    np.testing.assert_array_equal(host(found.indices), answers("euclidean", values[:5], values, 9)[1])
+
+
+def test_host_arrays_go_to_a_named_device_and_come_back(cupy: Any) -> None:
+    queries, corpus = awkward()
+    found = vj.topk(queries, corpus, 5, backend="cupy:gpu:1")
+    assert isinstance(found.indices, np.ndarray)
+    np.testing.assert_array_equal(found.indices, answers("cosine", queries, corpus, 5)[1])
+
+
+def test_arrays_come_from_another_library_over_the_host(cupy: Any) -> None:
+    queries, corpus = awkward()
+    found = vj.topk(cupy.asarray(queries), cupy.asarray(corpus), 5, backend="numpy")
+    np.testing.assert_array_equal(host(found.indices), answers("cosine", queries, corpus, 5)[1])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_all_pairs_and_pairs_agree_with_the_oracle(cupy: Any, metric: str) -> None:
+    generator = np.random.default_rng(3)
+    a, b = (generator.standard_normal((30, 20)).astype(np.float32) for _ in range(2))
+    b[4] = a[4]
+    many, rowwise = (
+        (vj.similarity, vj.paired_similarity) if metric in ("cosine", "dot") else (vj.distance, vj.paired_distance)
+    )
+    expected = pairs(metric, a, b)
+    on_device = cupy.asarray(a), cupy.asarray(b)
+    np.testing.assert_allclose(host(many(*on_device, metric=metric)), expected, atol=TOLERANCE[metric], rtol=1e-5)
+    found = host(rowwise(*on_device, metric=metric))
+    np.testing.assert_allclose(found, np.diag(expected), atol=TOLERANCE[metric], rtol=1e-5)
+
+
+def test_normalizing_keeps_the_dtype_and_a_zero_row(cupy: Any) -> None:
+    x = np.asarray([[3.0, 4.0], [0.0, 0.0], [3e30, 4e30]], np.float32)
+    found = host(vj.normalize(cupy.asarray(x)))
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+
+
+def test_a_scan_waits_for_the_device_once_and_not_for_each_tile(cupy: Any) -> None:
+    generator = np.random.default_rng(4)
+    corpus = vj.Corpus(cupy.asarray(generator.standard_normal((5000, 32)).astype(np.float32)))
+    corpus.backend.tile_bytes = 1 << 18
+    queries = cupy.asarray(generator.standard_normal((4, 32)).astype(np.float32))
+    before = cupy.ndarray.copied_to_host
+    corpus.topk(queries, 10)
+    assert cupy.ndarray.copied_to_host - before == 1
+
+
+def test_memory_that_runs_out_halves_the_tile(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, corpus = awkward()
+    backend = registry.get_backend("cupy")
+    backend.tile_bytes = 1 << 24
+    real, failures = backend.matmul, iter([True, True])
+
+    def failing(a: Any, b: Any) -> Any:
+        if next(failures, False):
+            raise strict_cupy.OutOfMemoryError("out of memory allocating 1 bytes")
+        return real(a, b)
+
+    monkeypatch.setattr(backend, "matmul", failing)
+    found = vj.topk(queries, corpus, 5, backend="cupy")
+    np.testing.assert_array_equal(found.indices, answers("cosine", queries, corpus, 5)[1])
+    assert backend.tile_bytes == 1 << 22
+
+
+def test_tf32_is_off_inside_and_back_after_the_last_call(cupy: Any) -> None:
+    from vjaccel_cupy.precision import full_precision
+
+    tf32 = cupy._core._routines_linalg.COMPUTE_TYPE_TF32
+    cupy._core.set_compute_type(np.float32, tf32)
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with full_precision():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with full_precision():
+        thread.start()
+        entered.wait()
+        assert cupy._core.get_compute_type(np.float32) != tf32
+    assert cupy._core.get_compute_type(np.float32) != tf32
+    leave.set()
+    thread.join()
+    assert cupy._core.get_compute_type(np.float32) == tf32
+
+
+def test_the_registry_shows_the_devices(cupy: Any) -> None:
+    row = next(row for row in vj.backends() if row.name == "cupy")
+    assert (row.version, row.devices, row.usable) == ("14.2.0", ("gpu:0", "gpu:1"), True)
+
+
+def test_a_driver_that_fails_is_the_reason(cupy: Any) -> None:
+    def failing() -> int:
+        raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
+
+    cupy.cuda.runtime.getDeviceCount = failing
+    with pytest.raises(vj.BackendUnavailable, match="cudaErrorInsufficientDriver"):
+        vj.topk([[1.0]], [[1.0]], backend="cupy")
+
+
+def test_the_stand_in_refuses_what_cupy_refuses(cupy: Any) -> None:
+    x = cupy.asarray(np.ones(3))
+    with pytest.raises(TypeError):
+        np.asarray(x)
+    with pytest.raises(TypeError):
+        x + np.ones(3)
+    with pytest.raises(TypeError):
+        np.ones(3) + x
+    with pytest.raises(ValueError, match="more than one"):
+        bool(x)
+    with cupy.cuda.Device(1), pytest.raises(ValueError, match="current device"):
+        x + 1
