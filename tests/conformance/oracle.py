@@ -10,7 +10,7 @@ METRICS = ("cosine", "dot", "euclidean", "sqeuclidean", "manhattan")
 
 
 def pairs(metric: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The metric's value for all pairs, each summed by itself: a matrix product would not give equal rows equal values."""
+    """The metric's value for all pairs. Each is a sum of its own: a matrix product gives equal rows unequal values."""
     a, b = a.astype(np.float64)[:, None, :], b.astype(np.float64)[None, :, :]
     with np.errstate(all="ignore"):
         if metric in ("cosine", "dot"):
@@ -40,7 +40,7 @@ def answers(
 
 
 def awkward(rows: int = 700, dim: int = 24, queries: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and a corpus with what goes wrong: equal rows in random places, zeros, NaN, infinity, huge and tiny ones."""
+    """Queries and a corpus with what goes wrong: equal rows in random places, zeros, NaN, infinity, huge and tiny."""
     generator = np.random.default_rng(seed)
     corpus = generator.standard_normal((rows, dim)).astype(np.float32)
     places = generator.permutation(rows)
