@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vjaccel.arrays.protocol import Metric, TopK
-from vjaccel.arrays.search import EXPANDED, ORDINARY, TINY, PreparedRows, rounding_bound
+from vjaccel.arrays.search import EXPANDED, ORDINARY, TINY, PreparedRows, halving_sum, rounding_bound
 from vjaccel_numpy import search_kernels as kernels
 from vjaccel_numpy.threads import one_blas_thread, run, thread_count
 from vjaccel_numpy.tiles import scan_dtype, tiles, unlocked
@@ -166,8 +166,7 @@ def _search(
 def _wanted(queries: np.ndarray, prepared: PreparedVectors) -> _Wanted:
     dtype = scan_dtype(prepared.vectors)
     exact = np.ascontiguousarray(queries, dtype=np.float64)
-    norms = np.empty(len(queries))
-    kernels.row_facts(exact, np.empty(0), norms, np.empty(0), np.empty(len(queries), np.bool_))
+    norms = np.sqrt(halving_sum(np, exact * exact))
     narrow = np.ascontiguousarray(queries, dtype=dtype)
     shifts, seen, bounded_as = np.zeros(len(queries)), norms, prepared.metric
     code = CODES.get(prepared.metric, kernels.SQUARES)

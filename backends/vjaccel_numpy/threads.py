@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 __all__ = ["one_blas_thread", "run", "thread_count"]
 
@@ -62,6 +62,7 @@ def one_blas_thread() -> Iterator[None]:
     with _lock:
         if _inside == 0:
             _limit = _controller().limit(limits=1, user_api="blas")
+            _let_go()
         _inside += 1
     try:
         yield
@@ -71,6 +72,16 @@ def one_blas_thread() -> Iterator[None]:
             if _inside == 0:
                 _limit.restore_original_limits()
                 _limit = None
+                _let_go()
+
+
+def _let_go() -> None:
+    """Let any thread set OpenBLAS' threads next: the last call out need not be of the thread that was first in.
+
+    threadpoolctl 3.8 ignores, for OpenBLAS, every thread but the one that set a limit last.
+    """
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread()
 
 
 @cache

@@ -1,0 +1,53 @@
+"""Every code block of the README, run as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+MAKE_TARGETS = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def _of(*languages: str) -> list[str]:
+    return [body for language, body in BLOCKS if language in languages]
+
+
+def test_every_block_says_its_language_and_is_run_here() -> None:
+    assert len(re.findall(r"^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)) == 2 * len(BLOCKS)
+    assert {language for language, _ in BLOCKS} <= {"python", "sh", "text"}
+
+
+@pytest.mark.parametrize("body", _of("python"))
+def test_a_python_block_runs_without_a_warning(body: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", body],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("body", _of("sh"))
+def test_a_shell_block_runs(body: str, tmp_path: Path) -> None:
+    lines = body.strip().splitlines()
+    if lines[0].startswith("git clone"):
+        # The suite is itself what `make test` runs, so of this block only that its targets exist can be shown here.
+        targets = [line.split()[1] for line in lines if line.startswith("make ")]
+        assert targets
+        assert set(targets) <= set(MAKE_TARGETS)
+        return
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", body],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(folder), "HF_HUB_OFFLINE": "1"}
