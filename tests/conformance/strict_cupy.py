@@ -1,9 +1,9 @@
 """A stand-in for CuPy where there is no GPU: NumPy underneath, and CuPy's refusals.
 
 It refuses what CuPy refuses: becoming a NumPy array unasked (``__array__``), NumPy arrays as operands, arguments or
-indices, an array of another device than the current one (as where GPUs cannot read each other's memory), and the truth or
-the number of an array of more than one element. A reduction gives an array of no dimensions, never a scalar. It has two
-devices, and counts what is copied to the host.
+indices, an array of another device than the current one (as where GPUs cannot read each other's memory), and the truth
+or the number of an array of more than one element. A reduction gives an array of no dimensions, never a scalar. It has
+two devices, and counts what is copied to the host.
 """
 
 from __future__ import annotations

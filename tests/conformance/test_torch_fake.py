@@ -1,8 +1,8 @@
 """torch's path on a GPU without one: fake tensors on "cuda" refuse another device's operands, and to be looked at.
 
 What cannot run here, because what it does next depends on values: `distance` by the euclidean metrics (it looks for
-pairs to compute directly), `similarity` by dot (it looks for numbers beyond float32), `above`, and `topk` itself (whether
-the certificate holds). What they are made of runs.
+pairs to compute directly), `similarity` by dot (it looks for numbers beyond float32), `above`, and `topk` itself
+(whether the certificate holds). What they are made of runs.
 """
 
 from __future__ import annotations

@@ -84,7 +84,15 @@ class GenericBackend(GenericSearch):
         return out
 
     def put(self, out: Array, rows: Array, columns: Array, values: Array) -> Array:
-        out[rows, columns] = values
+        """`out` with `values` at (rows, columns), each place once."""
+        xp = self.xp
+        try:
+            out[rows, columns] = values
+        except (IndexError, TypeError, NotImplementedError):
+            # The standard has no such assignment, so what is new is sorted in before what was there.
+            places = xp.arange(out.shape[0] * out.shape[1], device=self.native_device)
+            first = xp.unique_all(xp.concat([rows * out.shape[1] + columns, places])).indices
+            out = xp.reshape(xp.take(xp.concat([values, xp.reshape(out, (-1,))]), first, axis=0), out.shape)
         return out
 
     # Operations

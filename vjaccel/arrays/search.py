@@ -215,7 +215,8 @@ class GenericSearch:
         with self.float64():
             wide = xp.astype(self.widened(queries), xp.float64)
             reach = xp.max(xp.abs(wide), axis=1)
-            wide = xp.where(reach < TINY, 0.0, 1.0)[:, None] * wide / xp.where(reach < TINY, 1.0, reach)[:, None]
+            zero = reach < TINY
+            wide = xp.where(zero[:, None], 0.0, wide) / xp.where(zero, 1.0, reach)[:, None]
             norms = xp.sqrt(xp.sum(wide * wide, axis=1))
             return xp.astype(wide / xp.where(norms == 0.0, 1.0, norms)[:, None], self.scan_dtype(prepared.vectors))
 
