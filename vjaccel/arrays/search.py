@@ -325,7 +325,7 @@ class GenericSearch:
         xp = self.xp
         exact = sums[0] if metric.is_similarity else -sums[0]
         if metric is Metric.COSINE:
-            norms = xp.sqrt(sums[1]) * xp.sqrt(sums[2])
+            norms = self.rounded_sqrt(sums[1]) * self.rounded_sqrt(sums[2])
             exact = xp.where(norms == 0.0, 0.0, exact / xp.where(norms == 0.0, 1.0, norms))
         limit = xp.finfo(xp.float64).max
         exact = xp.clip(xp.where(xp.isnan(exact), -limit, exact), -limit, limit)
@@ -333,6 +333,10 @@ class GenericSearch:
 
     def fixed_sum(self, x: Array) -> Array:
         return halving_sum(self.xp, x)
+
+    def rounded_sqrt(self, x: Array) -> Array:
+        """The square root in float64, correctly rounded, as IEEE 754 asks: equal rows get equal scores wherever they lie."""
+        return self.xp.sqrt(x)
 
 
 def _in_range(xp: Any, x: Array) -> Array:
