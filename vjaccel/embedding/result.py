@@ -1,0 +1,122 @@
+"""What an embedding run gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why one text has no vector.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the input, counted from 0 over the whole run.
+    code : str
+        ``INVALID_TEXT`` for what is no text, ``EMBEDDING_GENERATION_FAILED`` when the model or provider failed on it,
+        ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of another width.
+    message : str
+        For people.
+    """
+
+    index: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingStatistics:
+    """What was measured; None is what nobody knows.
+
+    Attributes
+    ----------
+    texts, embedded, failed : int
+        ``texts`` is the sum of the other two.
+    truncated : int or None
+        Texts longer than the model takes.
+    tokens_lost : int or None
+        Tokens that were cut off them.
+    tokens : int or None
+        Tokens that the model saw, special ones included, padding not.
+    padding_share : float or None
+        The share of padding in what the model was given.
+    batches : int
+        Batches that were run, those repeated after a failure included.
+    seconds : float
+        Wall-clock time.
+    peak_memory_bytes : int
+        The largest resident memory of this process that was seen after a batch.
+    """
+
+    texts: int
+    embedded: int
+    failed: int
+    truncated: int | None
+    tokens_lost: int | None
+    tokens: int | None
+    padding_share: float | None
+    batches: int
+    seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def texts_per_second(self) -> float | None:
+        """Texts embedded in a second; None for an empty run."""
+        return self.embedded / self.seconds if self.embedded and self.seconds else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens that the model saw in a second; None where they are not counted."""
+        return self.tokens / self.seconds if self.tokens and self.seconds else None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResult:
+    """The vectors of a run, in the order of its texts.
+
+    Attributes
+    ----------
+    embeddings : array, shape (n, dim), float32
+        A row of NaN for a text that failed. NumPy, or the library of the `backend` that was asked for.
+    ok : ndarray of bool, shape (n,)
+        Which texts have a vector.
+    errors : tuple of ItemError
+        One for each text that has none, by index.
+    statistics : EmbeddingStatistics
+    """
+
+    embeddings: Any
+    ok: np.ndarray
+    errors: tuple[ItemError, ...]
+    statistics: EmbeddingStatistics
+
+    def __len__(self) -> int:
+        return len(self.ok)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes
+    ----------
+    done : int
+        Texts that are embedded or have failed.
+    total : int or None
+        Texts in all, where that is known.
+    tokens : int or None
+        Tokens that the model has seen.
+    seconds : float
+        Since the run began.
+    """
+
+    done: int
+    total: int | None
+    tokens: int | None
+    seconds: float
