@@ -1,6 +1,6 @@
 """Print what `make bench` measured: milliseconds of each contender, and how many times faster than the best peer ours is.
 
-    python benchmarks/ratios.py benchmarks/results/last.json
+python benchmarks/ratios.py benchmarks/results/last.json
 """
 
 from __future__ import annotations

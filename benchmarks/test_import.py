@@ -9,9 +9,11 @@ from pathlib import Path
 
 from rounds import contest
 
-FIRST_SEARCH = (
-    "import numpy as np, vjaccel as vj; x = np.random.default_rng(0).random((1000, 64), dtype=np.float32); vj.topk(x[0], x)"
-)
+FIRST_SEARCH = """
+import numpy as np, vjaccel as vj
+rows = np.random.default_rng(0).random((1000, 64), dtype=np.float32)
+vj.topk(rows[0], rows)
+"""
 
 
 def _process(code: str, cache: Path | None = None) -> Callable[[], object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from vjaccel.arrays.generic import CANCELS
 from vjaccel.arrays.protocol import Metric
 from vjaccel_numpy import row_kernels as kernels
-from vjaccel_numpy.threads import one_blas_thread, run, thread_count
+from vjaccel_numpy.threads import one_blas_thread, run, share, thread_count
 from vjaccel_numpy.tiles import tiles, unlocked
 
 __all__ = ["normalize", "scores"]
@@ -24,7 +24,9 @@ ONE_THREAD_PRODUCT = 1 << 22
 BLOCK = (1024, 2048)
 """Rows of the left and the right set in one block."""
 
-Task = Callable[[], None]
+TILE_ELEMENTS = 1 << 18
+CONVERTED_ELEMENTS = 1 << 23
+CENTER_ROWS = 4096
 
 
 def normalize(x: np.ndarray) -> np.ndarray:
@@ -32,7 +34,7 @@ def normalize(x: np.ndarray) -> np.ndarray:
     out = np.empty(x.shape, x.dtype)
 
     def part(low: int, high: int) -> None:
-        for start, tile in tiles(x, low, high, max(1, (1 << 18) // x.shape[1]), dtype):
+        for start, tile in tiles(x, low, high, max(1, TILE_ELEMENTS // x.shape[1]), dtype):
             rows = slice(start, start + len(tile))
             if out.dtype == dtype:
                 kernels.normalize_rows(tile, out[rows])
@@ -41,55 +43,71 @@ def normalize(x: np.ndarray) -> np.ndarray:
                 kernels.normalize_rows(tile, scaled)
                 out[rows] = scaled
 
-    _share(len(x), x.size // ONE_THREAD, part)
+    share(len(x), x.size // ONE_THREAD, part)
     return out
 
 
 def scores(metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     """All pairs; None where the magnitudes leave what a product in the result's dtype can hold."""
     dtype = np.result_type(a.dtype, b.dtype, np.float32)
-    a, b = (unlocked(np.ascontiguousarray(x, dtype=dtype)) for x in (a, b))
-    if metric is Metric.DOT:
-        out = a @ b.T
-        return out if np.isfinite(out.sum()) or np.isfinite(out).all() else None
-    if metric is Metric.COSINE:
-        return _cosines(a, b)
     out = np.empty((len(a), len(b)), dtype)
-    if metric is Metric.MANHATTAN:
-        _share(max(len(a), len(b)), out.size * a.shape[1] // ONE_THREAD, partial(_manhattan, a, b, out))
-    else:
-        center = b.mean(0, dtype=np.float64, where=np.isfinite(b)) if len(b) else np.zeros(b.shape[1])
-        _distances(a, b, out, np.nan_to_num(center).astype(dtype), metric is Metric.EUCLIDEAN)
+    fill = {Metric.DOT: _products, Metric.COSINE: _cosines, Metric.MANHATTAN: _manhattan}.get(
+        metric, partial(_distances, root=metric is Metric.EUCLIDEAN)
+    )
+    for rows, left in _usable(a, dtype):
+        for columns, right in _usable(b, dtype):
+            if not fill(left, right, out[rows, columns]):
+                return None
     return out
 
 
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+def _usable(x: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]]:
+    """`x` as the kernels take it: whole if it is, else converted by blocks, so that no second copy of it ever exists."""
+    if x.flags.c_contiguous and x.dtype == dtype:
+        yield slice(None), unlocked(x)
+        return
+    step = max(1, CONVERTED_ELEMENTS // x.shape[1])
+    for start in range(0, len(x), step):
+        rows = slice(start, min(start + step, len(x)))
+        yield rows, np.ascontiguousarray(x[rows], dtype=dtype)
+
+
+def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
+    np.matmul(a, b.T, out=out)
+    # The sum is finite almost always, and costs a fraction of looking at each number.
+    return bool(np.isfinite(out.sum()) or np.isfinite(out).all())
+
+
+def _cosines(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
     left, right = np.empty(len(a), a.dtype), np.empty(len(b), b.dtype)
-    safe = [True]
+    unsafe = []
 
-    def norms(x: np.ndarray, out: np.ndarray, low: int, high: int) -> None:
-        if not kernels.inverse_norms(x[low:high], out[low:high]):
-            safe[0] = False
+    def norms(x: np.ndarray, inverse: np.ndarray, low: int, high: int) -> None:
+        if not kernels.inverse_norms(x[low:high], inverse[low:high]):
+            unsafe.append(low)
 
-    _share(len(b), b.size // ONE_THREAD, partial(norms, b, right))
-    _share(len(a), a.size // ONE_THREAD, partial(norms, a, left))
-    if not safe[0]:
-        return None
-    out = a @ b.T
-    _share(
+    share(len(b), b.size // ONE_THREAD, partial(norms, b, right))
+    share(len(a), a.size // ONE_THREAD, partial(norms, a, left))
+    if unsafe:
+        return False
+    np.matmul(a, b.T, out=out)
+    share(
         len(a), out.size // ONE_THREAD, lambda low, high: kernels.finish_cosines(out[low:high], left[low:high], right)
     )
-    return out
+    return True
 
 
-def _manhattan(a: np.ndarray, b: np.ndarray, out: np.ndarray, low: int, high: int) -> None:
+def _manhattan(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
+    work = out.size * a.shape[1] // ONE_THREAD
     if len(a) >= len(b):
-        kernels.manhattan(a[low:high], b, out[low:high])
+        share(len(a), work, lambda low, high: kernels.manhattan(a[low:high], b, out[low:high]))
     else:
-        kernels.manhattan(a, b[low:high], out[:, low:high])
+        share(len(b), work, lambda low, high: kernels.manhattan(a, b[low:high], out[:, low:high]))
+    return True
 
 
-def _distances(a: np.ndarray, b: np.ndarray, out: np.ndarray, center: np.ndarray, root: bool) -> None:
+def _distances(a: np.ndarray, b: np.ndarray, out: np.ndarray, root: bool) -> bool:
+    center = _center(b)
     blocks = [(i, j) for j in range(0, len(b), BLOCK[1]) for i in range(0, len(a), BLOCK[0])]
 
     def work(mine: list[tuple[int, int]]) -> None:
@@ -106,13 +124,14 @@ def _distances(a: np.ndarray, b: np.ndarray, out: np.ndarray, center: np.ndarray
     parts = min(thread_count(), len(blocks))
     if out.size * a.shape[1] < ONE_THREAD_PRODUCT or parts < 2:
         work(blocks)
-        return
-    with one_blas_thread():
-        run([partial(work, blocks[part::parts]) for part in range(parts)])
+    else:
+        with one_blas_thread():
+            run([partial(work, blocks[part::parts]) for part in range(parts)])
+    return True
 
 
-def _share(rows: int, parts: int, part: Callable[[int, int], None]) -> None:
-    """Call `part` on slices of `rows`, at most one for each thread and at most `parts`."""
-    parts = max(1, min(thread_count(), parts, rows))
-    edges = [rows * i // parts for i in range(parts + 1)]
-    run([partial(part, low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)])
+def _center(rows: np.ndarray) -> np.ndarray:
+    """About the mean: any point is correct, and one near the rows keeps the expansion from cancelling."""
+    some = rows[:: max(1, len(rows) // CENTER_ROWS)].astype(np.float64)
+    some = some[np.isfinite(some).all(1)]
+    return (some.mean(0) if len(some) else np.zeros(rows.shape[1])).astype(rows.dtype)

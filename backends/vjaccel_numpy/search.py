@@ -16,7 +16,7 @@ import numpy as np
 from vjaccel.arrays.protocol import Metric, TopK
 from vjaccel.arrays.search import EXPANDED, ORDINARY, TINY, PreparedRows, halving_sum, rounding_bound
 from vjaccel_numpy import search_kernels as kernels
-from vjaccel_numpy.threads import one_blas_thread, run, thread_count
+from vjaccel_numpy.threads import one_blas_thread, run, share, slices, thread_count
 from vjaccel_numpy.tiles import scan_dtype, tiles, unlocked
 
 __all__ = ["prepare", "topk"]
@@ -86,7 +86,7 @@ def prepare(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
             near = near_squares[slice(0) if center is None else part]
             kernels.row_facts(tile, np.empty(0, dtype) if center is None else center, norms[part], near, finite[part])
 
-    run([partial(facts, *part) for part in _slices(rows, rows * dim)])
+    share(rows, rows * dim // ONE_THREAD, facts)
     seen = norms if center is None else np.sqrt(near_squares)
     ordinary = finite & (seen <= ORDINARY)
     weight = near_squares if len(near_squares) else np.zeros(rows)
@@ -145,13 +145,13 @@ def _search(
     wanted = _wanted(queries, prepared)
     allowed = np.empty((0, 0), np.bool_) if mask is None else unlocked(np.ascontiguousarray(np.atleast_2d(mask)))
     corpus = prepared.weight, prepared.ordinary, prepared.norms, allowed
-    slices = _slices(prepared.rows, len(queries) * prepared.rows * prepared.dim)
-    heaps = [_heaps(len(queries), k, wanted.narrow.dtype) for _ in slices]
+    parts = slices(prepared.rows, len(queries) * prepared.rows * prepared.dim // ONE_THREAD)
+    heaps = [_heaps(len(queries), k, wanted.narrow.dtype) for _ in parts]
     if len(prepared.odd):
         _offer_odd(queries, prepared, mask, heaps[0], rescore)
     products = wanted.code == kernels.EXPANDED or (len(queries) > FEW and wanted.code in (kernels.DOT, kernels.COSINE))
     scan = _scan_products if products else _scan_rows
-    tasks = [partial(scan, wanted, prepared, corpus, *part) for part in zip(heaps, slices, strict=True)]
+    tasks = [partial(scan, wanted, prepared, corpus, *part) for part in zip(heaps, parts, strict=True)]
     if products:
         with one_blas_thread():
             run(tasks)
@@ -231,19 +231,12 @@ def _heaps(n_queries: int, k: int, dtype: np.dtype) -> _Heaps:
 
 def _center(vectors: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """About the mean row; what is not finite counts as zero."""
-    slices = _slices(len(vectors), vectors.size)
-    sums = np.zeros((len(slices), vectors.shape[1]))
+    parts = slices(len(vectors), vectors.size // ONE_THREAD)
+    sums = np.zeros((len(parts), vectors.shape[1]))
 
     def add(total: np.ndarray, part: tuple[int, int]) -> None:
         for _, tile in tiles(vectors, *part, TILE_ELEMENTS // vectors.shape[1], dtype):
             kernels.add_rows(tile, total)
 
-    run([partial(add, total, part) for total, part in zip(sums, slices, strict=True)])
+    run([partial(add, total, part) for total, part in zip(sums, parts, strict=True)])
     return (sums.sum(0) / len(vectors)).astype(dtype)
-
-
-def _slices(rows: int, work: int) -> list[tuple[int, int]]:
-    """One slice of the rows for each thread that pays."""
-    parts = max(1, min(thread_count(), work // ONE_THREAD, rows // kernels.STEP))
-    edges = [rows * part // parts for part in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))

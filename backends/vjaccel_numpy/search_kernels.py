@@ -67,7 +67,7 @@ def square(terms):
 @kernel
 def exact_score(code, queries, q, query_norm, rows, a, row_norm, terms):
     """The float64 score of query `q` and row `a`, bit for bit that of `GenericSearch.exact_scores`."""
-    if code == DOT or code == COSINE:
+    if code in (DOT, COSINE):
         multiply(queries, q, rows, a, terms)
         total = halving_sum(terms)
         if code == COSINE:
@@ -300,7 +300,7 @@ def score_few(code, queries, rows, start, scores):
     n_queries = queries.shape[0]
     many = min(STEP, rows.shape[0] - start)
     fours, quads = n_queries // 4 * 4, many // 4 * 4
-    if code == DOT or code == COSINE:
+    if code in (DOT, COSINE):
         for q in range(0, fours, 4):
             for i in range(0, quads, 4):
                 sixteen_products(queries, q, rows, start + i, scores, i)

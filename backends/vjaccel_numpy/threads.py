@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
-__all__ = ["one_blas_thread", "run", "thread_count"]
+__all__ = ["one_blas_thread", "run", "share", "slices", "thread_count"]
 
 _lock = threading.Lock()
 _inside = 0
@@ -43,6 +44,17 @@ def run(tasks: Sequence[Callable[[], None]]) -> None:
         failures = [error for error in (future.exception() for future in futures) if error]
     if failures:
         raise failures[0]
+
+
+def slices(rows: int, parts: int) -> list[tuple[int, int]]:
+    """`rows` in at most `parts` equal slices, at most one for each thread, at least one."""
+    parts = max(1, min(thread_count(), parts, rows))
+    return list(pairwise(rows * part // parts for part in range(parts + 1)))
+
+
+def share(rows: int, parts: int, task: Callable[[int, int], None]) -> None:
+    """Call `task` on `slices` of the rows, each in a thread of its own."""
+    run([partial(task, low, high) for low, high in slices(rows, parts)])
 
 
 def _quietly(task: Callable[[], None]) -> None:

@@ -36,7 +36,7 @@ def metric(value: str | Metric, allowed: Iterable[Metric], instead: dict[Metric,
     except ValueError:
         near = difflib.get_close_matches(str(value), [m.value for m in Metric], 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InvalidInput(f"metric {value!r} is unknown{hint} Known here: {shown}") from None
+        raise InvalidInput(f"metric {value!r} is unknown{hint}; known here: {shown}") from None
     if found not in allowed:
         raise InvalidInput(f"metric {found.value!r} is not one of {shown}; call {instead[found]}")
     return found

@@ -156,7 +156,9 @@ def contradiction(metric: str | Metric | None, corpus: Corpus) -> None:
     InvalidInput
     """
     if metric is not None and metric != corpus.metric:
-        raise InvalidInput(f"metric={str(metric)!r} contradicts the corpus, which was prepared for {corpus.metric.value!r}")
+        raise InvalidInput(
+            f"metric={str(metric)!r} contradicts the corpus, which was prepared for {corpus.metric.value!r}"
+        )
 
 
 def _dtype(x: Array) -> str:

@@ -69,7 +69,9 @@ def normalize(x: object, *, backend: str | Backend | None = None) -> Array:
     return choice.returned(result[0, :] if single else result)
 
 
-def similarity(a: object, b: object, *, metric: str | Metric | None = None, backend: str | Backend | None = None) -> Array:
+def similarity(
+    a: object, b: object, *, metric: str | Metric | None = None, backend: str | Backend | None = None
+) -> Array:
     """How similar each vector of `a` is to each of `b`.
 
     Parameters
@@ -98,7 +100,9 @@ def similarity(a: object, b: object, *, metric: str | Metric | None = None, back
     return _all_pairs(a, b, metric, backend, SIMILAR)
 
 
-def distance(a: object, b: object, *, metric: str | Metric | None = None, backend: str | Backend | None = None) -> Array:
+def distance(
+    a: object, b: object, *, metric: str | Metric | None = None, backend: str | Backend | None = None
+) -> Array:
     """How far each vector of `a` is from each of `b`.
 
     Parameters
@@ -128,7 +132,9 @@ def distance(a: object, b: object, *, metric: str | Metric | None = None, backen
     return _all_pairs(a, b, metric, backend, DISTANT)
 
 
-def paired_similarity(a: object, b: object, *, metric: str | Metric = Metric.COSINE, backend: str | Backend | None = None) -> Array:
+def paired_similarity(
+    a: object, b: object, *, metric: str | Metric = Metric.COSINE, backend: str | Backend | None = None
+) -> Array:
     """How similar each vector of `a` is to the vector of `b` in the same row.
 
     Parameters
@@ -154,7 +160,9 @@ def paired_similarity(a: object, b: object, *, metric: str | Metric = Metric.COS
     return _row_by_row(a, b, metric, backend, SIMILAR)
 
 
-def paired_distance(a: object, b: object, *, metric: str | Metric = Metric.EUCLIDEAN, backend: str | Backend | None = None) -> Array:
+def paired_distance(
+    a: object, b: object, *, metric: str | Metric = Metric.EUCLIDEAN, backend: str | Backend | None = None
+) -> Array:
     """How far each vector of `a` is from the vector of `b` in the same row.
 
     Parameters
@@ -229,7 +237,9 @@ def topk(
     return corpus.topk(queries, k, mask=mask)
 
 
-def _all_pairs(a: object, b: object, metric: str | Metric | None, backend: str | Backend | None, family: _Family) -> Array:
+def _all_pairs(
+    a: object, b: object, metric: str | Metric | None, backend: str | Backend | None, family: _Family
+) -> Array:
     if isinstance(b, Corpus):
         contradiction(metric, b)
         metric, b = b.metric, b.vectors

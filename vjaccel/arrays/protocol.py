@@ -196,7 +196,7 @@ class Backend(Protocol):
     def above(
         self, queries: Array, prepared: Prepared, thresholds: Array, mask: Array | None
     ) -> Iterator[tuple[np.ndarray, Array]]:
-        """The rows that may be returned and whose `scan` score is not below the query's threshold, a part of the corpus at a time.
+        """The rows that may be returned whose `scan` score is not below the query's threshold, a part of the corpus at a time.
 
         `thresholds` is float64, shape (n_queries,). Each part is CSR: offsets (on the host, n_queries + 1), row numbers.
         """

@@ -311,7 +311,7 @@ def _unknown(name: str) -> str:
     known = sorted(_entry_points())
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no backend is registered as {name!r}{hint} Registered: {', '.join(known)}, and 'auto' and 'gpu'"
+    return f"no backend is registered as {name!r}{hint}; registered: {', '.join(known)}, and 'auto' and 'gpu'"
 
 
 def _first_line(exc: BaseException) -> str:

@@ -199,10 +199,7 @@ class Embedder:
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         errors = sorted((error for chunk in chunks for error in chunk.errors), key=lambda error: error.index)
         dim = next((chunk.dim for chunk in chunks if chunk.dim), dim) or 0
-        if target is None:
-            embeddings = _joined(chunks, dim, out)
-        else:
-            embeddings = _on_device(chunks, dim, target)
+        embeddings = _joined(chunks, dim, out) if target is None else _on_device(chunks, dim, target)
         statistics = run.tally.statistics(time.perf_counter() - run.started)
         return _settled(EmbeddingResult(embeddings, ok, tuple(errors), statistics), on_error)
 

@@ -9,9 +9,9 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
-from vjaccel_numpy import threads
 
 import vjaccel as vj
+from vjaccel_numpy import threads
 
 
 def _blas_threads() -> list[int]:

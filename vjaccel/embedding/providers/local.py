@@ -107,6 +107,7 @@ class LocalProvider:
             return vectors
 
     def _features(self, items: list[Any], prompt: str) -> dict[str, Any]:
+        features: dict[str, Any]
         if self._tokenizer is None:
             features = self._model.preprocess(items, prompt=prompt or None)
         else:

@@ -43,4 +43,4 @@ def _unknown(model: str, name: str, known: list[str]) -> str:
         return f"model {model!r} names no provider; did you mean 'local:{model}'? Providers: {', '.join(known)}"
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no provider is registered as {name!r}{hint} Registered: {', '.join(known)}"
+    return f"no provider is registered as {name!r}{hint}; registered: {', '.join(known)}"
