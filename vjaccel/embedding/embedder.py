@@ -135,6 +135,10 @@ class Embedder:
         """The width of a vector; None where only the first vector will tell."""
         return self.identity.dimensions
 
+    def prompt_for(self, role: Literal["query", "document"] | None) -> str:
+        """What is put before texts of a role: this embedder's own prompt, or the model's for that role; may be empty."""
+        return self._provider.prompt(role) if self._prompt is None else self._prompt
+
     def count_tokens(self, texts: Iterable[str], *, prompt: str | None = None) -> np.ndarray | None:
         """Tokens of each text as the model will see them, int64 (n,); None where nobody can count them.
 
@@ -337,18 +341,16 @@ class Embedder:
             rows = _joined([gathered], gathered.dim or 0, None)
             yield _settled(EmbeddingResult(rows, gathered.ok, errors, statistics), on_error)
 
-    def _embed_as(self, role: str, texts: str | Iterable[str], options: dict[str, Any]) -> EmbeddingResult:
+    def _embed_as(
+        self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]
+    ) -> EmbeddingResult:
         prompt = options.pop("prompt", None)
         return self.embed(
             [texts] if isinstance(texts, str) else texts, prompt=self._prompt_for(role, prompt), **options
         )
 
-    def _prompt_for(self, role: str | None, prompt: str | None) -> str:
-        if prompt is not None:
-            return prompt
-        if self._prompt is not None:
-            return self._prompt
-        return self._provider.prompt(role)
+    def _prompt_for(self, role: Literal["query", "document"] | None, prompt: str | None) -> str:
+        return self.prompt_for(role) if prompt is None else prompt
 
     def _open(self) -> None:
         if self._closed:

@@ -1,0 +1,10 @@
+"""Files of rows: txt, jsonl, csv and parquet in; parquet, jsonl and npy out. Needs pyarrow (extra ``io``).
+
+`inputs` reads rows as Arrow batches of one schema, `outputs` writes them beside their vectors, `vectors` reads those again.
+"""
+
+from vjaccel.io.inputs import Inputs, Rows
+from vjaccel.io.outputs import Output, check_output, error_log, error_path, open_output
+from vjaccel.io.vectors import VectorFile
+
+__all__ = ["Inputs", "Output", "Rows", "VectorFile", "check_output", "error_log", "error_path", "open_output"]

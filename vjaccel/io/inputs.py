@@ -1,0 +1,297 @@
+"""Input files as Arrow batches of one schema.
+
+Every input is read twice: once before the run, to count rows, to settle the columns' types and to find what is wrong with
+a file while nothing has been computed yet, and once during it. Neither holds more than a batch.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from vjaccel.errors import FileFormatError
+from vjaccel.io.arrow import arrow
+from vjaccel.io.columns import VECTORS, Columns
+from vjaccel.io.lines import LINE_FORMATS, BadLine, Row, opened, sniffed
+
+__all__ = ["Inputs", "Rows"]
+
+SCANNED = 4096
+SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+Format = Literal["txt", "jsonl", "csv", "parquet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of the inputs.
+
+    Attributes
+    ----------
+    texts : list
+        What stands in the text field: str, unless the input has something else there, or nothing.
+    ids : list of str
+    columns : pyarrow.RecordBatch
+        All fields.
+    """
+
+    texts: list[Any]
+    ids: list[str]
+    columns: Any
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    path: Path
+    name: str
+    format: str
+
+
+class Inputs:
+    """The rows of one or more files, one after another.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        ``.txt``, ``.jsonl``, ``.csv`` (each also with ``.gz``) or ``.parquet``; ``-`` is standard input.
+    text_field : str
+    id_field : str, optional
+        By default ``id``, and where no input has it, a column ``id`` of row numbers is added.
+    input_format : {"txt", "jsonl", "csv", "parquet"}, optional
+        By default by each file's name; standard input is jsonl if it begins with ``{``, else txt.
+    skip_bad_lines : bool
+        Pass over lines that are no rows, and count them.
+    seen : callable, optional
+        Called during the first reading with how many rows were read.
+
+    Attributes
+    ----------
+    rows, bad_lines : int
+    schema : pyarrow.Schema
+
+    Raises
+    ------
+    FileFormatError
+        A file that is not what its name says, a line that is no row (its number is named), a field that is not there (those
+        that are there are named), columns of two files that do not fit.
+    OSError
+        A file that cannot be read.
+    MissingExtra
+        pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        text_field: str = "text",
+        id_field: str | None = None,
+        input_format: Format | None = None,
+        skip_bad_lines: bool = False,
+        seen: Callable[[int], object] | None = None,
+    ) -> None:
+        arrow()
+        self.text_field = text_field
+        self.id_field = id_field or "id"
+        self.bad_lines = 0
+        self._skip = skip_bad_lines
+        self._spooled: list[Path] = []
+        self.rows = 0
+        try:
+            self._sources = [self._source(path, input_format) for path in paths]
+            self._columns: dict[_Source, Columns] = {}
+            schemas = [self._scanned(source, seen) for source in self._sources]
+            self.schema = self._unified(schemas, id_given=id_field is not None)
+        except BaseException:
+            self.close()
+            raise
+
+    def batches(self, size: int) -> Iterator[Rows]:
+        """All rows, `size` at a time; the last batch may be smaller.
+
+        Raises
+        ------
+        FileFormatError
+            A file has changed since the first reading.
+        """
+        pa = arrow()
+        first, waiting, texts = 0, [], []
+        for more, batch in self._pieces(size):
+            texts += more
+            waiting.append(batch)
+            while len(texts) >= size:
+                table = pa.Table.from_batches(waiting).combine_chunks()
+                yield self._rows(texts[:size], table.slice(0, size), first)
+                first, texts, waiting = first + size, texts[size:], table.slice(size).to_batches()
+        if texts:
+            yield self._rows(texts, pa.Table.from_batches(waiting), first)
+
+    def close(self) -> None:
+        """Remove what standard input was kept in."""
+        for path in self._spooled:
+            path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # The first reading
+
+    def _source(self, path: str, asked: str | None) -> _Source:
+        if path == "-":
+            spooled = self._spool()
+            return _Source(spooled, "standard input", asked or sniffed(spooled))
+        found = Path(path)
+        suffixes = [suffix for suffix in found.suffixes if suffix != ".gz"]
+        kind = asked or SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
+        if kind is None:
+            raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
+        if found.is_dir():
+            raise FileFormatError(f"{path} is a folder; name its files")
+        return _Source(found, path, kind)
+
+    def _spool(self) -> Path:
+        """Standard input in a file: it can be read once, and what is wrong with it must be known before the run."""
+        with tempfile.NamedTemporaryFile(prefix="vjaccel-", delete=False) as file:
+            self._spooled.append(Path(file.name))
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        return Path(file.name)
+
+    def _scanned(self, source: _Source, seen: Callable[[int], object] | None) -> Any:
+        if source.format == "parquet":
+            with _reading(source), arrow().parquet.ParquetFile(source.path) as file:
+                self.rows += int(file.metadata.num_rows)
+                return self._checked_parquet(source, file.schema_arrow)
+        columns = self._columns[source] = Columns()
+        bad = _BadLines()
+        with _reading(source):
+            for rows in _groups(bad.apart(self._lines(source)), SCANNED):
+                columns.see(rows)
+                self.rows += len(rows)
+                if bad.first and not self._skip:
+                    break
+                if seen is not None:
+                    seen(self.rows)
+        if bad.first and not self._skip:
+            raise FileFormatError(
+                f"{source.name}, line {bad.first.number}: {bad.first.reason} (--skip-bad-lines would go on)"
+            )
+        self.bad_lines += bad.count
+        return columns.schema()
+
+    def _lines(self, source: _Source) -> Iterator[Row | BadLine]:
+        with opened(source.path) as lines:
+            yield from LINE_FORMATS[source.format](lines, self.text_field)
+
+    def _checked_parquet(self, source: _Source, schema: Any) -> Any:
+        types = arrow().types
+        if self.text_field in schema.names:
+            kind = schema.field(self.text_field).type
+            value = kind.value_type if types.is_dictionary(kind) else kind
+            if not (types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)):
+                raise FileFormatError(f"{source.name}: the field {self.text_field!r} is {kind}, not text")
+        return schema
+
+    def _unified(self, schemas: list[Any], *, id_given: bool) -> Any:
+        pa = arrow()
+        try:
+            schema = pa.unify_schemas(schemas, promote_options="permissive")
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as exc:
+            raise FileFormatError(f"the columns of the inputs do not fit: {_first_line(exc)}") from exc
+        names = schema.names
+        if not names:  # not a row anywhere
+            schema = pa.schema([(self.text_field, pa.string())])
+        for field in (self.text_field, self.id_field) if id_given else (self.text_field,):
+            if names and field not in names:
+                raise FileFormatError(f"there is no field {field!r}; the input has {', '.join(map(repr, names))}")
+        if VECTORS in names:
+            raise FileFormatError(f"the input has a field {VECTORS!r}, where the vectors are to be put: rename it")
+        self._numbered = self.id_field not in names
+        return schema.insert(0, pa.field(self.id_field, pa.string())) if self._numbered else schema
+
+    # The second
+
+    def _pieces(self, size: int) -> Iterator[tuple[list[Any], Any]]:
+        """Texts, and the columns of the same rows, in pieces of at most `size` rows."""
+        for source in self._sources:
+            with _reading(source):
+                if source.format == "parquet":
+                    for batch in self._parquet_batches(source, size):
+                        yield batch.column(self.text_field).to_pylist(), self._conformed(batch)
+                else:
+                    columns = self._columns[source]
+                    for rows in _groups(_BadLines().apart(self._lines(source)), size):
+                        yield [row.get(self.text_field) for row in rows], self._conformed(columns.batch(rows))
+
+    def _parquet_batches(self, source: _Source, size: int) -> Iterator[Any]:
+        with arrow().parquet.ParquetFile(source.path) as file:
+            yield from file.iter_batches(size)
+
+    def _conformed(self, batch: Any) -> Any:
+        pa = arrow()
+        arrays = [
+            batch.column(field.name).cast(field.type) if field.name in batch.schema.names
+            else pa.nulls(batch.num_rows, field.type)
+            for field in self.schema
+        ]  # fmt: skip
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _rows(self, texts: list[Any], table: Any, first: int) -> Rows:
+        (batch,) = table.combine_chunks().to_batches()
+        numbers = [str(first + i) for i in range(batch.num_rows)]
+        place = self.schema.get_field_index(self.id_field)
+        if self._numbered:
+            batch = batch.set_column(place, self.schema.field(place), arrow().array(numbers))
+        ids = batch.column(place).to_pylist()
+        return Rows(texts, [n if i is None else str(i) for i, n in zip(ids, numbers, strict=True)], batch)
+
+
+@dataclass
+class _BadLines:
+    first: BadLine | None = None
+    count: int = 0
+
+    def apart(self, rows: Iterable[Row | BadLine]) -> Iterator[Row]:
+        """The rows; what is none is counted."""
+        for row in rows:
+            if isinstance(row, BadLine):
+                self.first = self.first or row
+                self.count += 1
+            else:
+                yield row
+
+
+def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    rows = iter(rows)
+    while group := list(islice(rows, size)):
+        yield group
+
+
+@contextmanager
+def _reading(source: _Source) -> Iterator[None]:
+    """What the libraries raise on a broken file, as an error that names the file."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (arrow().ArrowException, OverflowError, EOFError, zlib.error) as exc:
+        raise FileFormatError(f"{source.name} cannot be read as {source.format}: {_first_line(exc)}") from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().partition("\n")[0]

@@ -1,0 +1,130 @@
+"""Rows from files of lines: txt, jsonl and csv, read in constant memory, each bad line with its number and the reason."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["LINE_FORMATS", "BadLine", "opened", "read_csv", "read_jsonl", "read_txt", "sniffed"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no row.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    reason : str
+    """
+
+    number: int
+    reason: str
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file's bytes, unpacked where its name ends in ``.gz``."""
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def sniffed(path: Path) -> str:
+    """``jsonl`` where the first byte that is no white space opens a JSON object, else ``txt``."""
+    with path.open("rb") as lines:
+        first = next((line.strip() for line in lines if line.strip()), b"")
+    return "jsonl" if first.removeprefix(b"\xef\xbb\xbf").startswith(b"{") else "txt"
+
+
+def read_txt(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
+    """A row for each line; an empty line is an empty text, so that row and line numbers agree."""
+    for _, line in _decoded(lines):
+        yield line if isinstance(line, BadLine) else {text_field: line.rstrip("\r\n")}
+
+
+def read_jsonl(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
+    """A row for each JSON object; lines of white space alone are no rows."""
+    for number, line in _decoded(lines):
+        if isinstance(line, BadLine):
+            yield line
+        elif line.strip():
+            yield _json_row(number, line)
+
+
+def read_csv(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
+    """A row for each record, its values text, by the names in the first record (RFC 4180: a record may span lines)."""
+    # A text is as long as it is; the module's own limit of 128 KiB would refuse it.
+    csv.field_size_limit(sys.maxsize)
+    # Undecodable bytes pass through as lone surrogates, so that a quoted line break inside a bad record stays inside it.
+    source = (line.decode("utf-8-sig" if i == 0 else "utf-8", "surrogateescape") for i, line in enumerate(lines))
+    records = csv.reader(source, strict=True)
+    header: list[str] = []
+    while True:
+        number = records.line_num + 1
+        try:
+            record = next(records, None)
+        except csv.Error as exc:
+            yield BadLine(number, f"it is not csv: {exc}")
+            record = []
+        if record is None:
+            return
+        if header and record:
+            yield _csv_row(number, header, record)
+        header = header or record
+
+
+LINE_FORMATS: dict[str, Callable[[BinaryIO, str], Iterator[Row | BadLine]]] = {
+    "txt": read_txt,
+    "jsonl": read_jsonl,
+    "csv": read_csv,
+}
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[tuple[int, str | BadLine]]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as exc:
+            yield number, BadLine(number, _not_utf8(exc))
+
+
+def _json_row(number: int, line: str) -> Row | BadLine:
+    try:
+        row = json.loads(line)
+    except ValueError as exc:
+        return BadLine(number, f"it is not JSON: {exc}")
+    except RecursionError:
+        return BadLine(number, "its JSON is nested too deep")
+    if not isinstance(row, dict):
+        return BadLine(number, f"it is not a JSON object but {type(row).__name__}")
+    if "\\ud" in line.lower():
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return BadLine(number, "it has half of a surrogate pair, which is no character")
+    return row
+
+
+def _csv_row(number: int, header: list[str], record: list[str]) -> Row | BadLine:
+    if len(record) != len(header):
+        return BadLine(number, f"it has {len(record)} values and the header {len(header)}")
+    try:
+        "".join(record).encode()
+    except UnicodeEncodeError:
+        whole = ",".join(record).encode("utf-8", "surrogateescape")
+        try:
+            whole.decode()
+        except UnicodeDecodeError as exc:
+            return BadLine(number, _not_utf8(exc))
+    return dict(zip(header, record, strict=True))
+
+
+def _not_utf8(exc: UnicodeDecodeError) -> str:
+    return f"it is not UTF-8 at byte {exc.start + 1} (0x{exc.object[exc.start]:02x})"

@@ -1,0 +1,182 @@
+"""Output files: the input's rows beside their vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from vjaccel.errors import InvalidInput, OutputError
+from vjaccel.io.arrow import arrow
+from vjaccel.io.columns import VECTORS
+from vjaccel.io.whole import whole_file, writing
+
+__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "open_output"]
+
+METADATA = b"vjaccel"
+"""The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
+
+
+def check_output(path: Path, inputs: Iterable[str]) -> None:
+    """Refuse, before anything is computed, an output that could not be written.
+
+    Raises
+    ------
+    InvalidInput
+        Its name ends in no format that can be written, or it is one of the inputs.
+    OutputError
+        Its folder is not there or cannot be written to.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise InvalidInput(f"{path} is none of {', '.join(_WRITERS)}, which can be written")
+    if any(name != "-" and os.path.realpath(name) == os.path.realpath(path) for name in inputs):
+        raise InvalidInput(f"{path} is one of the inputs")
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else f'no permission in {folder}'}")
+
+
+class Output:
+    """A file that rows are written to."""
+
+    def __init__(self, path: Path, writer: _Writer) -> None:
+        self._path = path
+        self._writer = writer
+
+    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        columns : pyarrow.RecordBatch
+        embeddings : ndarray, shape (n, dim), float32
+        ok : ndarray of bool, shape (n,)
+            Which rows have a vector.
+
+        Raises
+        ------
+        OutputError
+        """
+        with writing(self._path):
+            self._writer.write(columns, embeddings, ok)
+
+
+@contextmanager
+def open_output(path: Path, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> Iterator[Output]:
+    """An output that appears as `path`, in the format of its name, when the block ends without an error.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of the columns.
+    dim, rows : int
+        Of all vectors.
+    made_by : dict
+        What a parquet file says in its metadata of how its vectors were made.
+
+    Raises
+    ------
+    OutputError
+    """
+    with whole_file(path) as file:
+        with writing(path):
+            writer = _WRITERS[path.suffix.lower()](file, schema, dim, rows, made_by)
+        yield Output(path, writer)
+        with writing(path):
+            writer.end()
+
+
+def error_path(output: Path) -> Path:
+    """Where the errors of the run that wrote `output` are."""
+    return output.with_name(f"{output.name}.errors.jsonl")
+
+
+@contextmanager
+def error_log(output: Path) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
+    """A function that adds records to `error_path(output)`, which appears with the first; one of an earlier run goes.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = error_path(output)
+    with ExitStack() as held:
+        files: list[BinaryIO] = []
+
+        def add(records: Iterable[dict[str, Any]]) -> None:
+            for record in records:
+                if not files:
+                    files.append(held.enter_context(whole_file(path)))
+                with writing(path):
+                    files[0].write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+        yield add
+    if not files:
+        path.unlink(missing_ok=True)
+
+
+class _Writer(Protocol):
+    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None: ...
+    def end(self) -> None: ...
+
+
+class _Parquet:
+    def __init__(self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> None:
+        pa = arrow()
+        self._dim = dim
+        metadata = {**(schema.metadata or {}), METADATA: json.dumps(made_by).encode()}
+        self._schema = schema.append(pa.field(VECTORS, pa.list_(pa.float32(), dim))).with_metadata(metadata)
+        # A dictionary of vectors, which hardly repeat, is three times as slow to write, and larger than none.
+        repeated = [field.name for field in schema if not field.type.num_fields]
+        self._writer = pa.parquet.ParquetWriter(file, self._schema, compression="zstd", use_dictionary=repeated)
+
+    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+        pa = arrow()
+        numbers = pa.array(np.ascontiguousarray(embeddings, dtype=np.float32).reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(numbers, self._dim, mask=None if ok.all() else pa.array(~ok))
+        arrays = [*columns.columns, vectors]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+
+    def end(self) -> None:
+        self._writer.close()
+
+
+class _JsonLines:
+    def __init__(self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> None:
+        self._file = file
+
+    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+        for row, vector, good in zip(columns.to_pylist(), embeddings.tolist(), ok, strict=True):
+            # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
+            row[VECTORS] = [float(f"{x:.9g}") for x in vector] if good else None
+            # Dates, decimals and bytes, which JSON has not, become text.
+            self._file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+
+    def end(self) -> None:
+        pass
+
+
+class _Npy:
+    def __init__(self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> None:
+        self._file = file
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
+
+    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(embeddings, dtype="<f4").data)
+
+    def end(self) -> None:
+        pass
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, Any, int, int, dict[str, Any]], _Writer]] = {
+    ".parquet": _Parquet,
+    ".jsonl": _JsonLines,
+    ".npy": _Npy,
+}
