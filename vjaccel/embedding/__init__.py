@@ -4,6 +4,7 @@
 """
 
 from vjaccel.embedding.embedder import Embedder
+from vjaccel.embedding.providers.protocol import ModelIdentity
 from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 
-__all__ = ["Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]
+__all__ = ["Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError", "ModelIdentity", "Progress"]

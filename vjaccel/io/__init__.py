@@ -3,8 +3,19 @@
 `inputs` reads rows as Arrow batches of one schema, `outputs` writes them beside their vectors, `vectors` reads those again.
 """
 
+from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Inputs, Rows
 from vjaccel.io.outputs import Output, check_output, error_log, error_path, open_output
 from vjaccel.io.vectors import VectorFile
 
-__all__ = ["Inputs", "Output", "Rows", "VectorFile", "check_output", "error_log", "error_path", "open_output"]
+__all__ = [
+    "VECTORS",
+    "Inputs",
+    "Output",
+    "Rows",
+    "VectorFile",
+    "check_output",
+    "error_log",
+    "error_path",
+    "open_output",
+]

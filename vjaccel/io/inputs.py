@@ -136,6 +136,10 @@ class Inputs:
                 first, texts, waiting = first + size, texts[size:], table.slice(size).to_batches()
         if texts:
             yield self._rows(texts, pa.Table.from_batches(waiting), first)
+        if first + len(texts) != self.rows:
+            raise FileFormatError(
+                f"the inputs had {self.rows} rows, and now {first + len(texts)}: they changed meanwhile"
+            )
 
     def close(self) -> None:
         """Remove what standard input was kept in."""

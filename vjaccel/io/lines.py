@@ -8,8 +8,9 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 __all__ = ["LINE_FORMATS", "BadLine", "opened", "read_csv", "read_jsonl", "read_txt", "sniffed"]
 
@@ -31,9 +32,9 @@ class BadLine:
     reason: str
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedIOBase:
     """The file's bytes, unpacked where its name ends in ``.gz``."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def sniffed(path: Path) -> str:
@@ -43,13 +44,13 @@ def sniffed(path: Path) -> str:
     return "jsonl" if first.removeprefix(b"\xef\xbb\xbf").startswith(b"{") else "txt"
 
 
-def read_txt(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
+def read_txt(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
     """A row for each line; an empty line is an empty text, so that row and line numbers agree."""
     for _, line in _decoded(lines):
         yield line if isinstance(line, BadLine) else {text_field: line.rstrip("\r\n")}
 
 
-def read_jsonl(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
+def read_jsonl(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
     """A row for each JSON object; lines of white space alone are no rows."""
     for number, line in _decoded(lines):
         if isinstance(line, BadLine):
@@ -58,7 +59,7 @@ def read_jsonl(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
             yield _json_row(number, line)
 
 
-def read_csv(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
+def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
     """A row for each record, its values text, by the names in the first record (RFC 4180: a record may span lines)."""
     # A text is as long as it is; the module's own limit of 128 KiB would refuse it.
     csv.field_size_limit(sys.maxsize)
@@ -80,7 +81,7 @@ def read_csv(lines: BinaryIO, text_field: str) -> Iterator[Row | BadLine]:
         header = header or record
 
 
-LINE_FORMATS: dict[str, Callable[[BinaryIO, str], Iterator[Row | BadLine]]] = {
+LINE_FORMATS: dict[str, Callable[[BufferedIOBase, str], Iterator[Row | BadLine]]] = {
     "txt": read_txt,
     "jsonl": read_jsonl,
     "csv": read_csv,

@@ -1,0 +1,90 @@
+"""The command line as a whole: its commands, its exit codes, and how an error is shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from vjaccel import __version__
+from vjaccel.cli.backends import backends
+from vjaccel.cli.doctor import doctor
+from vjaccel.cli.embed import embed
+from vjaccel.cli.search import search
+from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
+
+__all__ = ["main"]
+
+FAILED, USAGE, TERMINATED = 1, 2, 143
+
+app = typer.Typer(
+    name="vjaccel",
+    help="Embed texts with local models, and search their vectors exactly, on whatever hardware is there.",
+    epilog="Exit codes: 0 done, 1 failed, 2 used wrongly, 3 done but some texts failed (see OUT.errors.jsonl).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(embed)
+app.command()(search)
+app.command()(backends)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vjaccel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show an error's whole traceback; may stand behind the command too.")
+    ] = False,
+) -> None:
+    """What holds for every command; `main` takes --debug wherever it stands."""
+
+
+def main() -> NoReturn:
+    """Run the command that the process was started with, and exit."""
+    before, dashes, after = _split(sys.argv[1:])
+    debug = "--debug" in before
+    arguments = [x for x in before if x != "--debug"] + dashes + after
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(arguments, prog_name="vjaccel")
+    except Exception as exc:
+        if debug:
+            raise
+        typer.echo(f"vjaccel: {_sentence(exc)}", err=True)
+        sys.exit(USAGE if isinstance(exc, InvalidInput | UnknownBackend | UnknownProvider) else FAILED)
+    sys.exit(0)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """The arguments before ``--``, that itself, and those behind it, which are no options."""
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:place], arguments[place : place + 1], arguments[place + 1 :]
+
+
+def _sentence(exc: Exception) -> str:
+    if isinstance(exc, VjaccelError):
+        return str(exc)
+    if isinstance(exc, OSError) and exc.filename is not None:
+        return f"{os.fsdecode(exc.filename)}: {exc.strerror}"
+    if isinstance(exc, MemoryError):
+        return "there is not enough memory"
+    first = str(exc).strip().partition("\n")[0]
+    return f"{type(exc).__name__}: {first} (--debug shows where)"
+
+
+def _terminated(number: int, frame: Any) -> NoReturn:
+    # An exception, so that what is half written is taken away.
+    sys.exit(TERMINATED)

@@ -1,0 +1,88 @@
+"""`vjaccel search`: the rows of an embedded file that are closest to a query."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vjaccel.arrays import Corpus
+from vjaccel.embedding import Embedder, ModelIdentity
+from vjaccel.errors import FileFormatError, ModelUnavailable
+from vjaccel.io import VectorFile
+
+__all__ = ["search"]
+
+
+def search(
+    file: Annotated[Path, typer.Argument(help="A parquet file that `vjaccel embed` wrote.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many rows.")] = 5,
+    backend: Annotated[str | None, typer.Option(help="As in numpy, torch:gpu, jax.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where the file's model is, if not where it was. Another one is refused.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="For the model: auto, cpu, gpu, gpu:1, mps.")] = "auto",
+    prompt: Annotated[
+        str | None, typer.Option(help="Put before the query. [default: the model's own for queries]")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: id, score, text, index.")] = False,
+) -> None:
+    """Print the rows whose vectors have the largest cosine with the query's, which the file's own model embeds."""
+    vectors = VectorFile(file)
+    try:
+        identity = ModelIdentity.from_dict(vectors.made_by["identity"])
+        with Embedder(
+            model or f"{identity.provider}:{identity.model}", device=device, prompt=prompt,
+            dimensions=identity.dimensions, normalize=identity.normalized, trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+        ) as embedder:  # fmt: skip
+            _same_model(file, identity, embedder.identity)
+            wanted = embedder.embed_query(query).embeddings[0]
+        rows, places = vectors.vectors()
+        corpus = Corpus(rows, backend=backend)
+        values, indices = corpus.topk(wanted, k)
+        found = vectors.found(places[indices])
+    finally:
+        vectors.close()
+    records = [
+        {"id": row.id, "score": float(value), "text": row.text, "index": int(place)}
+        for row, value, place in zip(found, values, places[indices], strict=True)
+    ]
+    _show(records, as_json)
+
+
+def _same_model(file: Path, made_by: ModelIdentity, found: ModelIdentity) -> None:
+    if found.digest != made_by.digest:
+        raise ModelUnavailable(
+            f"{file} was made by another {made_by.model!r} than the one here: the digests of their weights differ "
+            f"({str(made_by.digest)[:12]} and {str(found.digest)[:12]})"
+        )
+    if found.dimensions != made_by.dimensions:
+        raise FileFormatError(
+            f"{file} has vectors of width {made_by.dimensions}, and the model gives {found.dimensions}"
+        )
+
+
+def _show(records: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        for record in records:
+            typer.echo(json.dumps(record, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score", justify="right", style="cyan")
+    table.add_column("id", style="dim")
+    table.add_column("text", overflow="fold")
+    for record in records:
+        table.add_row(f"{record['score']:.3f}", record["id"], record["text"])
+    Console(highlight=False, markup=False).print(table)
