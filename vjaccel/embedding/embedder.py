@@ -1,59 +1,34 @@
-"""Texts into vectors: the run, from top to bottom.
-
-A run reads texts in chunks. While one chunk is embedded by the worker threads, the next is tokenised and its batches wait
-behind, so that no worker is idle at a chunk's end; no more than that is held. Results come in the order of the texts.
-"""
+"""Texts into vectors: what a user holds. The run itself is in `driver`, its stages in `run`."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
+import contextvars
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
-import psutil
 from array_api_compat import array_namespace
 
 from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
+from vjaccel.embedding.driver import CHUNK, Run, driven
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
-from vjaccel.embedding.result import EmbeddingResult, Progress
-from vjaccel.embedding.run import Chunk, Gathered, Tally, embedded, planned, prepared
-from vjaccel.errors import EmbeddingErrors, InvalidInput
+from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
+from vjaccel.embedding.run import Gathered, Rows, Width
+from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
 
 __all__ = ["Embedder"]
 
 OnError = Literal["raise", "collect"]
-
-CHUNK = 4096
-"""Texts that are planned together: enough to find neighbours of one length."""
-
-
-@dataclass
-class _Run:
-    """What one run holds: its tally, its clock, and whom it tells."""
-
-    prompt: str
-    total: int | None
-    progress: Callable[[Progress], object] | None
-    tally: Tally
-    started: float
-    done: int = 0
-
-    def advance(self, texts: int) -> None:
-        self.done += texts
-        if self.progress is not None:
-            tokens = self.tally.tokens if self.tally.counted else None
-            self.progress(Progress(self.done, self.total, tokens, time.perf_counter() - self.started))
 
 
 class Embedder:
@@ -120,20 +95,23 @@ class Embedder:
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle
         )
         self._provider = make_provider(model, options)
-        self._prompt = prompt
+        self._width = Width(self._provider.dimensions)
+        self._prompt = _checked_prompt(prompt)
+        self._lock = threading.Lock()
         self._closed = False
+        self._runs = 0
 
     # What it is
 
     @property
     def identity(self) -> ModelIdentity:
-        """What determines the vectors that `embed` gives."""
-        return self._provider.identity(self._prompt_for(None, None))
+        """What determines the vectors that `embed` gives. The first call reads the whole of a local model's weights."""
+        return replace(self._provider.identity(self._prompt_for(None, None)), dimensions=self.dim)
 
     @property
     def dim(self) -> int | None:
-        """The width of a vector; None where only the first vector will tell."""
-        return self.identity.dimensions
+        """The width of a vector; None where only the first vector will tell, and has not yet."""
+        return self._width.known
 
     def prompt_for(self, role: Literal["query", "document"] | None) -> str:
         """What is put before texts of a role: this embedder's own prompt, or the model's for that role; may be empty."""
@@ -144,10 +122,15 @@ class Embedder:
 
         Raises
         ------
-        InvalidInput
-            `texts` is one text.
+        InvalidInput, InvalidType
+            `texts` is one text, or the embedder is closed; one of them is no text.
         """
-        ready = self._provider.prepare(list(_checked(texts)), self._prompt_for(None, prompt))
+        items = list(_checked(texts))
+        strange = next((i for i, text in enumerate(items) if not isinstance(text, str)), None)
+        if strange is not None:
+            raise InvalidType(f"a text is a str; number {strange} is {type(items[strange]).__name__}")
+        with self._running():
+            ready = self._provider.prepare(items, self._prompt_for(None, prompt))
         return ready.lengths if ready.counted else None
 
     # Embedding
@@ -188,24 +171,26 @@ class Embedder:
         EmbeddingErrors
             Some texts failed; its `result` has all the others.
         InvalidInput
-            `texts` is one text, `out` has another shape, or the embedder is closed.
+            `texts` is one text, `out` has another shape or dtype, or the embedder is closed.
         """
+        _check_on_error(on_error)
         items = list(_checked(texts))
-        target = None if backend is None else get_backend(backend) if isinstance(backend, str) else backend
-        if out is not None and (target is not None or out.shape[:1] != (len(items),) or out.dtype != np.float32):
-            raise InvalidInput(
-                f"out is a float32 array of {len(items)} rows on the host; it has {out.dtype} {out.shape}"
-            )
-        prompt = self._prompt_for(None, prompt)
-        dim = self._provider.identity(prompt).dimensions
-        run = _Run(prompt, len(items), progress, Tally(), time.perf_counter())
-        chunks = [chunk.gathered for chunk in self._chunks(items, CHUNK, run, out, on_device=target is not None)]
+        target = get_backend(backend) if isinstance(backend, str) else backend
+        if out is not None:
+            self._check_out(out, len(items), target)
+        run = Run(self._prompt_for(None, prompt), len(items), progress)
+        rows = Rows(len(items), out) if target is None else None
+
+        def gathering(first: int, size: int) -> Gathered:
+            return Gathered(size, self._width, rows, first)
+
+        with self._running():
+            chunks = list(driven(self._provider, items, CHUNK, run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
-        errors = sorted((error for chunk in chunks for error in chunk.errors), key=lambda error: error.index)
-        dim = next((chunk.dim for chunk in chunks if chunk.dim), dim) or 0
-        embeddings = _joined(chunks, dim, out) if target is None else _on_device(chunks, dim, target)
-        statistics = run.tally.statistics(time.perf_counter() - run.started)
-        return _settled(EmbeddingResult(embeddings, ok, tuple(errors), statistics), on_error)
+        width = self._width.known or 0
+        embeddings = _on_device(chunks, ok, width, target) if target is not None else _blanked(rows, width, ok)
+        errors = _sorted(error for chunk in chunks for error in chunk.errors)
+        return _settled(EmbeddingResult(embeddings, ok, errors, run.statistics()), on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
         """As `embed`, one text or many, with the model's own prompt for queries."""
@@ -226,34 +211,57 @@ class Embedder:
     ) -> Iterator[EmbeddingResult]:
         """Embed an iterable of any length in constant memory: a result for each `chunk_size` texts, in their order.
 
-        Up to three chunks are read ahead of the one that is given out. An iterator that is closed or dropped stops what
-        runs, and leaves no thread. Parameters and errors are those of `embed`; with ``on_error="raise"`` the first chunk with
-        a failure raises. Indices in errors count over the whole stream.
+        Two chunks are read ahead of the one that is given out. An iterator that is closed or dropped stops what runs, and
+        leaves no thread. Parameters and errors are those of `embed`; with ``on_error="raise"`` the first chunk with a failure
+        raises. Indices in errors, and the statistics, count over the whole stream so far.
         """
-        if not isinstance(chunk_size, int) or chunk_size < 1:
+        if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
             raise InvalidInput(f"chunk_size must be a whole number of at least 1, not {chunk_size!r}")
+        _check_on_error(on_error)
         self._open()
-        return self._streamed(_checked(texts), chunk_size, self._prompt_for(None, prompt), on_error, progress)
+        return self._streamed(
+            _checked(texts), chunk_size, Run(self._prompt_for(None, prompt), None, progress), on_error
+        )
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
-        """`embed`, without blocking the event loop."""
-        return await asyncio.to_thread(self.embed, texts, **options)
+        """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
+        cancelled, progress = threading.Event(), options.pop("progress", None)
+
+        def told(how_far: Progress) -> None:
+            if cancelled.is_set():
+                raise asyncio.CancelledError
+            if progress is not None:
+                progress(how_far)
+
+        try:
+            return await asyncio.to_thread(self.embed, texts, progress=told, **options)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
 
     async def astream(self, texts: Iterable[str], **options: Any) -> AsyncIterator[EmbeddingResult]:
-        """`stream`, without blocking the event loop."""
+        """`stream`, without blocking the event loop. `texts` is read in another thread, one and the same for all of it."""
         chunks = self.stream(texts, **options)
+        # One thread, so that closing waits behind the chunk under way, which a cancelled task leaves running.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-stream")
+        step = partial(contextvars.copy_context().run, next, chunks, None)
+        loop = asyncio.get_running_loop()
         try:
-            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            while (chunk := await loop.run_in_executor(thread, step)) is not None:
                 yield chunk
         finally:
-            await asyncio.to_thread(chunks.close)  # type: ignore[attr-defined]  # it is a generator
+            closing = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
+            thread.shutdown(wait=False)
+            await closing
 
     # Holding and letting go
 
     def close(self) -> None:
-        """Let go of the model. Closing twice is fine; embedding afterwards is an error."""
-        if not self._closed:
+        """Let go of the model, once no run needs it. Closing twice is fine; embedding afterwards is an error."""
+        with self._lock:
+            last = not self._closed and not self._runs
             self._closed = True
+        if last:
             self._provider.close()
 
     def __enter__(self) -> Self:
@@ -270,91 +278,62 @@ class Embedder:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        await asyncio.to_thread(self.close)
 
-    # The driver
+    # Below
 
-    def _chunks(
-        self, texts: Iterable[Any], size: int, run: _Run, out: np.ndarray | None, *, on_device: bool
-    ) -> Iterator[Chunk]:
-        """Chunks, in order, each when all its batches are done."""
-        self._open()
-        provider = self._provider
-        dim = provider.identity(run.prompt).dimensions
-        memory = psutil.Process()
-        reader = iter(texts)
-        ahead: deque[tuple[Future[Chunk], list[Future[None]]]] = deque()
-        read = 0
-        preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
-        workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
-        try:
-            preparing_next: Future[Chunk] | None = None
-            while True:
-                items = list(islice(reader, size))
-                if items:
-                    rows = None if out is None else out[read : read + len(items)]
-                    gathered = Gathered(len(items), dim, on_device, rows)
-                    following = preparing.submit(prepared, items, read, run.prompt, provider, gathered, run.tally)
-                    read += len(items)
-                else:
-                    following = None
-                if preparing_next is not None:
-                    chunk = preparing_next.result()
-                    batches = planned(chunk, provider)
-                    task = partial(embedded, chunk, prompt=run.prompt, provider=provider, tally=run.tally)
-                    ahead.append((preparing_next, [workers.submit(task, batch) for batch in batches]))
-                preparing_next = following
-                while ahead and (len(ahead) > 1 or following is None):
-                    yield self._finished(*ahead.popleft(), run)
-                    run.tally.peak_memory_bytes = max(run.tally.peak_memory_bytes, memory.memory_info().rss)
-                if following is None:
-                    return
-        finally:
-            preparing.shutdown(wait=True, cancel_futures=True)
-            workers.shutdown(wait=True, cancel_futures=True)
-            provider.ended()
+    def _streamed(self, texts: Iterable[Any], size: int, run: Run, on_error: OnError) -> Iterator[EmbeddingResult]:
+        def gathering(first: int, size: int) -> Gathered:
+            return Gathered(size, self._width, Rows(size))
 
-    @staticmethod
-    def _finished(ready: Future[Chunk], batches: list[Future[None]], run: _Run) -> Chunk:
-        chunk = ready.result()
-        run.advance(chunk.gathered.size - len(chunk.valid))
-        share = len(chunk.valid) / max(len(batches), 1)
-        for count, batch in enumerate(as_completed(batches), 1):
-            batch.result()
-            run.advance(round(share * count) - round(share * (count - 1)))
-        run.tally.failed += len(chunk.gathered.errors)
-        return chunk
-
-    def _streamed(
-        self,
-        texts: Iterable[Any],
-        size: int,
-        prompt: str,
-        on_error: OnError,
-        progress: Callable[[Progress], object] | None,
-    ) -> Iterator[EmbeddingResult]:
-        run = _Run(prompt, None, progress, Tally(), time.perf_counter())
-        for chunk in self._chunks(texts, size, run, None, on_device=False):
-            gathered = chunk.gathered
-            errors = tuple(sorted(gathered.errors, key=lambda error: error.index))
-            statistics = run.tally.statistics(time.perf_counter() - run.started)
-            rows = _joined([gathered], gathered.dim or 0, None)
-            yield _settled(EmbeddingResult(rows, gathered.ok, errors, statistics), on_error)
+        with self._running():
+            for chunk in driven(self._provider, texts, size, run, gathering):
+                rows = _blanked(chunk.rows, self._width.known or 0, chunk.ok)
+                yield _settled(EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors), run.statistics()), on_error)
+                self._open()
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]
     ) -> EmbeddingResult:
-        prompt = options.pop("prompt", None)
-        return self.embed(
-            [texts] if isinstance(texts, str) else texts, prompt=self._prompt_for(role, prompt), **options
-        )
+        prompt = self._prompt_for(role, options.pop("prompt", None))
+        return self.embed([texts] if isinstance(texts, str) else texts, prompt=prompt, **options)
 
     def _prompt_for(self, role: Literal["query", "document"] | None, prompt: str | None) -> str:
-        return self.prompt_for(role) if prompt is None else prompt
+        return self.prompt_for(role) if prompt is None else str(_checked_prompt(prompt))
+
+    def _check_out(self, out: np.ndarray, size: int, target: Backend | None) -> None:
+        if target is not None:
+            raise InvalidInput(
+                "out is an array on the host; with backend= the vectors stay on its device: give one of them"
+            )
+        if not isinstance(out, np.ndarray):
+            raise InvalidType(f"out is a NumPy array or memmap, not {type(out).__name__}")
+        width = self._width.known
+        wanted = (size, out.shape[-1] if width is None and out.ndim else width)
+        if out.shape != wanted or out.dtype != np.float32 or not out.flags.writeable:
+            found = f"{out.dtype} {out.shape}{'' if out.flags.writeable else ', read-only'}"
+            raise InvalidInput(
+                f"out is a writeable float32 array ({size}, {width or 'dim'}) for these texts; it is {found}"
+            )
 
     def _open(self) -> None:
         if self._closed:
             raise InvalidInput("this embedder is closed; make another")
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """What a run is inside of: the provider is let go of when the last one has ended."""
+        with self._lock:
+            self._open()
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+                last = self._closed and not self._runs
+            if last:
+                self._provider.close()
 
 
 def _checked(texts: Iterable[Any]) -> Iterable[Any]:
@@ -365,34 +344,44 @@ def _checked(texts: Iterable[Any]) -> Iterable[Any]:
     return texts
 
 
-def _joined(chunks: list[Gathered], dim: int, out: np.ndarray | None) -> np.ndarray:
-    if out is not None:
-        for chunk, rows in zip(chunks, np.split(out, np.cumsum([chunk.size for chunk in chunks])[:-1]), strict=True):
-            rows[~chunk.ok] = np.nan
-        return out
-    parts = [np.full((c.size, dim), np.nan, np.float32) if c.rows is None else c.rows for c in chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, dim), np.float32), *parts])
+def _checked_prompt(prompt: str | None) -> str | None:
+    if prompt is not None and not isinstance(prompt, str):
+        raise InvalidType(f"prompt is a str, not {type(prompt).__name__}")
+    return prompt
 
 
-def _on_device(chunks: list[Gathered], dim: int, target: Backend) -> Any:
-    """The vectors of all chunks in the texts' order, put together where they are, then handed to the backend."""
-    size = sum(chunk.size for chunk in chunks)
-    firsts = np.cumsum([0, *(chunk.size for chunk in chunks)])
-    parts = [(indices + first, x) for chunk, first in zip(chunks, firsts, strict=False) for indices, x in chunk.parts]
-    ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
-    if not parts:
-        return target.asarray(np.full((size, dim), np.nan, np.float32))
-    vectors = [move(x, target) for _, x in parts]
-    xp = array_namespace(vectors[0])
-    places = np.full(size, 0, np.int64)
-    places[np.concatenate([indices for indices, _ in parts])] = np.arange(sum(len(indices) for indices, _ in parts))
-    joined = xp.take(xp.concat([xp.astype(x, xp.float32) for x in vectors]), target.asarray(places), axis=0)
-    return joined if ok.all() else xp.where(target.asarray(ok)[:, None], joined, xp.nan)
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("raise", "collect"):
+        raise InvalidInput(f"on_error is 'raise' or 'collect', not {on_error!r}")
+
+
+def _sorted(errors: Iterable[ItemError]) -> tuple[ItemError, ...]:
+    return tuple(sorted(errors, key=lambda error: error.index))
 
 
 def _settled(result: EmbeddingResult, on_error: OnError) -> EmbeddingResult:
-    if on_error not in ("raise", "collect"):
-        raise InvalidInput(f"on_error is 'raise' or 'collect', not {on_error!r}")
     if result.errors and on_error == "raise":
         raise EmbeddingErrors(result)
     return result
+
+
+def _blanked(rows: Rows | None, width: int, ok: np.ndarray) -> np.ndarray:
+    """The vectors on the host, NaN for those of texts that failed."""
+    assert rows is not None  # on a device there are none
+    made = rows.made(width)
+    made[~ok] = np.nan
+    return made
+
+
+def _on_device(chunks: list[Gathered], ok: np.ndarray, width: int, target: Backend) -> Any:
+    """The vectors of all chunks in the texts' order, put together where they are, then handed to the backend."""
+    parts = [(chunk.start + indices, vectors) for chunk in chunks for indices, vectors in chunk.parts]
+    if not parts:
+        return target.asarray(np.full((len(ok), width), np.nan, np.float32))
+    vectors = [move(x, target) for _, x in parts]
+    places = np.zeros(len(ok), np.int64)
+    there = np.concatenate([indices for indices, _ in parts])
+    places[there] = np.arange(len(there))
+    xp = array_namespace(vectors[0])
+    joined = xp.take(xp.concat([xp.astype(x, xp.float32) for x in vectors]), target.asarray(places), axis=0)
+    return joined if ok.all() else xp.where(target.asarray(ok)[:, None], joined, xp.nan)

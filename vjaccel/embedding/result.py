@@ -19,8 +19,9 @@ class ItemError:
     index : int
         Its place in the input, counted from 0 over the whole run.
     code : str
-        ``INVALID_TEXT`` for what is no text, ``EMBEDDING_GENERATION_FAILED`` when the model or provider failed on it,
-        ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of another width.
+        ``INVALID_TEXT`` for what is no text, or none that can be tokenised, ``EMBEDDING_GENERATION_FAILED`` when the model or
+        provider failed on it, ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of
+        another width.
     message : str
         For people.
     """
@@ -43,9 +44,9 @@ class EmbeddingStatistics:
     tokens_lost : int or None
         Tokens that were cut off them.
     tokens : int or None
-        Tokens that the model saw, special ones included, padding not.
+        Of the texts that the model embedded, special ones included, padding not.
     padding_share : float or None
-        The share of padding in what the model was given.
+        The share of padding in the batches that it embedded.
     batches : int
         Batches that were run, those repeated after a failure included.
     seconds : float

@@ -1,14 +1,14 @@
-"""The stages of a run: plain functions over a chunk of texts, and the object that gathers what they find.
+"""The stages of a run: plain functions over a chunk of texts, and the objects that gather what they find.
 
 A chunk goes through `prepared` (check, tokenise), `planned` (cut into batches) and, batch by batch, `embedded`. None of them
-knows a thread or a loop.
+knows a thread or a loop; what several threads write to holds a lock.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,12 @@ from vjaccel.embedding.planner import plan
 from vjaccel.embedding.providers.protocol import Prepared, Provider
 from vjaccel.embedding.result import EmbeddingStatistics, ItemError
 
-__all__ = ["Chunk", "Gathered", "Tally", "embedded", "planned", "prepared"]
+__all__ = ["Chunk", "Gathered", "Rows", "Tally", "Width", "embedded", "planned", "prepared"]
 
 
 @dataclass
 class Tally:
-    """What a run counts as it goes."""
+    """What is counted as a run goes; `counted` is whether tokens are."""
 
     texts: int = 0
     failed: int = 0
@@ -34,9 +34,14 @@ class Tally:
     padded: int = 0
     batches: int = 0
     counted: bool = True
-    peak_memory_bytes: int = 0
 
-    def statistics(self, seconds: float) -> EmbeddingStatistics:
+    def add(self, other: Tally) -> None:
+        """Count what `other` has counted too."""
+        for each in fields(self):
+            mine, others = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, mine and others if each.name == "counted" else mine + others)
+
+    def statistics(self, seconds: float, peak_memory_bytes: int) -> EmbeddingStatistics:
         """The statistics, None for what the provider cannot count."""
         known = self.counted
         return EmbeddingStatistics(
@@ -49,79 +54,128 @@ class Tally:
             padding_share=1.0 - self.tokens / self.padded if known and self.padded else None,
             batches=self.batches,
             seconds=seconds,
-            peak_memory_bytes=self.peak_memory_bytes,
+            peak_memory_bytes=peak_memory_bytes,
         )
+
+
+class Width:
+    """The width that all vectors of a model have: what the provider says, or what the first vectors show."""
+
+    def __init__(self, known: int | None) -> None:
+        self.known = known
+        self._lock = threading.Lock()
+
+    def settled(self, seen: int) -> int:
+        """The width there is to be, now that vectors of width `seen` have come."""
+        with self._lock:
+            self.known = self.known or seen
+            return self.known
+
+
+class Rows:
+    """Vectors on the host for `size` texts, made when their width is known; or an array that was given."""
+
+    def __init__(self, size: int, given: np.ndarray | None = None) -> None:
+        self._size = size
+        self._array = given
+        self._lock = threading.Lock()
+
+    def made(self, width: int) -> np.ndarray:
+        """The array (size, width); rows that nobody wrote hold anything."""
+        with self._lock:
+            if self._array is None:
+                self._array = np.empty((self._size, width), np.float32)
+            return self._array
 
 
 @dataclass
 class Gathered:
     """The vectors of a chunk as they come, from several threads.
 
-    On the host they go straight to their rows; on a device they are kept, and put in order once, at the end.
+    On the host they go straight to their place in `rows`, from `start` on; on a device (`rows` is None) they are kept, and
+    put in order once, at the end.
     """
 
     size: int
-    dim: int | None
-    on_device: bool
-    rows: np.ndarray | None = None
+    width: Width
+    rows: Rows | None
+    start: int = 0
     parts: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     ok: np.ndarray = field(init=False)
     errors: list[ItemError] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.ok = np.zeros(self.size, np.bool_)
 
-    def expect(self, width: int) -> int:
-        """The width that vectors must have: the first one seen, where the provider does not say."""
-        with self.lock:
-            self.dim = self.dim or width
-            if self.rows is None and not self.on_device:
-                self.rows = np.full((self.size, self.dim), np.nan, np.float32)
-            return self.dim
-
     def put(self, indices: np.ndarray, vectors: Any, good: np.ndarray) -> None:
         """Keep the vectors of the texts `indices` of this chunk that are `good`."""
-        self.ok[indices] = good
-        if self.on_device:
+        if self.rows is None:
             with self.lock:
                 self.parts.append((indices, vectors))
         else:
-            assert self.rows is not None  # `expect` comes first
-            self.rows[indices[good]] = vectors[good]
+            self.rows.made(vectors.shape[1])[self.start + indices[good]] = vectors[good]
+        self.ok[indices] = good
 
     def fail(self, index: int, code: str, message: str) -> None:
         """Note why a text has no vector; `index` counts over the whole run."""
         with self.lock:
             self.errors.append(ItemError(index, code, message))
+            self.tally.failed += 1
 
 
 @dataclass
 class Chunk:
-    """Some texts of a run, from the `first` on."""
+    """Some texts of a run, from the `first` on; `valid` are the places of those that were prepared."""
 
     first: int
     valid: np.ndarray
     prepared: Prepared
     gathered: Gathered
 
+    def padded(self, part: np.ndarray) -> int:
+        """What the prepared texts `part` hold together, padded to the longest of them."""
+        return int(self.prepared.lengths[part].max()) * len(part)
 
-def prepared(
-    texts: Sequence[Any], first: int, prompt: str, provider: Provider, gathered: Gathered, tally: Tally
-) -> Chunk:
+
+def prepared(texts: Sequence[Any], first: int, prompt: str, provider: Provider, gathered: Gathered) -> Chunk:
     """Set aside what is no text, and have the provider tokenise the rest."""
-    valid = np.fromiter((i for i, text in enumerate(texts) if isinstance(text, str)), np.int64)
+    valid = [i for i, text in enumerate(texts) if isinstance(text, str)]
     if len(valid) < len(texts):
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 gathered.fail(first + i, "INVALID_TEXT", f"a text is a str, not {type(text).__name__}")
-    ready = provider.prepare([texts[i] for i in valid], prompt) if len(valid) else _nothing()
-    tally.texts += len(texts)
-    tally.counted = tally.counted and (ready.counted or not len(valid))
-    tally.tokens += int(ready.lengths.sum())
-    tally.truncated += int((ready.lost > 0).sum())
-    tally.tokens_lost += int(ready.lost.sum())
-    return Chunk(first, valid, ready, gathered)
+    parts = _prepared(valid, texts, first, prompt, provider, gathered) if valid else []
+    whole = Prepared(
+        [item for _, part in parts for item in part.items],
+        np.concatenate([np.empty(0, np.int64), *(part.lengths for _, part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.lost for _, part in parts)]),
+        all(part.counted for _, part in parts),
+    )
+    tally = gathered.tally
+    tally.texts = len(texts)
+    tally.counted = whole.counted
+    tally.truncated = int((whole.lost > 0).sum())
+    tally.tokens_lost = int(whole.lost.sum())
+    return Chunk(first, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
+
+
+def _prepared(
+    places: list[int], texts: Sequence[Any], first: int, prompt: str, provider: Provider, gathered: Gathered
+) -> list[tuple[list[int], Prepared]]:
+    """The texts at `places` in as few parts as can be prepared: one, but for a text that the tokenizer will not take."""
+    try:
+        return [(places, provider.prepare([texts[i] for i in places], prompt))]
+    except Exception as exc:
+        if len(places) == 1:
+            gathered.fail(first + places[0], "INVALID_TEXT", _said(exc))
+            return []
+    half = len(places) // 2
+    return [
+        *_prepared(places[:half], texts, first, prompt, provider, gathered),
+        *_prepared(places[half:], texts, first, prompt, provider, gathered),
+    ]
 
 
 def planned(chunk: Chunk, provider: Provider) -> list[np.ndarray]:
@@ -129,60 +183,66 @@ def planned(chunk: Chunk, provider: Provider) -> list[np.ndarray]:
     return plan(chunk.prepared.lengths, provider.batch_tokens, provider.batch_texts)
 
 
-def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, tally: Tally) -> None:
-    """Embed one batch; what fails is tried again in halves, so that one bad text costs one error and not its batch."""
-    waiting = [batch]
+def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider) -> int:
+    """Embed one batch, and say how many texts that were.
+
+    What fails is tried again in halves, so that one bad text costs one error and not its batch.
+    """
+    tally, waiting = chunk.gathered.tally, [batch]
     while waiting:
         part = waiting.pop()
+        if len(part) > 1 and chunk.padded(part) > provider.batch_tokens:
+            # Memory ran out since this was planned.
+            again = plan(chunk.prepared.lengths[part], provider.batch_tokens, provider.batch_texts)
+            waiting.extend(part[some] for some in again)
+            continue
         try:
-            vectors = provider.embed([chunk.prepared.items[i] for i in part], prompt)
-            _keep(chunk, part, vectors)
+            _keep(chunk, part, provider.embed([chunk.prepared.items[i] for i in part], prompt))
         except Exception as exc:
             waiting.extend(_after(exc, chunk, part, provider))
-        finally:
-            with chunk.gathered.lock:
-                tally.batches += 1
-                tally.padded += int(chunk.prepared.lengths[part].max()) * len(part)
+            tokens = padded = 0
+        else:
+            tokens, padded = int(chunk.prepared.lengths[part].sum()), chunk.padded(part)
+        with chunk.gathered.lock:
+            tally.batches += 1
+            tally.tokens += tokens
+            tally.padded += padded
+    return len(batch)
 
 
 def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider) -> list[np.ndarray]:
     """What is to be tried again after a batch failed."""
-    if provider.is_out_of_memory(exc) and len(part) > 1:
-        # Remembered, so that the same size is not tried again in this run or the next.
-        padded = int(chunk.prepared.lengths[part].max()) * len(part)
-        provider.batch_tokens = max(1, min(provider.batch_tokens, padded // 2))
     if len(part) > 1:
-        return [part[: len(part) // 2], part[len(part) // 2 :]]
-    message = f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"
-    chunk.gathered.fail(chunk.first + int(chunk.valid[part[0]]), "EMBEDDING_GENERATION_FAILED", message)
+        if provider.is_out_of_memory(exc):
+            # Remembered, so that the same size is not tried again in this run or the next.
+            provider.batch_tokens = max(1, min(provider.batch_tokens, chunk.padded(part) // 2))
+        return [part[len(part) // 2 :], part[: len(part) // 2]]
+    chunk.gathered.fail(chunk.first + int(chunk.valid[part[0]]), "EMBEDDING_GENERATION_FAILED", _said(exc))
     return []
 
 
 def _keep(chunk: Chunk, part: np.ndarray, vectors: Any) -> None:
     gathered = chunk.gathered
     home = home_of(vectors)
-    finite: Callable[[Any], np.ndarray] = lambda x: np.isfinite(x).all(axis=1)  # noqa: E731  # one line, replaced below
-    if home is None or not gathered.on_device:
-        host = vectors if home is None else get_backend(f"{home[0].name}:{home[1]}").to_numpy(vectors)
-        vectors = np.asarray(host, dtype=np.float32)
-    else:
-        backend = get_backend(f"{home[0].name}:{home[1]}")
-        finite = lambda x: backend.to_numpy((x - x == 0).all(1))  # noqa: E731  # infinity - infinity is NaN
+    backend = None if home is None else get_backend(f"{home[0].name}:{home[1]}")
+    if backend is None or gathered.rows is not None:
+        vectors = np.asarray(vectors if backend is None else backend.to_numpy(vectors), dtype=np.float32)
+        backend = None
     if vectors.ndim != 2 or vectors.shape[0] != len(part):
         raise ValueError(f"{len(part)} texts came back as an array of shape {tuple(vectors.shape)}")
     indices = chunk.valid[part]
-    width = gathered.expect(int(vectors.shape[1]))
+    width = gathered.width.settled(int(vectors.shape[1]))
     if vectors.shape[1] != width:
         for i in indices:
-            gathered.fail(
-                chunk.first + int(i), "DIMENSION_MISMATCH", f"its vector has width {vectors.shape[1]}, others {width}"
-            )
+            message = f"its vector has width {vectors.shape[1]}, not {width}"
+            gathered.fail(chunk.first + int(i), "DIMENSION_MISMATCH", message)
         return
-    good = finite(vectors)
+    # What is no number minus itself is no zero; and only the flags leave a device.
+    good = np.isfinite(vectors).all(axis=1) if backend is None else backend.to_numpy((vectors - vectors == 0).all(1))
     for i in indices[~good]:
         gathered.fail(chunk.first + int(i), "INVALID_EMBEDDING", "its vector has a NaN or an infinity")
     gathered.put(indices, vectors, good)
 
 
-def _nothing() -> Prepared:
-    return Prepared([], np.empty(0, np.int64), np.empty(0, np.int64), counted=True)
+def _said(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"

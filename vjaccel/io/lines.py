@@ -78,6 +78,9 @@ def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
             return
         if header and record:
             yield _csv_row(number, header, record)
+        elif len(set(record)) < len(record):
+            yield BadLine(number, f"two columns have one name: {', '.join(record)}")
+            return
         header = header or record
 
 

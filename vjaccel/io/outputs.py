@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -88,7 +88,14 @@ def open_output(path: Path, schema: Any, dim: int, rows: int, made_by: dict[str,
     with whole_file(path) as file:
         with writing(path):
             writer = _WRITERS[path.suffix.lower()](file, schema, dim, rows, made_by)
-        yield Output(path, writer)
+        try:
+            yield Output(path, writer)
+        except BaseException:
+            with suppress(
+                Exception
+            ):  # pyarrow's writer, left open, would write into a closed file when it is collected
+                writer.end()
+            raise
         with writing(path):
             writer.end()
 

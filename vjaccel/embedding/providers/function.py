@@ -22,6 +22,7 @@ class FunctionProvider:
     """
 
     batch_texts: int | None = 1024
+    dimensions: int | None = None
 
     def __init__(self, function: Callable[[list[str]], Any], options: ProviderOptions) -> None:
         asked = {
@@ -56,6 +57,9 @@ class FunctionProvider:
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError)
+
+    def begun(self) -> None:
+        pass
 
     def started(self) -> None:
         pass

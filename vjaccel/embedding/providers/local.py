@@ -53,13 +53,14 @@ class LocalProvider:
         )
         self._normalizes = _normalizing(self._model, options.normalize)
         self._normalize_again = options.normalize is True or (options.dimensions is not None and self._normalizes)
-        self._dimensions = _width(self._model, options.dimensions)
+        self.dimensions = _width(self._model, options.dimensions)
         on_cpu = self._device.type == "cpu"
         self.workers = options.workers or (_cores() if on_cpu else 1)
         self.batch_tokens = options.batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
         self._tokenizer = _fast_tokenizer(self._model)
         self._one_torch_thread = on_cpu and self.workers > 1
-        self._restore = threading.local()
+        self._runs = 0
+        self._lock = threading.Lock()
 
     # What it is
 
@@ -68,7 +69,7 @@ class LocalProvider:
         return digest(self._folder)
 
     def identity(self, prompt: str) -> ModelIdentity:
-        return ModelIdentity("local", self._name, self._digest, self._dimensions, prompt, self._normalizes)
+        return ModelIdentity("local", self._name, self._digest, self.dimensions, prompt, self._normalizes)
 
     def prompt(self, role: str | None) -> str:
         prompts: dict[str, str] = self._model.prompts or {}
@@ -101,7 +102,7 @@ class LocalProvider:
         with torch.inference_mode():
             features = self._features(items, prompt)
             vectors = self._model(features)["sentence_embedding"].float()
-            vectors = vectors[:, : self._dimensions]
+            vectors = vectors[:, : self.dimensions]
             if self._normalize_again:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             return vectors
@@ -128,14 +129,20 @@ class LocalProvider:
 
     # Threads
 
+    def begun(self) -> None:
+        with self._lock:
+            self._runs += 1
+
     def started(self) -> None:
         if self._one_torch_thread:
             self._torch.set_num_threads(1)
 
     def ended(self) -> None:
-        if self._one_torch_thread:
-            # The workers set only their own number, but a part of it (MKL's) is the process': this thread's puts it back.
-            self._torch.set_num_threads(self._torch.get_num_threads())
+        with self._lock:
+            self._runs -= 1
+            if self._one_torch_thread and not self._runs:
+                # Workers set only their own number, but a part of it (MKL's) is the process': this thread's puts it back.
+                self._torch.set_num_threads(self._torch.get_num_threads())
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError | self._torch.OutOfMemoryError) or "can't allocate memory" in str(exc)

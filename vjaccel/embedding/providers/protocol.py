@@ -91,6 +91,9 @@ class Provider(Protocol):
     batch_texts: int | None
     """What one batch may hold in texts, or None."""
 
+    dimensions: int | None
+    """The width of a vector, or None where only the first one will tell."""
+
     def identity(self, prompt: str) -> ModelIdentity:
         """What determines the vectors that texts with `prompt` before them get."""
         ...
@@ -111,14 +114,18 @@ class Provider(Protocol):
         """Whether `exc` says that a batch was too large for the device's memory."""
         ...
 
+    def begun(self) -> None:
+        """Called when a run begins, before it has workers. Several runs may go on at once."""
+        ...
+
     def started(self) -> None:
         """Called by each worker thread before its first batch of a run."""
         ...
 
     def ended(self) -> None:
-        """Called by the thread that ran the run, when its workers have stopped."""
+        """Called once for each `begun`, when that run's workers have stopped; maybe in another thread."""
         ...
 
     def close(self) -> None:
-        """Let go of what is held. Called once."""
+        """Let go of what is held. Called once, when no run goes on."""
         ...

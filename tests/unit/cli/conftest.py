@@ -1,0 +1,50 @@
+"""The command line, run in this process, as a user would type it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.unit.cli.letters import install
+from vjaccel.cli import main
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs ``vjaccel ARGUMENTS...`` in a folder of the test's own, with the provider ``letters``."""
+    plugins = tmp_path / "plugins"
+    install(plugins)
+    monkeypatch.syspath_prepend(str(plugins))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def of(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["vjaccel", *arguments])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capsys.readouterr()
+        return Done(int(left.value.code or 0), out, err)
+
+    return of

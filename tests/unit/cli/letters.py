@@ -1,0 +1,50 @@
+"""A provider that needs no model: a text's vector counts its letters. `PROVIDER` is how a test installs it."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from vjaccel.embedding import ModelIdentity
+from vjaccel.embedding.providers.function import FunctionProvider
+from vjaccel.embedding.providers.protocol import ProviderOptions
+
+__all__ = ["LettersProvider", "install", "letters"]
+
+
+def letters(width: int, texts: list[str]) -> np.ndarray:
+    """How often each letter occurs, of norm one; a text with FAIL in it is refused, one with SLOW takes its time."""
+    for text in texts:
+        if "FAIL" in text:
+            raise ValueError("this text is refused")
+        if "SLOW" in text:
+            time.sleep(0.05)
+    counts = np.array([np.bincount([ord(c) % width for c in text], minlength=width) for text in texts], np.float32)
+    norms = np.linalg.norm(counts, axis=1, keepdims=True)
+    return counts / np.where(norms == 0, 1, norms)
+
+
+class LettersProvider(FunctionProvider):
+    """``letters:WIDTH``."""
+
+    batch_texts = 64
+
+    def __init__(self, rest: str, options: ProviderOptions) -> None:
+        super().__init__(partial(letters, int(rest)), ProviderOptions(workers=options.workers))
+        self.dimensions = int(rest)
+
+    def identity(self, prompt: str) -> ModelIdentity:
+        return ModelIdentity("letters", str(self.dimensions), None, self.dimensions, prompt, True)
+
+
+def install(folder: Path) -> None:
+    """Write the metadata of a distribution that registers it; `folder` is then put on the path."""
+    information = folder / "letters-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: letters\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[vjaccel.providers]\nletters = tests.unit.cli.letters:LettersProvider\n"
+    )
