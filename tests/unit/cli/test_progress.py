@@ -1,0 +1,62 @@
+"""The progress bar, in a real terminal (a pseudo-terminal of the width given)."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.letters import install
+
+ROOT = Path(__file__).parents[3]
+
+
+def in_terminal(folder: Path, columns: int, *arguments: str) -> str:
+    ours, theirs = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vjaccel", *arguments], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs,
+        env=environment | {"PYTHONPATH": f"{folder / 'plugins'}:{ROOT}"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait() == 0, shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_a_terminal_shows_a_bar_that_reaches_its_end_in_one_line(tmp_path: Path, columns: int) -> None:
+    install(tmp_path / "plugins")
+    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(9000)))
+    shown = in_terminal(tmp_path, columns, "embed", "in.txt", "-o", "out.parquet", "--model", "letters:64")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    lines = [line for line in re.split(r"[\r\n]+", plain) if line]
+    assert any("9000/9000" in line for line in lines)
+    assert any("texts/s" in line for line in lines)
+    assert max(len(line) for line in lines if "9000/9000" in line) <= columns
+    assert ("texts/s" in next(line for line in lines if "9000/9000" in line)) == (columns == 120)
+
+
+def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
+    install(tmp_path / "plugins")
+    (tmp_path / "in.txt").write_text("a\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.npy", "--model", "letters:8"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}"},
+    )  # fmt: skip
+    assert done.stderr == ""
