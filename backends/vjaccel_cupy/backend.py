@@ -9,8 +9,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from vjaccel.arrays.generic import GenericBackend
-from vjaccel.arrays.protocol import Array, TopK
-from vjaccel.arrays.search import PreparedRows
+from vjaccel.arrays.protocol import Array
 from vjaccel_cupy.precision import full_precision
 
 __all__ = ["CupyBackend"]
@@ -68,8 +67,7 @@ class CupyBackend(GenericBackend):
 
         return isinstance(exc, cupy.cuda.memory.OutOfMemoryError | MemoryError)
 
-    def float64(self) -> AbstractContextManager[object]:
-        # Where a search's parts are put together: on this device too.
+    def on_device(self) -> AbstractContextManager[object]:
         context: AbstractContextManager[object] = self.cuda_device
         return context
 
@@ -79,7 +77,3 @@ class CupyBackend(GenericBackend):
     def retried(self, run: Callable[[], Result]) -> Result:
         with self.cuda_device, full_precision():
             return super().retried(run)
-
-    def topk(self, queries: Array, prepared: PreparedRows, k: int, mask: Array | None) -> TopK:
-        with self.cuda_device:
-            return super().topk(queries, prepared, k, mask)

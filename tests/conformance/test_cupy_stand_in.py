@@ -12,8 +12,9 @@ import pytest
 
 import vjaccel as vj
 from tests.conformance import strict_cupy
-from tests.conformance.oracle import METRICS, answers, awkward, pairs
 from vjaccel.arrays import registry
+from vjaccel.arrays.testing import BackendConformance
+from vjaccel.arrays.testing.oracle import METRICS, answers, awkward, pairs
 
 TOLERANCE = {"cosine": 1e-6, "dot": 1e-3, "euclidean": 1e-4, "sqeuclidean": 1e-3, "manhattan": 1e-4}
 
@@ -27,6 +28,12 @@ def cupy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(registry, "_instances", {})
     with strict_cupy.installed() as module:
         yield module
+
+
+class TestCupyStandIn(BackendConformance):
+    @pytest.fixture
+    def subject(self, cupy: Any) -> vj.Backend:
+        return vj.get_backend("cupy:gpu:1")
 
 
 def host(x: Any) -> np.ndarray:

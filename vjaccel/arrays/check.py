@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays.dispatch import home_of, host_array, move
+from vjaccel.arrays.dispatch import at_work, home_of, host_array, move
 from vjaccel.arrays.protocol import Array, Backend, Metric
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -74,7 +74,10 @@ def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> t
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}; it needs {needed}")
     if array.shape[-1] == 0:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: vectors of no width; an empty batch is (0, dim)")
-    array = move(_floating(name, array, backend), backend)
+    with at_work(backend):
+        if isinstance(array, np.ndarray):
+            array = _floating(name, array, backend)
+        array = _floating(name, move(array, backend), backend)
     return (array[None, :], True) if array.ndim == 1 else (array, False)
 
 
@@ -109,11 +112,11 @@ def mask(x: object, n_queries: int, rows: int, backend: Backend) -> Array:
 def _floating(name: str, array: Any, backend: Backend) -> Any:
     dtype = _dtype_name(array)
     if isinstance(array, np.ndarray):
-        if dtype == "bfloat16" or not array.dtype.isnative:
-            # NumPy knows bfloat16 only as another package's extension, and no other library takes foreign byte order.
-            return array.astype(np.float32 if dtype == "bfloat16" else dtype)
-        if dtype == "float64" and not backend.capabilities.float64:
-            return array.astype(np.float32)
+        # NumPy knows bfloat16 only as another package's extension.
+        lacking = dtype == "bfloat16" or not getattr(backend.capabilities, dtype, True)
+        if lacking or not array.dtype.isnative:  # no other library takes foreign byte order
+            array = array.astype("float32" if lacking else dtype)
+            dtype = array.dtype.name
     if dtype in FLOATS:
         return array
     if dtype in EXACT_IN_FLOAT32:

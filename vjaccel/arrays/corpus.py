@@ -6,7 +6,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from vjaccel.arrays import check
-from vjaccel.arrays.dispatch import Choice, choose, home_of, quiet
+from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
 from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, TopK
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -51,7 +51,7 @@ class Corpus:
         self._vectors, _ = check.vectors("vectors", vectors, self._backend, single=False)
         self._prepared: Prepared | None = None
         if len(self):
-            with quiet():
+            with at_work(self._backend):
                 self._prepared = self._backend.prepare(self._vectors, self._metric)
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class Corpus:
         check.same_dim("queries", array, "the corpus", self._vectors)
         allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
         wide = "float64" in (_dtype(array), _dtype(self._vectors))
-        with quiet():
+        with at_work(self._backend):
             found = self._search(array, k, allowed)
             values, indices = self._public(found, "float64" if wide else "float32")
         if single:

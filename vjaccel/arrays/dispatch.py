@@ -7,7 +7,8 @@ arrays alone, `set_backend`, ``VJACCEL_BACKEND`` and ``auto``. So a process-wide
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from vjaccel.arrays import registry
 from vjaccel.arrays.protocol import Array, Backend
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Choice", "choose", "home_of", "host_array", "move", "quiet"]
+__all__ = ["Choice", "at_work", "choose", "home_of", "host_array", "move"]
 
 logger = logging.getLogger("vjaccel.arrays")
 
@@ -43,9 +44,11 @@ class Choice:
         return move(x, registry.get_backend(f"{cls.name}:{device}"), self.backend)
 
 
-def quiet() -> AbstractContextManager[object]:
-    """No warnings from NumPy's arithmetic: what overflows or is NaN is defined by `ops`, not by the caller's settings."""
-    return np.errstate(all="ignore")
+@contextmanager
+def at_work(backend: Backend) -> Iterator[None]:
+    """Computing on the backend's device, without NumPy's warnings: what overflows or is NaN is defined by `ops`."""
+    with np.errstate(all="ignore"), backend.on_device():
+        yield
 
 
 def choose(spec: str | Backend | None, operands: dict[str, object]) -> Choice:

@@ -61,6 +61,9 @@ class GenericBackend(GenericSearch):
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError)
 
+    def on_device(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
     def float64(self) -> AbstractContextManager[object]:
         return nullcontext()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vjaccel.arrays import check
 from vjaccel.arrays.corpus import Corpus, contradiction
-from vjaccel.arrays.dispatch import Choice, choose, quiet
+from vjaccel.arrays.dispatch import Choice, at_work, choose
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
 from vjaccel.errors import InvalidInput
 
@@ -64,7 +64,7 @@ def normalize(x: object, *, backend: str | Backend | None = None) -> Array:
     """
     choice = choose(backend, {"x": x})
     array, single = check.vectors("x", x, choice.backend)
-    with quiet():
+    with at_work(choice.backend):
         result = choice.backend.normalize(array)
     return choice.returned(result[0, :] if single else result)
 
@@ -245,7 +245,7 @@ def _all_pairs(
         metric, b = b.metric, b.vectors
     found = family.metric(metric)
     choice, left, right, one_left, one_right = _operands(a, b, backend)
-    with quiet():
+    with at_work(choice.backend):
         result = family.values(found, choice.backend.scores(found, left, right))
     result = result[:, 0] if one_right else result
     return choice.returned(result[0, ...] if one_left else result)
@@ -256,7 +256,7 @@ def _row_by_row(a: object, b: object, metric: str | Metric, backend: str | Backe
     choice, left, right, one_left, one_right = _operands(a, b, backend)
     if left.shape[0] != right.shape[0] or one_left != one_right:
         raise InvalidInput(f"a has {left.shape[0]} vectors and b {right.shape[0]}; row by row they must be as many")
-    with quiet():
+    with at_work(choice.backend):
         result = family.values(found, choice.backend.paired(found, left, right))
     return choice.returned(result[0, ...] if one_left else result)
 

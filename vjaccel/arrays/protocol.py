@@ -63,8 +63,8 @@ class Capabilities:
     ----------
     float64 : bool
         Whether float64 input gives float64 results; otherwise they are float32.
-    bfloat16 : bool
-        Whether the library has bfloat16 arrays.
+    float16, bfloat16 : bool
+        Whether the library has arrays of that dtype; the host's are taken as float32 where it has not.
     index_dtype : {"int64", "int32"}
         The dtype of `TopK.indices`.
     gradients : bool
@@ -72,6 +72,7 @@ class Capabilities:
     """
 
     float64: bool = True
+    float16: bool = True
     bfloat16: bool = False
     index_dtype: Literal["int64", "int32"] = "int64"
     gradients: bool = False
@@ -148,6 +149,10 @@ class Backend(Protocol):
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
         """Whether `exc` says that the device's memory was exhausted."""
+        ...
+
+    def on_device(self) -> AbstractContextManager[object]:
+        """Inside it the library computes on this device: CuPy needs to be told, others give a null context."""
         ...
 
     def float64(self) -> AbstractContextManager[object]:

@@ -29,6 +29,7 @@ __all__ = [
     "chosen",
     "get_backend",
     "owner_of",
+    "refresh",
     "set_backend",
     "use_backend",
 ]
@@ -139,6 +140,15 @@ def use_backend(spec: str) -> Iterator[Backend]:
         yield backend
     finally:
         _block.reset(token)
+
+
+def refresh() -> None:
+    """Look again at what is installed, as after an installation in a running process."""
+    _entry_points.cache_clear()
+    _owner_by_module.cache_clear()
+    with _lock:
+        for key in [key for key in _instances if key[0] not in _entry_points()]:
+            del _instances[key]
 
 
 def chosen() -> Backend | None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
-from tests.conformance.oracle import answers, awkward, pairs
+from vjaccel.arrays.testing.oracle import answers, awkward, pairs
 
 jax = pytest.importorskip("jax")
 

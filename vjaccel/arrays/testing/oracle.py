@@ -1,12 +1,29 @@
-"""The answers that every backend is held to: float64 NumPy, every pair, ties to the lower index."""
+"""The answers that every backend is held to: float64 NumPy, every pair, ties to the lower index.
+
+And how far from them a result may be, in one table.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["METRICS", "answers", "awkward", "pairs"]
+__all__ = ["CANCELLED", "METRICS", "TOLERANCE", "answers", "assert_close", "awkward", "normalized", "pairs"]
 
 METRICS = ("cosine", "dot", "euclidean", "sqeuclidean", "manhattan")
+
+TOLERANCE = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-5, "float64": 1e-12, "topk": 1e-6}
+"""By the dtype of a result, and for the values of a search: absolute for cosine, a part of |a| |b| for dot, relative for
+a distance."""
+
+CANCELLED = 1e-2
+"""Relative, for a distance between float32 vectors that nearly cancel: near duplicates far from the origin."""
+
+
+def normalized(x: np.ndarray) -> np.ndarray:
+    """Each row divided by its norm; a zero row stays zero."""
+    x = x.astype(np.float64)
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(norms == 0, 1, norms)
 
 
 def pairs(metric: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -14,13 +31,14 @@ def pairs(metric: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a.astype(np.float64)[:, None, :], b.astype(np.float64)[None, :, :]
     with np.errstate(all="ignore"):
         if metric in ("cosine", "dot"):
-            dots = (a * b).sum(axis=2)
             norms = np.linalg.norm(a, axis=2) * np.linalg.norm(b, axis=2)
-            return dots if metric == "dot" else dots / np.where(norms == 0, 1, norms)
-        if metric == "manhattan":
-            return np.abs(a - b).sum(axis=2)
-        squares = ((a - b) ** 2).sum(axis=2)
-        return np.sqrt(squares) if metric == "euclidean" else squares
+            values = (a * b).sum(axis=2) / (1.0 if metric == "dot" else np.where(norms == 0, 1, norms))
+        elif metric == "manhattan":
+            values = np.abs(a - b).sum(axis=2)
+        else:
+            values = ((a - b) ** 2).sum(axis=2)
+        found: np.ndarray = np.sqrt(values) if metric == "euclidean" else values
+        return found
 
 
 def answers(
@@ -37,6 +55,24 @@ def answers(
     ids = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     best = np.take_along_axis(scores, ids, axis=1)
     return best if larger else -best, np.where(best == -np.inf, -1, ids)
+
+
+def assert_close(
+    metric: str, found: np.ndarray, expected: np.ndarray, norms: np.ndarray | float, tolerance: float
+) -> None:
+    """Fail where `found` is farther from `expected` than `tolerance`, as `TOLERANCE` means it.
+
+    Parameters
+    ----------
+    norms : |a| |b| of each pair
+        Asked for by dot alone.
+    """
+    if metric == "dot":
+        # Infinite on both sides is right; a difference of infinities says nothing.
+        both = np.isinf(expected) & (found == expected)
+        found, expected = (np.where(both, 0.0, x) / np.where(norms == 0, 1.0, norms) for x in (found, expected))
+    relative = 0.0 if metric in ("cosine", "dot") else tolerance
+    np.testing.assert_allclose(found, expected, rtol=relative, atol=tolerance if relative == 0.0 else 0.0)
 
 
 def awkward(rows: int = 700, dim: int = 24, queries: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,77 @@
+"""The conformance suite on every backend there is, and on variants of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vjaccel_numpy.backend
+from tests.conformance import plugins
+from vjaccel.arrays import Backend, get_backend
+from vjaccel.arrays.testing import BackendConformance
+
+
+class TestNumpy(BackendConformance):
+    spec = "numpy"
+
+
+class TestNumpyReadOnly(BackendConformance):
+    """Every input is memory that may not be written to."""
+
+    spec = "numpy"
+
+    def given(self, x: Any, dtype: str = "float32") -> Any:
+        array = super().given(x, dtype)
+        array.flags.writeable = False
+        return array
+
+
+class TestNumpyWithoutNumba(BackendConformance):
+    """The generic path."""
+
+    spec = "numpy"
+
+    @pytest.fixture
+    def subject(self, monkeypatch: pytest.MonkeyPatch) -> Backend:
+        monkeypatch.setattr(vjaccel_numpy.backend, "_numba_failure", lambda: "ImportError: not installed")
+        return get_backend("numpy")
+
+
+class TestTorch(BackendConformance):
+    spec = "torch:cpu"
+
+
+class TestJax(BackendConformance):
+    spec = "jax:cpu"
+
+
+class TestStrict(BackendConformance):
+    """The array API standard and nothing more, on a device that mixes with no other."""
+
+    @pytest.fixture
+    def subject(self, tmp_path: Path) -> Iterator[Backend]:
+        pytest.importorskip("array_api_strict")
+        with plugins.installed(
+            tmp_path, "strict-backend", {"strict": "tests.conformance.strict_backend:StrictBackend"}
+        ):
+            yield get_backend("strict:gpu:1")
+
+
+@pytest.mark.gpu
+class TestTorchGpu(BackendConformance):
+    spec = "torch:gpu"
+
+
+@pytest.mark.gpu
+class TestJaxGpu(BackendConformance):
+    spec = "jax:gpu"
+
+
+@pytest.mark.gpu
+class TestCupy(BackendConformance):
+    """CuPy has GPUs alone."""
+
+    spec = "cupy:gpu"

@@ -1,0 +1,93 @@
+"""What the suite's parts share: the backend under test, and how values get to it and back."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace
+
+from vjaccel.arrays.dispatch import home_of
+from vjaccel.arrays.protocol import Array, Backend
+from vjaccel.arrays.registry import get_backend
+from vjaccel.arrays.testing.oracle import TOLERANCE
+from vjaccel.errors import BackendUnavailable
+
+__all__ = ["DTYPES", "FLOATS", "REQUIRED", "Subject"]
+
+REQUIRED = "VJACCEL_REQUIRE_BACKENDS"
+"""The environment's list of specs, such as ``numpy,torch,jax:gpu``, that must work: one that does not is a failure."""
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+DTYPES = (*FLOATS, "int8", "int64", "bool")
+
+
+class Subject:
+    """A backend under test. Nothing that it does may warn."""
+
+    spec: ClassVar[str]
+
+    _found: Backend | BackendUnavailable
+
+    @pytest.fixture(name="subject")
+    def _subject(self) -> Backend | BackendUnavailable:
+        """The backend that `spec` names; a test of a variant may give another."""
+        try:
+            return get_backend(self.spec)
+        except BackendUnavailable as exc:
+            return exc
+
+    @pytest.fixture(autouse=True)
+    def _under_test(self, subject: Backend | BackendUnavailable) -> Iterator[None]:
+        self._found = subject
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+
+    @property
+    def backend(self) -> Backend:
+        """The backend under test. Skips the test where there is none: in its body, so that pytest sums up such tests."""
+        if not isinstance(self._found, BackendUnavailable):
+            return self._found
+        if _required(self.spec):
+            pytest.fail(f"{REQUIRED} asks for it: {self._found}")
+        pytest.skip(str(self._found))
+
+    def given(self, x: Any, dtype: str = "float32") -> Array:
+        """`x` in `dtype`, as an array of the backend's library on its device."""
+        if dtype in ("bfloat16", "float16") and not getattr(self.backend.capabilities, dtype):
+            pytest.skip(f"the library has no {dtype}")
+        if dtype == "bfloat16":
+            # NumPy has none.
+            array = self.given(x)
+            xp = array_namespace(array)
+            return xp.astype(array, xp.bfloat16)
+        with np.errstate(all="ignore"):
+            return self.backend.asarray(np.asarray(x).astype(dtype))
+
+    def held(self, *arrays: Array) -> tuple[np.ndarray, ...]:
+        """The values of arrays that were given, as the backend holds them, on the host."""
+        return tuple(self.backend.to_numpy(x) for x in arrays)
+
+    def host(self, x: Array) -> np.ndarray:
+        """A result on the host: it must be of the library and the device of what was given."""
+        assert home_of(x) == home_of(self.given(np.zeros(1)))
+        return self.backend.to_numpy(x)
+
+    def result_dtype(self, dtype: str) -> np.dtype[Any]:
+        """That of results from input of `dtype`."""
+        wide = dtype in ("float64", "int64") and self.backend.capabilities.float64
+        return np.dtype(np.float64 if wide else np.float32)
+
+    def tolerance(self, dtype: str) -> float:
+        """That of results from input of `dtype`."""
+        return TOLERANCE[self.result_dtype(dtype).name]
+
+
+def _required(spec: str) -> bool:
+    required = {name.strip() for name in os.environ.get(REQUIRED, "").split(",")}
+    return spec in required or spec.removesuffix(":cpu") in required
