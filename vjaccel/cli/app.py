@@ -26,6 +26,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 used wrongly, 3 done but some texts failed (see OUT.errors.jsonl).",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # boxes leave the options half the width, and markup eats brackets
     pretty_exceptions_enable=False,
 )
 app.command()(embed)

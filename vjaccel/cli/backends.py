@@ -17,7 +17,7 @@ __all__ = ["backends"]
 
 
 def backends(as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False) -> None:
-    """List the backends: which devices each can use here, its library's version, and why it cannot be used."""
+    """List the backends, and what works here. With versions, devices, and how to install what is missing."""
     rows = registry.backends()
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))

@@ -45,7 +45,7 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Look at the machine, the libraries, the backends, the model and the caches, and say what should be mended."""
+    """Say what is here, and what to mend. The machine, the libraries, the backends, the model, the caches."""
     findings = [*_machine(), *_libraries(), *_backends(), *_model(), *_caches(), *_environment()]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))

@@ -29,7 +29,7 @@ Format = Literal["txt", "jsonl", "csv", "parquet"]
 
 def embed(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Files: txt, jsonl, csv, parquet; - is standard input.")
+        list[str], typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv, parquet; - is standard input.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy.")],
     text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",

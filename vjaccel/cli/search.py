@@ -19,8 +19,8 @@ __all__ = ["search"]
 
 
 def search(
-    file: Annotated[Path, typer.Argument(help="A parquet file that `vjaccel embed` wrote.")],
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A parquet file that `vjaccel embed` wrote.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many rows.")] = 5,
     backend: Annotated[str | None, typer.Option(help="As in numpy, torch:gpu, jax.")] = None,
     model: Annotated[
@@ -38,7 +38,7 @@ def search(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: id, score, text, index.")] = False,
 ) -> None:
-    """Print the rows whose vectors have the largest cosine with the query's, which the file's own model embeds."""
+    """Find the rows closest to a query. Closest by cosine; the query is embedded by the model that made the file."""
     vectors = VectorFile(file)
     try:
         identity = ModelIdentity.from_dict(vectors.made_by["identity"])
