@@ -66,15 +66,6 @@ def test_a_read_only_memory_map_is_searched_where_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.indices, answers("cosine", queries, corpus, 5)[1])
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int8", "bool"])
-def test_a_tensor_of_every_dtype_is_searched_as_the_values_it_holds(dtype: str) -> None:
-    tensor = torch.from_numpy(np.random.default_rng(0).integers(-100, 100, (300, 16))).to(getattr(torch, dtype))
-    values = tensor.to(torch.float64).numpy()
-    found = vj.topk(tensor[:5], tensor, 9, metric="euclidean")
-    np.testing.assert_array_equal(found.indices.numpy(), answers("euclidean", values[:5], values, 9)[1])
-    assert found.values.dtype == (torch.float64 if dtype == "float64" else torch.float32)
-
-
 def test_bfloat16_stays_itself_when_normalized_and_is_float32_to_numpy(backend: TorchBackend) -> None:
     found = vj.normalize(torch.tensor([[3.0, 4.0]], dtype=torch.bfloat16))
     assert found.dtype == torch.bfloat16

@@ -62,9 +62,12 @@ class ContractConformance(Subject):
         assert type(found) is np.ndarray
         np.testing.assert_array_equal(found, x.astype(bool) if dtype == "bool" else x)
 
-    def test_its_own_array_is_taken_as_it_is(self) -> None:
-        x = self.given(np.ones((3, 4)))
-        assert self.backend.asarray(x) is x
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_its_own_array_comes_through_unchanged(self, dtype: str) -> None:
+        x = self.given(np.arange(12).reshape(3, 4), dtype)
+        again = self.backend.asarray(x)
+        assert (type(again), again.dtype) == (type(x), x.dtype)
+        np.testing.assert_array_equal(self.host(again), self.held(x)[0])
 
     def test_memory_that_runs_out_is_known_from_other_errors(self) -> None:
         assert self.backend.is_out_of_memory(MemoryError())

@@ -1,0 +1,7 @@
+"""Every promise of vjaccel's operations, held against this backend."""
+
+from vjaccel.arrays.testing import BackendConformance
+
+
+class TestMine(BackendConformance):
+    spec = "mine"
