@@ -46,12 +46,13 @@ def topk(backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Arr
         finite = xp.all(xp.isfinite(queries), axis=1)
         exact = xp.where(finite[:, None], exact, -xp.inf)
         ids = xp.where(finite[:, None], ids, -1)
-        if count == prepared.rows:
-            return TopK(exact, ids)
-        worst = xp.min(xp.astype(scanned, xp.float64), axis=1)
         absolute, relative = backend.error_bound(queries, prepared)
         line = exact[:, -1] - absolute - relative * xp.abs(exact[:, -1])
-        missed = finite & (worst != -xp.inf) & ~(worst < line)  # a NaN, which overflowing scores give, is a miss
+        missed = absolute == xp.inf  # such a query's scores overflow: a row may even look as if it were refused
+        if count < prepared.rows:
+            worst = xp.min(xp.astype(scanned, xp.float64), axis=1)
+            missed = missed | ((worst != -xp.inf) & ~(worst < line))  # a NaN is a miss
+        missed = missed & finite
         if not bool(xp.any(missed)):
             return TopK(exact, ids)
     return _settled(backend, queries, prepared, mask, TopK(exact, ids), line, np.flatnonzero(backend.to_numpy(missed)))

@@ -169,12 +169,17 @@ def backend_class(name: str) -> type[Backend]:
     UnknownBackend
         Nobody registers that name.
     BackendUnavailable
-        The backend's own module fails to import.
+        The backend's own module fails to import, or several distributions register that name.
     """
-    if name not in _entry_points():
+    entries = _entry_points().get(name)
+    if entries is None:
         raise UnknownBackend(_unknown(name))
+    if len(entries) > 1:
+        both = " and ".join(f"{e.dist.name if e.dist else '?'} ({e.value})" for e in entries)
+        reason = f"several distributions register it, uninstall all but one: {both}"
+        raise BackendUnavailable(f"backend {name!r} is unavailable: {reason}", reason=reason)
     try:
-        loaded: type[Backend] = _entry_points()[name].load()
+        loaded: type[Backend] = entries[0].load()
     except Exception as exc:
         reason = f"its module fails to import: {type(exc).__name__}: {exc}"
         raise BackendUnavailable(f"backend {name!r} is unavailable: {reason}", reason=reason) from exc
@@ -292,13 +297,13 @@ def _installed_version(cls: type[Backend]) -> str | None:
 
 
 @cache
-def _entry_points() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+def _entry_points() -> dict[str, list[EntryPoint]]:
+    """By name; more than one where distributions disagree, which is an error of that name alone."""
+    found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
-        other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            both = " and ".join(f"{e.dist.name if e.dist else '?'} ({e.value})" for e in (other, entry))
-            raise UnknownBackend(f"two distributions register the backend {entry.name!r}: {both}; uninstall one")
+        same = found.setdefault(entry.name, [])
+        if entry.value not in [other.value for other in same]:
+            same.append(entry)
     return found
 
 

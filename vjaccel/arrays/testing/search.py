@@ -106,10 +106,14 @@ class SearchConformance(Subject):
     def test_near_duplicates_far_from_the_origin_are_in_order(self, metric: str) -> None:
         self.assert_exact(metric, *(self.given(1000 + 1e-3 * normal(rows, rows)) for rows in (QUERIES, ROWS)))
 
-    @pytest.mark.parametrize("scale", [1e30, 1e12, 1e-12, 1e-30])
+    @pytest.mark.parametrize("rows", [5, ROWS])
+    @pytest.mark.parametrize(
+        ("query", "row"), [(1e30, 1e30), (1e12, 1e12), (1e-12, 1e-12), (1e-30, 1e-30), (1e30, 1), (1, 1e30), (1e-30, 1)]
+    )
     @every_metric
-    def test_the_ids_are_the_oracles_at_every_magnitude(self, metric: str, scale: float) -> None:
-        self.assert_exact(metric, *(self.given(scale * normal(rows, rows)) for rows in (QUERIES, ROWS)))
+    def test_the_ids_are_the_oracles_at_every_magnitude(self, metric: str, query: float, row: float, rows: int) -> None:
+        queries, corpus = self.given(query * normal(QUERIES, 1)), self.given(row * normal(rows, 2))
+        self.assert_exact(metric, queries, corpus, min(K, rows))
 
     @pytest.mark.parametrize("dim", [1, 130])
     @every_metric
