@@ -3,11 +3,10 @@
 Subclass `BackendConformance` in a test module, name the backend, and run pytest. The answers are those of `oracle`.
 """
 
-from vjaccel.errors import MissingExtra
-
 try:
     import pytest
 except ImportError as exc:
+    from vjaccel.errors import MissingExtra
 
     class MissingPytest(MissingExtra):
         """pytest is not installed: no extra of this package, since only a backend's author needs it."""
