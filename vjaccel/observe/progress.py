@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 __all__ = ["RunBar"]
 
@@ -32,8 +32,7 @@ class RunBar:
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             *rates,
-            TimeElapsedColumn(),
-            *([] if console.width < NARROW else [TimeRemainingColumn()]),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
             expand=True,
