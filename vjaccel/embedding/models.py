@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from vjaccel.errors import MissingExtra, ModelUnavailable
+from vjaccel.errors import InvalidInput, MissingExtra, ModelUnavailable
 
-__all__ = ["check_weights", "digest", "locate"]
+__all__ = ["check_code", "check_weights", "digest", "locate"]
 
 PACKAGED = "all-MiniLM-L6-v2"
 OWNER = "sentence-transformers"
@@ -18,6 +19,7 @@ OWNER = "sentence-transformers"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 """Weights that are pickled, which can run any code when they are loaded."""
 
+ENGINE_FOLDERS = ("onnx", "openvino")
 OTHER_ENGINES = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf")
 
 CONNECT_SECONDS = 3.0
@@ -39,10 +41,14 @@ def locate(name: str, *, revision: str | None, allow_pickle: bool) -> Path:
     ModelUnavailable
         It is nowhere here, and the hub cannot be reached or does not have it.
     MissingExtra
-        Nothing that could load it is installed.
+        It is the packaged one, and the package is not installed.
+    InvalidInput
+        A revision of a folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if revision is not None:
+            raise InvalidInput(f"revision={revision!r} is for models of the hub, and {name!r} is a folder")
         if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
             raise ModelUnavailable(f"the folder {name!r} holds no model: it has neither modules.json nor config.json")
         return folder
@@ -65,13 +71,34 @@ def check_weights(folder: Path, *, allow_pickle: bool) -> None:
     """
     if allow_pickle:
         return
-    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+    for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
+        if place.name in ENGINE_FOLDERS or any(place.glob("*.safetensors")):
+            continue
         pickled = sorted(path.name for pattern in PICKLES for path in place.glob(pattern))
-        if pickled and not any(place.glob("*.safetensors")):
+        if pickled:
             raise ModelUnavailable(
                 f"{place / pickled[0]} is pickled, and loading it could run any code: use a model with safetensors weights, "
                 "or pass allow_pickle=True if you trust where it comes from"
             )
+
+
+def check_code(folder: Path, *, trust_remote_code: bool) -> None:
+    """Refuse a model that is made of modules of its own, unless its code is trusted.
+
+    Raises
+    ------
+    ModelUnavailable
+    """
+    listed = folder / "modules.json"
+    if trust_remote_code or not listed.is_file():
+        return
+    types = [str(module.get("type")) for module in json.loads(listed.read_text(encoding="utf-8"))]
+    foreign = next((name for name in types if not name.startswith("sentence_transformers.")), None)
+    if foreign is not None:
+        raise ModelUnavailable(
+            f"the model in {folder} needs code that is not sentence-transformers' ({foreign}): read it, and pass "
+            "trust_remote_code=True if you trust it"
+        )
 
 
 def digest(folder: Path) -> str:
@@ -80,11 +107,7 @@ def digest(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         place = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in place.parts)
-        if (
-            hidden
-            or place.parts[0] in ("onnx", "openvino")
-            or path.suffix in (".md", ".onnx", ".h5", ".ot", ".msgpack")
-        ):
+        if hidden or place.parts[0] in ENGINE_FOLDERS or path.suffix in (".md", ".onnx", ".h5", ".ot", ".msgpack"):
             continue
         whole.update(place.as_posix().encode() + b"\0")
         with path.open("rb") as file:
@@ -144,8 +167,9 @@ def _offline(endpoint: str, forced: bool) -> str | None:
     url = urlsplit(endpoint)
     if getproxies().get(url.scheme):
         return None  # a proxy reaches what this machine cannot, and only asking it will tell
+    port = url.port or (80 if url.scheme == "http" else 443)
     try:
-        with socket.create_connection((url.hostname or "", url.port or 443), timeout=CONNECT_SECONDS):
+        with socket.create_connection((url.hostname or "", port), timeout=CONNECT_SECONDS):
             return None
     except OSError as exc:
         return f"the hub at {url.hostname} cannot be reached ({exc})"

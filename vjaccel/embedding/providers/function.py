@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +20,8 @@ __all__ = ["FunctionProvider"]
 class FunctionProvider:
     """Calls a function, or an async one, with lists of texts.
 
-    Nothing is known of its tokens: batches are planned by characters, and statistics say None.
+    Nothing is known of its tokens: batches are planned by characters, and statistics say None. What an async function returns
+    is awaited in one event loop for all batches, since clients and locks belong to the loop that first used them.
     """
 
     batch_texts: int | None = 1024
@@ -38,6 +41,8 @@ class FunctionProvider:
         self._function = function
         self.workers = options.workers or 1
         self.batch_tokens = options.batch_tokens or 1 << 22
+        self._loop: _Loop | None = None
+        self._lock = threading.Lock()
 
     def identity(self, prompt: str) -> ModelIdentity:
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
@@ -53,7 +58,14 @@ class FunctionProvider:
 
     def embed(self, items: list[str], prompt: str) -> Any:
         found = self._function(items)
-        return asyncio.run(_awaited(found)) if inspect.isawaitable(found) else found
+        if not inspect.isawaitable(found):
+            return found
+        with self._lock:
+            if self._loop is None:
+                self._loop = _Loop()
+                # For an embedder that nobody closes.
+                weakref.finalize(self, self._loop.stop)
+        return asyncio.run_coroutine_threadsafe(_awaited(found), self._loop.loop).result()
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError)
@@ -68,7 +80,29 @@ class FunctionProvider:
         pass
 
     def close(self) -> None:
-        pass
+        if self._loop is not None:
+            self._loop.stop()
+
+
+class _Loop:
+    """An event loop that runs in a thread of its own until it is stopped."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="vjaccel-loop", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            self.loop.close()
 
 
 async def _awaited(found: Any) -> Any:

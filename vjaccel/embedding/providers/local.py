@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vjaccel.arrays.registry import spelled
-from vjaccel.embedding.models import check_weights, digest, locate
+from vjaccel.embedding.models import check_code, check_weights, digest, locate
 from vjaccel.embedding.providers.protocol import ModelIdentity, Prepared, ProviderOptions
+from vjaccel.embedding.providers.threads import one_torch_thread_each
+from vjaccel.embedding.providers.tokens import fast_tokens
 from vjaccel.errors import BackendUnavailable, InvalidInput, MissingExtra, ModelUnavailable, NotSupported
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ __all__ = ["LocalProvider"]
 
 CPU_BATCH_TOKENS = 1024
 GPU_BATCH_TOKENS = 65536
+CHARACTERS_PER_TOKEN = 4
+"""For models that do not let their tokens be counted: about what English has."""
 
 ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
@@ -48,19 +51,22 @@ class LocalProvider:
         self._dtype = _dtype(torch, options.dtype, self._device)
         self._folder = locate(model, revision=options.revision, allow_pickle=options.allow_pickle)
         check_weights(self._folder, allow_pickle=options.allow_pickle)
+        check_code(self._folder, trust_remote_code=options.trust_remote_code)
         self._model: SentenceTransformer = _load(
             self._folder, model, str(self._device), self._dtype, trust_remote_code=options.trust_remote_code
         )
         self._normalizes = _normalizing(self._model, options.normalize)
         self._normalize_again = options.normalize is True or (options.dimensions is not None and self._normalizes)
         self.dimensions = _width(self._model, options.dimensions)
+        self._prompts: dict[str, str] = dict(self._model.prompts or {})
+        self._default_prompt = self._prompts.get(self._model.default_prompt_name or "", "")
+        self._tokens = fast_tokens(self._model)
+        self._constants: dict[str, dict[str, Any]] = {}
         on_cpu = self._device.type == "cpu"
         self.workers = options.workers or (_cores() if on_cpu else 1)
-        self.batch_tokens = options.batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
-        self._tokenizer = _fast_tokenizer(self._model)
+        budget = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
+        self.batch_tokens = options.batch_tokens or budget * (1 if self._tokens else CHARACTERS_PER_TOKEN)
         self._one_torch_thread = on_cpu and self.workers > 1
-        self._runs = 0
-        self._lock = threading.Lock()
 
     # What it is
 
@@ -72,28 +78,19 @@ class LocalProvider:
         return ModelIdentity("local", self._name, self._digest, self.dimensions, prompt, self._normalizes)
 
     def prompt(self, role: str | None) -> str:
-        prompts: dict[str, str] = self._model.prompts or {}
         if role is None:
-            return prompts.get(self._model.default_prompt_name or "", "")
-        return next((prompts[name] for name in ROLES[role] if prompts.get(name)), "")
+            return self._default_prompt
+        # Every model has an empty "document" prompt; "passage" is what many call theirs.
+        return next((self._prompts[name] for name in ROLES[role] if self._prompts.get(name)), "")
 
     # Tokenising
 
     def prepare(self, texts: list[str], prompt: str) -> Prepared:
-        if self._tokenizer is None:
+        if self._tokens is None:
             # What a model reads in its own way it also counts in its own way; characters are enough to plan by.
             lengths = np.fromiter((len(text) + len(prompt) for text in texts), np.int64, len(texts))
             return Prepared(list(texts), lengths, np.zeros(len(texts), np.int64), counted=False)
-        found = self._tokenizer(
-            [prompt + text for text in texts] if prompt else texts,
-            truncation=True,
-            max_length=self._model.max_seq_length,
-            return_attention_mask=False,
-        )
-        encodings = found.encodings
-        lengths = np.fromiter((len(encoding.ids) for encoding in encodings), np.int64, len(texts))
-        lost = np.fromiter((_overflow(encoding) for encoding in encodings), np.int64, len(texts))
-        return Prepared(list(encodings), lengths, lost, counted=True)
+        return self._tokens.prepared([prompt + text for text in texts] if prompt else texts)
 
     # Inference
 
@@ -108,11 +105,10 @@ class LocalProvider:
             return vectors
 
     def _features(self, items: list[Any], prompt: str) -> dict[str, Any]:
-        features: dict[str, Any]
-        if self._tokenizer is None:
-            features = self._model.preprocess(items, prompt=prompt or None)
+        if self._tokens is None:
+            features: dict[str, Any] = self._model.preprocess(items, prompt=prompt or None)
         else:
-            features = {**self._constants(prompt), **_padded(self._torch, self._tokenizer, items)}
+            features = {**self._constant_features(prompt), **self._tokens.padded(items, self._torch.from_numpy)}
         if self._device.type == "cpu":
             return features
         return {name: self._moved(value) if hasattr(value, "to") else value for name, value in features.items()}
@@ -122,33 +118,34 @@ class LocalProvider:
         pinned = value.pin_memory() if self._device.type == "cuda" else value
         return pinned.to(self._device, non_blocking=True)
 
-    def _constants(self, prompt: str) -> dict[str, Any]:
+    def _constant_features(self, prompt: str) -> dict[str, Any]:
         """What the model's own preparing adds to every batch beside tensors, such as the length of the prompt."""
-        whole = self._model.preprocess(["a"], prompt=prompt or None)
-        return {name: value for name, value in whole.items() if not hasattr(value, "shape")}
+        assert self._tokens is not None
+        with self._tokens.lock:
+            if prompt not in self._constants:
+                whole = self._model.preprocess(["a"], prompt=prompt or None)
+                self._constants[prompt] = {k: value for k, value in whole.items() if not hasattr(value, "shape")}
+            return self._constants[prompt]
 
     # Threads
 
     def begun(self) -> None:
-        with self._lock:
-            self._runs += 1
+        if self._one_torch_thread:
+            one_torch_thread_each.begun(self._torch)
 
     def started(self) -> None:
         if self._one_torch_thread:
             self._torch.set_num_threads(1)
 
     def ended(self) -> None:
-        with self._lock:
-            self._runs -= 1
-            if self._one_torch_thread and not self._runs:
-                # Workers set only their own number, but a part of it (MKL's) is the process': this thread's puts it back.
-                self._torch.set_num_threads(self._torch.get_num_threads())
+        if self._one_torch_thread:
+            one_torch_thread_each.ended(self._torch)
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError | self._torch.OutOfMemoryError) or "can't allocate memory" in str(exc)
 
     def close(self) -> None:
-        del self._model
+        del self._model, self._tokens
         if self._device.type == "cuda":
             self._torch.cuda.empty_cache()
 
@@ -218,38 +215,6 @@ def _width(model: SentenceTransformer, asked: int | None) -> int | None:
     if asked is not None and full is not None and asked > full:
         raise InvalidInput(f"dimensions={asked} is more than the {full} that the model has")
     return asked or full
-
-
-def _fast_tokenizer(model: SentenceTransformer) -> Any:
-    """The tokenizer, where batches can be made from its tokens as the model's own preparing would; else None."""
-    from sentence_transformers.base.modules import Transformer
-
-    first = model[0]
-    if not isinstance(first, Transformer) or "message" in first.modalities or model.max_seq_length is None:
-        return None
-    tokenizer = model.tokenizer
-    return tokenizer if getattr(tokenizer, "is_fast", False) else None
-
-
-def _padded(torch: Any, tokenizer: Any, encodings: list[Any]) -> dict[str, Any]:
-    width = max(len(encoding.ids) for encoding in encodings)
-    shape = (len(encodings), width)
-    ids = np.full(shape, tokenizer.pad_token_id or 0, np.int64)
-    mask = np.zeros(shape, np.int64)
-    types = np.full(shape, tokenizer.pad_token_type_id, np.int64)
-    left = tokenizer.padding_side == "left"
-    for row, encoding in enumerate(encodings):
-        length = len(encoding.ids)
-        place = slice(width - length, width) if left else slice(length)
-        ids[row, place], mask[row, place], types[row, place] = encoding.ids, 1, encoding.type_ids
-    features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    if "token_type_ids" in tokenizer.model_input_names:
-        features["token_type_ids"] = torch.from_numpy(types)
-    return features
-
-
-def _overflow(encoding: Any) -> int:
-    return sum(len(part.ids) - sum(part.special_tokens_mask) for part in encoding.overflowing)
 
 
 def _cores() -> int:

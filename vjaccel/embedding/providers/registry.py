@@ -9,7 +9,7 @@ from typing import Any
 
 from vjaccel.embedding.providers.function import FunctionProvider
 from vjaccel.embedding.providers.protocol import Provider, ProviderOptions
-from vjaccel.errors import InvalidType, UnknownProvider
+from vjaccel.errors import InvalidType, ModelUnavailable, UnknownProvider
 
 __all__ = ["make_provider"]
 
@@ -23,6 +23,8 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions) -> 
     ------
     UnknownProvider
         Nobody registers that provider.
+    ModelUnavailable
+        The provider's own module fails to import.
     InvalidType
         `model` is neither text nor a function.
     """
@@ -34,8 +36,13 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions) -> 
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if not colon or not rest or name not in found:
         raise UnknownProvider(_unknown(model, name if colon else "", sorted(found)))
-    provider: Provider = found[name].load()(rest, options)
-    return provider
+    try:
+        made: Callable[[str, ProviderOptions], Provider] = found[name].load()
+    except Exception as exc:
+        raise ModelUnavailable(
+            f"the provider {name!r} cannot be imported from {found[name].value}: {type(exc).__name__}: {exc}"
+        ) from exc
+    return made(rest, options)
 
 
 def _unknown(model: str, name: str, known: list[str]) -> str:
