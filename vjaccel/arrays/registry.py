@@ -263,7 +263,7 @@ def _any_gpu(spec: str) -> Backend:
     wanted = spelled(spec)
     rows = backends()
     for row in rows:
-        if any(device.startswith(wanted) for device in row.devices or ()):
+        if any(device == wanted or device.partition(":")[0] == wanted for device in row.devices or ()):
             return _resolve(f"{row.name}:{wanted}")
     seen = "; ".join(f"{row.name}: {', '.join(row.devices) if row.devices else row.reason}" for row in rows)
     raise BackendUnavailable(f"no backend sees the device {wanted!r}: {seen}", reason=f"no device {wanted!r}; {seen}")

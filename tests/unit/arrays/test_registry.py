@@ -116,6 +116,12 @@ def test_a_library_without_a_device_is_unavailable(monkeypatch: pytest.MonkeyPat
         vj.get_backend("loopback")
 
 
+def test_a_gpus_number_is_not_the_start_of_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loopback, "devices", lambda: ("gpu:770",))
+    with pytest.raises(vj.BackendUnavailable, match="no backend sees the device 'gpu:77'"):
+        vj.get_backend("gpu:77")
+
+
 def test_gpu_where_there_is_none_says_what_every_backend_saw() -> None:
     with pytest.raises(
         vj.BackendUnavailable, match=r"no backend sees the device 'gpu:99': .*loopback: gpu:0, gpu:1, cpu"

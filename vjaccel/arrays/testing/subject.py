@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Array, Backend
 from vjaccel.arrays.registry import get_backend
+from vjaccel.arrays.testing.memory import peak_bytes
 from vjaccel.arrays.testing.oracle import TOLERANCE
 from vjaccel.errors import BackendUnavailable
 
@@ -77,6 +78,13 @@ class Subject:
         """A result on the host: it must be of the library and the device of what was given."""
         assert home_of(x) == home_of(self.given(np.zeros(1)))
         return self.backend.to_numpy(x)
+
+    def grown(self, call: Callable[[], object]) -> int:
+        """By how many bytes the process had grown at most while `call` ran."""
+        grown = peak_bytes(call)
+        if grown is None:
+            pytest.skip("this system does not say how much memory was taken")
+        return grown
 
     def result_dtype(self, dtype: str) -> np.dtype[Any]:
         """That of results from input of `dtype`."""
