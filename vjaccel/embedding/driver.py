@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,7 +65,7 @@ class Run:
 
 def driven(
     provider: Provider, texts: Iterable[Any], size: int, run: Run, gathering: Callable[[int, int], Gathered]
-) -> Iterator[Gathered]:
+) -> Generator[Gathered]:
     """What is gathered for each `size` texts, in their order, each when all its batches are done.
 
     Closing the iterator cancels what waits, lets what runs end, and leaves no thread. When reading `texts` fails, what was

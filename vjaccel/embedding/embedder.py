@@ -7,7 +7,7 @@ import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -180,15 +180,18 @@ class Embedder:
             self._check_out(out, len(items), target)
         run = Run(self._prompt_for(None, prompt), len(items), progress)
         rows = Rows(len(items), out) if target is None else None
+        width = self._width if out is None else Width(out.shape[1])
 
         def gathering(first: int, size: int) -> Gathered:
-            return Gathered(size, self._width, rows, first)
+            return Gathered(size, width, rows, first)
 
         with self._running():
             chunks = list(driven(self._provider, items, CHUNK, run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
-        width = self._width.known or 0
-        embeddings = _on_device(chunks, ok, width, target) if target is not None else _blanked(rows, width, ok)
+        if out is not None and ok.any():
+            self._width.settled(out.shape[1])
+        wide = width.known or 0
+        embeddings = _on_device(chunks, ok, wide, target) if target is not None else _blanked(rows, wide, ok)
         errors = _sorted(error for chunk in chunks for error in chunk.errors)
         return _settled(EmbeddingResult(embeddings, ok, errors, run.statistics()), on_error)
 
@@ -219,9 +222,7 @@ class Embedder:
             raise InvalidInput(f"chunk_size must be a whole number of at least 1, not {chunk_size!r}")
         _check_on_error(on_error)
         self._open()
-        return self._streamed(
-            _checked(texts), chunk_size, Run(self._prompt_for(None, prompt), None, progress), on_error
-        )
+        return self._streamed(_checked(texts), chunk_size, self._prompt_for(None, prompt), progress, on_error)
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
@@ -250,9 +251,9 @@ class Embedder:
             while (chunk := await loop.run_in_executor(thread, step)) is not None:
                 yield chunk
         finally:
-            closing = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
+            closed = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
             thread.shutdown(wait=False)
-            await closing
+            await closed
 
     # Holding and letting go
 
@@ -282,12 +283,20 @@ class Embedder:
 
     # Below
 
-    def _streamed(self, texts: Iterable[Any], size: int, run: Run, on_error: OnError) -> Iterator[EmbeddingResult]:
+    def _streamed(
+        self,
+        texts: Iterable[Any],
+        chunk_size: int,
+        prompt: str,
+        progress: Callable[[Progress], object] | None,
+        on_error: OnError,
+    ) -> Iterator[EmbeddingResult]:
         def gathering(first: int, size: int) -> Gathered:
             return Gathered(size, self._width, Rows(size))
 
-        with self._running():
-            for chunk in driven(self._provider, texts, size, run, gathering):
+        run = Run(prompt, None, progress)
+        with self._running(), closing(driven(self._provider, texts, chunk_size, run, gathering)) as chunks:
+            for chunk in chunks:
                 rows = _blanked(chunk.rows, self._width.known or 0, chunk.ok)
                 yield _settled(EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors), run.statistics()), on_error)
                 self._open()

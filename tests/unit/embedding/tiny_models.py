@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -16,6 +17,13 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WIDTH = 32
 LONGEST = 24
 """Tokens that a tiny model takes, special ones included."""
+
+
+class Tiny(NamedTuple):
+    """A tiny model: where it is, and as sentence-transformers has it."""
+
+    folder: Path
+    model: SentenceTransformer
 
 
 def build(kind: str, folder: Path) -> SentenceTransformer:
