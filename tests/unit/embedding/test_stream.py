@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 import pytest
