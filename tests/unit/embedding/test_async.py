@@ -42,7 +42,7 @@ class Client:
 
 
 def ours(*names: str) -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("vjaccel")}
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("vjaccel-")}
 
 
 @pytest.mark.parametrize("function", [numbers, later], ids=["sync", "async"])
