@@ -392,5 +392,5 @@ def _on_device(chunks: list[Gathered], ok: np.ndarray, width: int, target: Backe
     there = np.concatenate([indices for indices, _ in parts])
     places[there] = np.arange(len(there))
     xp = array_namespace(vectors[0])
-    joined = xp.take(xp.concat([xp.astype(x, xp.float32) for x in vectors]), target.asarray(places), axis=0)
+    joined = xp.take(xp.concat(vectors), target.asarray(places), axis=0)
     return joined if ok.all() else xp.where(target.asarray(ok)[:, None], joined, xp.nan)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.registry import get_backend
@@ -213,9 +214,11 @@ def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider) -
 def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider) -> list[np.ndarray]:
     """What is to be tried again after a batch failed."""
     if len(part) > 1:
-        if provider.is_out_of_memory(exc):
+        padded = chunk.padded(part)
+        # Of texts without a token the budget says nothing.
+        if padded and provider.is_out_of_memory(exc):
             # Remembered, so that the same size is not tried again in this run or the next.
-            provider.batch_tokens = max(1, min(provider.batch_tokens, chunk.padded(part) // 2))
+            provider.batch_tokens = max(1, min(provider.batch_tokens, padded // 2))
         return [part[len(part) // 2 :], part[: len(part) // 2]]
     chunk.gathered.fail(chunk.first + int(chunk.valid[part[0]]), "EMBEDDING_GENERATION_FAILED", _said(exc))
     return []
@@ -226,10 +229,11 @@ def _keep(chunk: Chunk, part: np.ndarray, vectors: Any) -> None:
     home = home_of(vectors)
     backend = None if home is None else get_backend(f"{home[0].name}:{home[1]}")
     if backend is None or gathered.rows is not None:
-        vectors = np.asarray(vectors if backend is None else backend.to_numpy(vectors), dtype=np.float32)
+        vectors = np.asarray(vectors if backend is None else backend.to_numpy(vectors))
         backend = None
-    if vectors.ndim != 2 or vectors.shape[0] != len(part):
+    if vectors.ndim != 2 or vectors.shape[0] != len(part) or not vectors.shape[1]:
         raise ValueError(f"{len(part)} texts came back as an array of shape {tuple(vectors.shape)}")
+    vectors = _float32(vectors)
     indices = chunk.valid[part]
     width = gathered.width.settled(int(vectors.shape[1]))
     if vectors.shape[1] != width:
@@ -242,6 +246,15 @@ def _keep(chunk: Chunk, part: np.ndarray, vectors: Any) -> None:
     for i in indices[~good]:
         gathered.fail(chunk.first + int(i), "INVALID_EMBEDDING", "its vector has a NaN or an infinity")
     gathered.put(indices, vectors, good)
+
+
+def _float32(vectors: Any) -> Any:
+    xp = array_namespace(vectors)
+    if xp.isdtype(vectors.dtype, "complex floating"):
+        raise TypeError(f"a vector has real numbers, not {vectors.dtype}")
+    # What float32 has no room for becomes an infinity, before infinities are looked for.
+    with np.errstate(over="ignore"):
+        return xp.astype(vectors, xp.float32, copy=False)
 
 
 def _said(exc: Exception) -> str:

@@ -65,7 +65,10 @@ class FunctionProvider:
                 self._loop = _Loop()
                 # For an embedder that nobody closes.
                 weakref.finalize(self, self._loop.stop)
-        return asyncio.run_coroutine_threadsafe(_awaited(found), self._loop.loop).result()
+        answer, stop = asyncio.run_coroutine_threadsafe(_awaited(found), self._loop.loop).result()
+        if stop is not None:
+            raise stop
+        return answer
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError)
@@ -95,15 +98,29 @@ class _Loop:
     def stop(self) -> None:
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
+            # The collector may find the provider while the loop's own thread runs.
+            if threading.current_thread() is not self._thread:
+                self._thread.join()
 
     def _run(self) -> None:
         try:
             self.loop.run_forever()
+            self.loop.run_until_complete(_others_cancelled())
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         finally:
             self.loop.close()
 
 
-async def _awaited(found: Any) -> Any:
-    return await found
+async def _awaited(found: Any) -> tuple[Any, BaseException | None]:
+    """The answer, or what is to end the program: raised in a task, it would end the loop, and nobody would hear of it."""
+    try:
+        return await found, None
+    except (KeyboardInterrupt, SystemExit) as exc:
+        return None, exc
+
+
+async def _others_cancelled() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

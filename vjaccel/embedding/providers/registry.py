@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from vjaccel.embedding.providers.function import FunctionProvider
@@ -24,7 +24,7 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions) -> 
     UnknownProvider
         Nobody registers that provider.
     ModelUnavailable
-        The provider's own module fails to import.
+        The provider's own module fails to import, or several distributions register it.
     InvalidType
         `model` is neither text nor a function.
     """
@@ -32,22 +32,32 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions) -> 
         return FunctionProvider(model, options)
     if not isinstance(model, str):
         raise InvalidType(f"model is 'provider:name' or a function, not {type(model).__name__}")
-    name, colon, rest = model.partition(":")
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if not colon or not rest or name not in found:
-        raise UnknownProvider(_unknown(model, name if colon else "", sorted(found)))
+    name, _, rest = model.partition(":")
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    if not rest or name not in found:
+        raise UnknownProvider(_unknown(model, sorted(found)))
+    if len(found[name]) > 1:
+        both = " and ".join(f"{e.dist.name if e.dist else '?'} ({e.value})" for e in found[name])
+        raise ModelUnavailable(f"several distributions register the provider {name!r}, uninstall all but one: {both}")
+    (entry,) = found[name]
     try:
-        made: Callable[[str, ProviderOptions], Provider] = found[name].load()
+        made: Callable[[str, ProviderOptions], Provider] = entry.load()
     except Exception as exc:
         raise ModelUnavailable(
-            f"the provider {name!r} cannot be imported from {found[name].value}: {type(exc).__name__}: {exc}"
+            f"the provider {name!r} cannot be imported from {entry.value}: {type(exc).__name__}: {exc}"
         ) from exc
     return made(rest, options)
 
 
-def _unknown(model: str, name: str, known: list[str]) -> str:
-    if not name:
-        return f"model {model!r} names no provider; did you mean 'local:{model}'? Providers: {', '.join(known)}"
+def _unknown(model: str, known: list[str]) -> str:
+    name, colon, rest = model.partition(":")
+    if not name or not colon:
+        hint = f"; did you mean 'local:{rest or name}'?" if rest or name else "."
+        return f"model {model!r} names no provider{hint} Providers: {', '.join(known)}"
+    if name in known:
+        return f"model {model!r} names no model of the provider {name!r}; write '{name}:NAME'"
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"no provider is registered as {name!r}{hint}; registered: {', '.join(known)}"

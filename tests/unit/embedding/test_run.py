@@ -1,0 +1,63 @@
+"""What a run makes of answers that look like vectors, and of memory that runs out where tokens say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from vjaccel.embedding.run import Tally
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        pytest.param(lambda texts: np.ones((len(texts), 2)) * 1j, "real numbers, not complex128", id="complex"),
+        pytest.param(lambda texts: np.ones((len(texts), 0)), r"1 texts came back .* \(1, 0\)", id="no columns"),
+        pytest.param(lambda texts: [[]] * len(texts), r"1 texts came back .* \(1, 0\)", id="empty lists"),
+    ],
+)
+def test_what_is_no_vector_of_real_numbers_is_each_texts_error(answer: Callable[..., object], message: str) -> None:
+    embedder = vj.Embedder(answer)
+    with pytest.raises(vj.EmbeddingErrors, match=message) as raised:
+        embedder.embed(["a", "b"])
+    assert [error.code for error in raised.value.result.errors] == ["EMBEDDING_GENERATION_FAILED"] * 2
+    assert embedder.dim is None
+
+
+def test_a_number_that_float32_has_no_room_for_is_that_texts_error_and_no_warning() -> None:
+    def large(texts: list[str]) -> np.ndarray:
+        return np.array([[1e300 if text == "bad" else 1.0, 2.0] for text in texts])
+
+    result = vj.Embedder(large).embed(["a", "bad", "c"], on_error="collect")
+    assert [(error.index, error.code) for error in result.errors] == [(1, "INVALID_EMBEDDING")]
+    assert result.statistics.batches == 1
+
+
+def test_memory_that_runs_out_over_empty_texts_leaves_the_budget_for_others() -> None:
+    sizes: list[int] = []
+
+    def small(texts: list[str]) -> np.ndarray:
+        sizes.append(len(texts))
+        if len(texts) > 2:
+            raise MemoryError
+        return np.ones((len(texts), 2))
+
+    embedder = vj.Embedder(small, batch_tokens=8)
+    assert embedder.embed([""] * 4).ok.all()
+    assert sizes == [4, 2, 2]
+    sizes.clear()
+    assert embedder.embed(["abcd"] * 4).ok.all()
+    assert sizes == [2, 2]
+
+
+def test_tallies_add_up_and_know_tokens_only_where_both_do() -> None:
+    tally = Tally(texts=3, failed=1, tokens=10, padded=20, batches=1)
+    tally.add(Tally(texts=2, tokens=6, padded=12, batches=1))
+    known = tally.statistics(2.0, 5)
+    assert (known.texts, known.embedded, known.tokens, known.padding_share) == (5, 4, 16, 0.5)
+    assert (known.texts_per_second, known.tokens_per_second) == (2, 8)
+    tally.add(Tally(texts=1, counted=False))
+    assert (tally.statistics(2.0, 5).texts, tally.statistics(2.0, 5).tokens) == (6, None)
