@@ -71,15 +71,14 @@ def check_weights(folder: Path, *, allow_pickle: bool) -> None:
     """
     if allow_pickle:
         return
-    for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
-        if place.name in ENGINE_FOLDERS or any(place.glob("*.safetensors")):
+    for path in sorted(path for pattern in PICKLES for path in folder.rglob(pattern)):
+        loadable = path.name.startswith(("pytorch_model", "adapter_model"))
+        if (path.parent.name in ENGINE_FOLDERS and not loadable) or _preferred(path):
             continue
-        pickled = sorted(path.name for pattern in PICKLES for path in place.glob(pattern))
-        if pickled:
-            raise ModelUnavailable(
-                f"{place / pickled[0]} is pickled, and loading it could run any code: use a model with safetensors weights, "
-                "or pass allow_pickle=True if you trust where it comes from"
-            )
+        raise ModelUnavailable(
+            f"{path} is pickled, and loading it could run any code: use a model with safetensors weights, "
+            "or pass allow_pickle=True if you trust where it comes from"
+        )
 
 
 def check_code(folder: Path, *, trust_remote_code: bool) -> None:
@@ -92,7 +91,10 @@ def check_code(folder: Path, *, trust_remote_code: bool) -> None:
     listed = folder / "modules.json"
     if trust_remote_code or not listed.is_file():
         return
-    types = [str(module.get("type")) for module in json.loads(listed.read_text(encoding="utf-8"))]
+    try:
+        types = [str(module["type"]) for module in json.loads(listed.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError) as exc:
+        raise ModelUnavailable(f"{listed} is no list of a model's modules: {type(exc).__name__}: {exc}") from exc
     foreign = next((name for name in types if not name.startswith("sentence_transformers.")), None)
     if foreign is not None:
         raise ModelUnavailable(
@@ -119,13 +121,14 @@ def _cached(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    # Without the files that `_fetched` leaves out: a snapshot that lacks some of the others is told from a whole one.
+    unwanted = [*OTHER_ENGINES, *PICKLES]
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True, ignore_patterns=unwanted))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    # A download that was cut off leaves a snapshot without its weights.
-    whole = any(folder.rglob("*.safetensors")) or any(path for p in PICKLES for path in folder.rglob(p))
-    return folder if whole else None
+    # A download that was cut off, or was not to have pickles, leaves a snapshot without its weights.
+    return folder if _has_weights(folder) else None
 
 
 def _packaged(repository: str, revision: str | None) -> Path | None:
@@ -154,10 +157,28 @@ def _fetched(name: str, repository: str, revision: str | None, allow_pickle: boo
         )
     unwanted = [*OTHER_ENGINES, *(() if allow_pickle else PICKLES)]
     try:
-        return Path(snapshot_download(repository, revision=revision, ignore_patterns=unwanted))
+        folder = Path(snapshot_download(repository, revision=revision, ignore_patterns=unwanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as exc:
         reason = str(exc).strip().partition("\n")[0]
         raise ModelUnavailable(f"the hub does not give the model {repository!r}: {reason}") from exc
+    if not _has_weights(folder):
+        hint = (
+            ""
+            if allow_pickle
+            else f"; pickled ones are fetched only with allow_pickle=True, if you trust {repository!r}"
+        )
+        raise ModelUnavailable(f"the hub has no safetensors weights of the model {repository!r}{hint}")
+    return folder
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(path for pattern in ("*.safetensors", *PICKLES) for path in folder.rglob(pattern))
+
+
+def _preferred(pickled: Path) -> bool:
+    """Whether safetensors weights are beside pickled ones, under the only names for which these are left alone."""
+    stem = "adapter_model" if pickled.name.startswith("adapter_model") else "model"
+    return any((pickled.parent / f"{stem}.safetensors{end}").is_file() for end in ("", ".index.json"))
 
 
 def _offline(endpoint: str, forced: bool) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 import vjaccel as vj
 from tests.unit.embedding.tiny_models import Tiny
@@ -29,6 +31,11 @@ def threads() -> tuple[int, int]:
     """Torch's number here, and in a thread that is new."""
     with ThreadPoolExecutor(1) as pool:
         return torch.get_num_threads(), pool.submit(torch.get_num_threads).result()
+
+
+def pools() -> dict[str, int]:
+    """What threadpoolctl finds: the number of threads of each BLAS and OpenMP that is loaded, by its file."""
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
 
 
 @pytest.fixture
@@ -54,6 +61,26 @@ class TestTorchsThreads:
         with pytest.raises(KeyboardInterrupt):
             embedder.embed(TEXTS, progress=stop)
         assert threads() == (3, 3)
+
+    def test_after_a_run_with_failures(self, embedder: vj.Embedder) -> None:
+        with pytest.raises(vj.EmbeddingErrors):
+            embedder.embed(["a", None, "\ud800", *TEXTS])  # type: ignore[list-item]
+        assert threads() == (3, 3)
+
+    def test_after_texts_that_could_not_be_read(self, embedder: vj.Embedder) -> None:
+        def read() -> Iterator[str]:
+            yield from TEXTS
+            raise OSError("the disk is gone")
+
+        with pytest.raises(OSError, match="the disk is gone"):
+            list(embedder.stream(read(), chunk_size=50))
+        assert threads() == (3, 3)
+
+    def test_as_the_libraries_themselves_say(self, embedder: vj.Embedder) -> None:
+        before = pools()
+        assert before
+        embedder.embed(TEXTS)
+        assert pools() == before
 
     def test_after_a_stream_that_was_closed(self, embedder: vj.Embedder) -> None:
         chunks = embedder.stream(TEXTS, chunk_size=50)
@@ -131,6 +158,21 @@ def test_half_precision_that_a_cpu_would_emulate_is_refused(
         vj.Embedder(f"local:{tiny('cls').folder}", device="cpu", dtype=dtype)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "within", "feature"), [("float16", 2e-3, "avx512_fp16"), ("bfloat16", 3e-2, "avx512_bf16")]
+)
+def test_half_precision_gives_float32_vectors_where_a_cpu_has_it(
+    tiny: Callable[[str], Tiny], dtype: str, within: float, feature: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
+    folder, model = tiny("cls")
+    with vj.Embedder(f"local:{folder}", device="cpu", dtype=dtype) as embedder:
+        found = embedder.embed(TEXTS[:20]).embeddings
+    difference = abs(found - model.encode(TEXTS[:20])).max()
+    assert found.dtype == np.float32
+    assert 0 < difference < within, "it was not computed in half precision"
+
+
 def test_an_unknown_dtype_lists_those_there_are(tiny: Callable[[str], Tiny]) -> None:
     with pytest.raises(vj.InvalidInput, match="none of auto, float32, float16, bfloat16"):
         vj.Embedder(f"local:{tiny('cls').folder}", device="cpu", dtype="float8")
@@ -139,6 +181,26 @@ def test_an_unknown_dtype_lists_those_there_are(tiny: Callable[[str], Tiny]) -> 
 def test_a_device_that_is_not_there_says_what_torch_sees(tiny: Callable[[str], Tiny]) -> None:
     with pytest.raises(vj.BackendUnavailable, match=r"no device 'gpu:7'.* sees .*cpu"):
         vj.Embedder(f"local:{tiny('cls').folder}", device="gpu:7")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["gpu", "GPU", "cuda", "cuda:0"])
+def test_a_gpu_where_torch_has_none_is_said(tiny: Callable[[str], Tiny], device: str) -> None:
+    with pytest.raises(vj.BackendUnavailable, match=f"torch {re.escape(torch.__version__)} sees") as raised:
+        vj.Embedder(f"local:{tiny('cls').folder}", device=device)
+    assert raised.value.reason == f"no device '{device}'"
+
+
+def test_auto_is_the_first_device_that_torch_sees(tiny: Callable[[str], Tiny]) -> None:
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    with vj.Embedder(f"local:{tiny('cls').folder}") as embedder:
+        assert embedder.embed(TEXTS[:3], backend="torch").embeddings.device.type == expected
+
+
+def test_local_models_without_their_libraries_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(vj.MissingExtra, match=r"vjaccel\[local\]"):
+        vj.Embedder("local:all-MiniLM-L6-v2")
 
 
 def test_nonsense_for_a_device_is_refused(tiny: Callable[[str], Tiny]) -> None:
@@ -161,7 +223,7 @@ def test_odd_texts_have_the_vectors_that_encode_gives(tiny: Callable[[str], Tiny
 def test_loading_and_embedding_print_nothing_and_warn_of_nothing(tiny: Callable[[str], Tiny]) -> None:
     code = f"import vjaccel as vj; vj.Embedder('local:{tiny('cls').folder}', device='cpu').embed(['a', 'b'])"
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        [sys.executable, "-W", "error", "-c", code],
         env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

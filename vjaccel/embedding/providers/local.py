@@ -87,10 +87,15 @@ class LocalProvider:
 
     def prepare(self, texts: list[str], prompt: str) -> Prepared:
         if self._tokens is None:
+            _check_characters(texts)
             # What a model reads in its own way it also counts in its own way; characters are enough to plan by.
             lengths = np.fromiter((len(text) + len(prompt) for text in texts), np.int64, len(texts))
             return Prepared(list(texts), lengths, np.zeros(len(texts), np.int64), counted=False)
-        return self._tokens.prepared([prompt + text for text in texts] if prompt else texts)
+        try:
+            return self._tokens.prepared([prompt + text for text in texts] if prompt else texts)
+        except TypeError:
+            _check_characters(texts)  # the tokenizer says of these only that they are no input
+            raise
 
     # Inference
 
@@ -195,7 +200,8 @@ def _load(folder: Path, name: str, device: str, dtype: Any, *, trust_remote_code
         )
     except Exception as exc:
         reason = str(exc).strip().partition("\n")[0]
-        raise ModelUnavailable(f"the model {name!r} cannot be loaded: {type(exc).__name__}: {reason}") from exc
+        hint = "; read it, and pass trust_remote_code=True if you trust it" if "trust_remote_code" in str(exc) else ""
+        raise ModelUnavailable(f"the model {name!r} cannot be loaded: {type(exc).__name__}: {reason}{hint}") from exc
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -215,6 +221,12 @@ def _width(model: SentenceTransformer, asked: int | None) -> int | None:
     if asked is not None and full is not None and asked > full:
         raise InvalidInput(f"dimensions={asked} is more than the {full} that the model has")
     return asked or full
+
+
+def _check_characters(texts: list[str]) -> None:
+    """Raise UnicodeEncodeError for half a surrogate pair, which no tokenizer takes."""
+    for text in texts:
+        text.encode()
 
 
 def _cores() -> int:
