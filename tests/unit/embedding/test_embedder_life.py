@@ -24,7 +24,7 @@ def numbers(texts: list[str]) -> np.ndarray:
 
 
 def ours() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("vjaccel")}
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("vjaccel-")}
 
 
 class Gate:

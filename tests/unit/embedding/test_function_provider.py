@@ -20,7 +20,7 @@ def sized(texts: list[str]) -> np.ndarray:
 
 
 def ours() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("vjaccel")}
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("vjaccel-")}
 
 
 class Sized:
