@@ -34,6 +34,7 @@ format: $(STAMP)  ## put the code in the one format
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## measure against the peers; writes benchmarks/results/last.json and prints ratios
+	mkdir -p benchmarks/results
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
 		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=benchmarks/results/last.json -q
 	$(BIN)/python benchmarks/ratios.py benchmarks/results/last.json

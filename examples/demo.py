@@ -73,9 +73,11 @@ def show_backends(answers: dict[str, tuple[vj.TopK, float]]) -> None:
     for heading in ("backend", "version", "milliseconds", "same rows"):
         table.add_column(heading, justify="right" if heading == "milliseconds" else "left")
     for place, (found, milliseconds) in answers.items():
-        same = "yes" if (found.indices == first.indices).all() else "NO"
-        table.add_row(place, versions[place.partition(":")[0]], f"{milliseconds:.2f}", same)
+        same = bool((found.indices == first.indices).all())
+        table.add_row(place, versions[place.partition(":")[0]], f"{milliseconds:.2f}", "yes" if same else "NO")
     console.print(table)
+    if not all((found.indices == first.indices).all() for found, _ in answers.values()):
+        raise SystemExit("the backends do not agree: that is a bug, please report it")
 
 
 def show_matches(found: vj.TopK, rows: pyarrow.Table) -> None:

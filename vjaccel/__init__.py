@@ -1,6 +1,6 @@
 """Texts to vectors, and exact operations on vectors, on whatever hardware is there.
 
-The public names below are loaded when first used: importing this package imports numpy and nothing heavier.
+The public names below are loaded when first used: importing this package imports none of the array libraries.
 """
 
 from __future__ import annotations

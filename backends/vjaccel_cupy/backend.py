@@ -50,7 +50,7 @@ class CupyBackend(GenericBackend):
                 return x if x.device == self.cuda_device else x.copy()  # a copy is made on the current device
             if isinstance(x, np.ndarray | np.generic):
                 return cupy.asarray(x, blocking=True)  # the caller may change its memory as soon as this returns
-            return cupy.from_dlpack(x)
+            return self.asarray(cupy.from_dlpack(x))
 
     def to_numpy(self, x: Array) -> np.ndarray:
         import cupy

@@ -61,6 +61,8 @@ def choose(spec: str | Backend | None, operands: dict[str, object]) -> Choice:
     """
     homes = {name: home_of(x) for name, x in operands.items()}
     first = next(iter(homes.values()))
+    if spec is not None and not isinstance(spec, str) and not hasattr(spec, "on_device"):
+        raise InvalidType(f"backend is a string such as 'numpy' or 'jax:gpu', or a backend, not {type(spec).__name__}")
     named = registry.get_backend(spec) if isinstance(spec, str) else spec or registry.chosen()
     if named is not None:
         return Choice(named, first, named=True)

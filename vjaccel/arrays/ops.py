@@ -27,7 +27,7 @@ class _Family:
 
     def metric(self, value: str | Metric | None) -> Metric:
         instead = {m: f'{self.other}(metric="{m.value}")' for m in Metric}
-        return check.metric(value or self.default, self.metrics, instead)
+        return check.metric(self.default if value is None else value, self.metrics, instead)
 
     def values(self, metric: Metric, scores: Array) -> Array:
         return 1.0 - scores if metric is Metric.COSINE and self is DISTANT else scores
@@ -229,7 +229,9 @@ def topk(
     """
     if not isinstance(corpus, Corpus):
         backend = choose(backend, {"queries": queries, "corpus": corpus}).backend
-        return Corpus(corpus, metric=metric or Metric.COSINE, backend=backend).topk(queries, k, mask=mask)
+        return Corpus(corpus, metric=Metric.COSINE if metric is None else metric, backend=backend).topk(
+            queries, k, mask=mask
+        )
     contradiction(metric, corpus)
     if backend is not None and choose(backend, {"queries": queries}).backend is not corpus.backend:
         place = f"{corpus.backend.name}:{corpus.backend.device}"

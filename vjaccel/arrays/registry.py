@@ -19,7 +19,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 
 from vjaccel.arrays.protocol import Backend
-from vjaccel.errors import BackendUnavailable, InvalidInput, UnknownBackend
+from vjaccel.errors import BackendUnavailable, InvalidInput, InvalidType, UnknownBackend
 
 __all__ = [
     "DEFAULT",
@@ -158,7 +158,8 @@ def chosen() -> Backend | None:
 
 def owner_of(x: object) -> type[Backend] | None:
     """The class of the backend whose library `x` is an array of; None for a host array and anything else."""
-    return _owner_by_module(type(x).__module__.partition(".")[0])
+    modules = (kind.__module__.partition(".")[0] for kind in type(x).__mro__)
+    return next((owner for owner in map(_owner_by_module, modules) if owner is not None), None)
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -192,7 +193,7 @@ def _default() -> Backend:
 
 def _resolve(spec: str) -> Backend:
     if not isinstance(spec, str):
-        raise InvalidInput(f"backend is a string such as 'numpy' or 'jax:gpu', not {type(spec).__name__}")
+        raise InvalidType(f"backend is a string such as 'numpy' or 'jax:gpu', not {type(spec).__name__}")
     name, _, device = spec.strip().lower().partition(":")
     if name == "auto":
         # Only the host's backend is considered: a GPU is not taken unasked.

@@ -80,6 +80,8 @@ def _sentence(exc: Exception) -> str:
         return str(exc)
     if isinstance(exc, OSError) and exc.filename is not None:
         return f"{os.fsdecode(exc.filename)}: {exc.strerror}"
+    if isinstance(exc, OSError):
+        return str(exc).strip().partition("\n")[0]
     if isinstance(exc, MemoryError):
         return "there is not enough memory"
     first = str(exc).strip().partition("\n")[0]

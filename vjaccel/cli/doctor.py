@@ -22,7 +22,7 @@ from vjaccel import __version__
 from vjaccel.arrays import backends
 from vjaccel.arrays.registry import DEFAULT, backend_class
 from vjaccel.embedding.models import PACKAGED, locate
-from vjaccel.errors import VjaccelError
+from vjaccel.errors import MissingExtra, VjaccelError
 
 __all__ = ["doctor"]
 
@@ -87,13 +87,16 @@ def _backends() -> Iterator[Finding]:
             )
         else:
             reason = "; ".join(filter(None, (row.reason, row.install)))
-            yield Finding(f"backend {row.name}", reason, None if row.version is None else False)
+            # What could be installed is nobody's trouble; what is, and fails, is.
+            yield Finding(f"backend {row.name}", reason, None if row.install else False)
 
 
 def _model() -> Iterator[Finding]:
     try:
         yield Finding("model", f"{PACKAGED} in {locate(PACKAGED, revision=None, allow_pickle=False)}")
-    except (VjaccelError, ImportError) as exc:
+    except ImportError:
+        yield Finding("model", str(MissingExtra("embedding with local models", "minilm")), ok=None)
+    except VjaccelError as exc:
         yield Finding("model", str(exc), ok=False)
 
 

@@ -12,10 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
 from rich.console import Console
 
-from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
+from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
+from vjaccel.errors import OutputError
 from vjaccel.io import VECTORS, Inputs, Rows, check_output, error_log, error_path, open_output
 from vjaccel.observe import RunBar
 
@@ -29,7 +31,8 @@ Format = Literal["txt", "jsonl", "csv", "parquet"]
 
 def embed(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv, parquet; - is standard input.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv (each also .gz), parquet; - is standard input."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy.")],
     text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
@@ -37,7 +40,8 @@ def embed(
         str | None, typer.Option(help="The field that holds the id. [default: id; without one, the row's number]")
     ] = None,
     input_format: Annotated[
-        Format | None, typer.Option(help="Instead of what a file's name, or the first byte of standard input, says.")
+        Format | None,
+        typer.Option(help="Instead of what a file's name says; standard input is jsonl if it begins with {, else txt."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="local:NAME, where NAME is a folder, a packaged model, or one of the hub.")
@@ -95,7 +99,6 @@ def embed(
 def _embedded(inputs: Inputs, embedder: Embedder, output: Path, bar: RunBar) -> dict[str, Any]:
     """Embed everything into `output`; what is to be told of it."""
     prompt = embedder.prompt_for("document")
-    identity = replace(embedder.identity, prompt=prompt)
     waiting: deque[Rows] = deque()
 
     def texts() -> Iterator[Any]:
@@ -107,19 +110,21 @@ def _embedded(inputs: Inputs, embedder: Embedder, output: Path, bar: RunBar) -> 
         bar.embedded(progress.done, total=inputs.rows, tokens=progress.tokens, seconds=progress.seconds)
 
     chunks = embedder.stream(texts(), chunk_size=CHUNK, prompt=prompt, on_error="collect", progress=show)
-    first = next(chunks, None)
-    width = embedder.dim or (0 if first is None else int(first.embeddings.shape[1]))
+    # A provider may not know its width before its first vector; an output has to.
+    known = [] if embedder.dim else _until_one_succeeds(chunks)
+    width = embedder.dim or 0
     made_by = {
-        "identity": identity.to_dict() | {"dimensions": width},
+        "identity": replace(embedder.identity, prompt=prompt).to_dict(),
         "text_field": inputs.text_field,
         "id_field": inputs.id_field,
     }
     statistics: EmbeddingStatistics | None = None
     done = 0
-    with open_output(output, inputs.schema, width, inputs.rows, made_by) as file, error_log(output) as log:
-        for result in chain([] if first is None else [first], chunks):
+    with error_log(output) as log, open_output(output, inputs.schema, width, inputs.rows, made_by) as file:
+        for result in chain(known, chunks):
             rows = waiting.popleft()
-            file.write(rows.columns, result.embeddings, result.ok)
+            vectors = result.embeddings if result.ok.any() else np.full((len(rows), width), np.nan, np.float32)
+            file.write(rows.columns, vectors, result.ok)
             log(asdict(error) | {"id": rows.ids[error.index - done]} for error in result.errors)
             done += len(rows)
             statistics = result.statistics
@@ -133,6 +138,25 @@ def _embedded(inputs: Inputs, embedder: Embedder, output: Path, bar: RunBar) -> 
         **made_by,
         "statistics": None if statistics is None else _measured(statistics),
     }
+
+
+def _until_one_succeeds(chunks: Iterator[EmbeddingResult]) -> list[EmbeddingResult]:
+    """The first chunks, up to the one with the first vector.
+
+    Raises
+    ------
+    OutputError
+        There are chunks, and no vector.
+    """
+    found: list[EmbeddingResult] = []
+    for result in chunks:
+        found.append(result)
+        if result.ok.any():
+            return found
+    if found:
+        why = found[0].errors[0].message
+        raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
+    return found
 
 
 def _counted(inputs: Inputs, embedder: Embedder, bar: RunBar) -> dict[str, Any]:

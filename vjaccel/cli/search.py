@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -49,29 +50,34 @@ def search(
         ) as embedder:  # fmt: skip
             _same_model(file, identity, embedder.identity)
             wanted = embedder.embed_query(query).embeddings[0]
-        rows, places = vectors.vectors()
-        corpus = Corpus(rows, backend=backend)
-        values, indices = corpus.topk(wanted, k)
-        found = vectors.found(places[indices])
+        records = _closest(file, vectors, wanted, k, backend) if vectors.rows else []
     finally:
         vectors.close()
-    records = [
-        {"id": row.id, "score": float(value), "text": row.text, "index": int(place)}
-        for row, value, place in zip(found, values, places[indices], strict=True)
-    ]
     _show(records, as_json)
 
 
 def _same_model(file: Path, made_by: ModelIdentity, found: ModelIdentity) -> None:
+    """Refuse a model that gives other vectors: by its weights, or by its name where nobody knows those."""
+    if made_by.digest is None and (found.provider, found.model) != (made_by.provider, made_by.model):
+        raise ModelUnavailable(
+            f"{file} was made by {made_by.provider}:{made_by.model}, and {found.provider}:{found.model} is another model"
+        )
     if found.digest != made_by.digest:
         raise ModelUnavailable(
             f"{file} was made by another {made_by.model!r} than the one here: the digests of their weights differ "
             f"({str(made_by.digest)[:12]} and {str(found.digest)[:12]})"
         )
-    if found.dimensions != made_by.dimensions:
-        raise FileFormatError(
-            f"{file} has vectors of width {made_by.dimensions}, and the model gives {found.dimensions}"
-        )
+
+
+def _closest(file: Path, vectors: VectorFile, wanted: np.ndarray, k: int, backend: str | None) -> list[dict[str, Any]]:
+    if len(wanted) != vectors.dim:
+        raise FileFormatError(f"{file} has vectors of width {vectors.dim}, and the model gives {len(wanted)}")
+    rows, places = vectors.vectors()
+    values, indices = Corpus(rows, backend=backend).topk(wanted, k)
+    return [
+        {"id": row.id, "score": float(value), "text": row.text, "index": int(place)}
+        for row, value, place in zip(vectors.found(places[indices]), values, places[indices], strict=True)
+    ]
 
 
 def _show(records: list[dict[str, Any]], as_json: bool) -> None:

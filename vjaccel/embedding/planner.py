@@ -7,7 +7,9 @@ import numpy as np
 __all__ = ["padding_share", "plan"]
 
 
-def plan(lengths: np.ndarray, batch_tokens: int, most: int | None = None) -> list[np.ndarray]:
+def plan(
+    lengths: np.ndarray, batch_tokens: int, most: int | None = None, batch_cost: int | None = None
+) -> list[np.ndarray]:
     """Batches of neighbours by length, the longest first, each at most `batch_tokens` when padded to its longest text.
 
     Parameters
@@ -18,6 +20,9 @@ def plan(lengths: np.ndarray, batch_tokens: int, most: int | None = None) -> lis
         A longer text than this is a batch of its own.
     most : int, optional
         Texts in a batch at most.
+    batch_cost : int, optional
+        What a batch costs beside its tokens, in tokens: batches are cut where that and the padding together are least. By
+        default each takes what it can.
 
     Returns
     -------
@@ -26,19 +31,40 @@ def plan(lengths: np.ndarray, batch_tokens: int, most: int | None = None) -> lis
 
     Examples
     --------
-    >>> [batch.tolist() for batch in plan(np.array([2, 9, 3, 8]), 18)]
-    [[1, 3], [2, 0]]
+    >>> [batch.tolist() for batch in plan(np.array([2, 9, 3, 8, 2]), 18)]
+    [[1, 3], [2, 0, 4]]
+    >>> [batch.tolist() for batch in plan(np.array([2, 9, 3, 8, 2]), 27)]
+    [[1, 3, 2], [0, 4]]
+    >>> [batch.tolist() for batch in plan(np.array([2, 9, 3, 8, 2]), 27, batch_cost=3)]
+    [[1, 3], [2, 0, 4]]
     """
     # Stable, so that equal lengths keep the order of the input, and a plan is the same on every machine.
     order = np.argsort(-lengths, kind="stable")
+    longest_first = np.maximum(lengths[order], 1)
+    room = np.minimum(np.maximum(batch_tokens // longest_first, 1), most or len(order))
+    ends = np.minimum(np.arange(len(order)) + room, len(order))
+    if batch_cost is not None:
+        ends = _cheapest(longest_first, ends, batch_cost)
     batches = []
     start = 0
     while start < len(order):
-        fits = max(1, batch_tokens // max(int(lengths[order[start]]), 1))
-        end = min(start + fits, start + (most or fits), len(order))
-        batches.append(order[start:end])
-        start = end
+        batches.append(order[start : ends[start]])
+        start = int(ends[start])
     return batches
+
+
+def _cheapest(longest_first: np.ndarray, ends: np.ndarray, batch_cost: int) -> np.ndarray:
+    """Where a batch that begins at each text is best ended, no later than `ends`: the shortest path, from the last text on."""
+    total = len(longest_first)
+    counts = np.arange(1, total + 1)
+    rest = np.zeros(total + 1, np.int64)  # what the texts from here on cost at least
+    best = np.empty(total, np.int64)
+    for start in range(total - 1, -1, -1):
+        costs = rest[start + 1 : ends[start] + 1] + longest_first[start] * counts[: ends[start] - start]
+        chosen = int(costs.argmin())
+        best[start] = start + chosen + 1
+        rest[start] = costs[chosen] + batch_cost
+    return best
 
 
 def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:

@@ -22,6 +22,10 @@ from vjaccel.embedding.result import EmbeddingStatistics, ItemError
 
 __all__ = ["Chunk", "Gathered", "Rows", "Tally", "Width", "embedded", "planned", "prepared"]
 
+BATCH_COST = 32
+"""Tokens in the time of which a batch is started, and the share of its budget where that is large. Measured on a CPU, budget
+1024: batches cut by it gave 7% more tokens a second than full ones, half and twice of it 2% less; on a GPU not yet."""
+
 
 @dataclass
 class Tally:
@@ -181,7 +185,14 @@ def _prepared(
 
 def planned(chunk: Chunk, provider: Provider) -> list[np.ndarray]:
     """The batches of a chunk: indices into its prepared items."""
-    return plan(chunk.prepared.lengths, provider.batch_tokens, provider.batch_texts)
+    return _batches(chunk, np.arange(len(chunk.prepared.items)), provider)
+
+
+def _batches(chunk: Chunk, some: np.ndarray, provider: Provider) -> list[np.ndarray]:
+    # Characters tell too little of what a model pads, and what a remote one charges for a batch, to cut finely.
+    cost = max(BATCH_COST, provider.batch_tokens // BATCH_COST) if chunk.prepared.counted else None
+    batches = plan(chunk.prepared.lengths[some], provider.batch_tokens, provider.batch_texts, cost)
+    return [some[batch] for batch in batches]
 
 
 def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider) -> int:
@@ -194,8 +205,7 @@ def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider) -
         part = waiting.pop()
         if len(part) > 1 and chunk.padded(part) > provider.batch_tokens:
             # Memory ran out since this was planned.
-            again = plan(chunk.prepared.lengths[part], provider.batch_tokens, provider.batch_texts)
-            waiting.extend(part[some] for some in again)
+            waiting.extend(_batches(chunk, part, provider))
             continue
         try:
             _keep(chunk, part, provider.embed([chunk.prepared.items[i] for i in part], prompt))

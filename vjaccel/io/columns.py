@@ -46,6 +46,11 @@ class Columns:
                 self._mixed.add(name)
         self._mixed |= {name for name in names if _has_no_fields(self._types[name])}
 
+    def name(self, names: Iterable[str]) -> None:
+        """Take columns into account that may have no value."""
+        for name in names:
+            self._types.setdefault(name, arrow().null())
+
     def schema(self) -> Any:
         """The columns seen, a ``pyarrow.Schema``."""
         pa = arrow()

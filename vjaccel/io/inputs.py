@@ -6,13 +6,14 @@ a file while nothing has been computed yet, and once during it. Neither holds mo
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import Any, Literal, Self
 from vjaccel.errors import FileFormatError
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS, Columns
-from vjaccel.io.lines import LINE_FORMATS, BadLine, Row, opened, sniffed
+from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, Row, opened, sniffed
 
 __all__ = ["Inputs", "Rows"]
 
@@ -161,12 +162,12 @@ class Inputs:
             spooled = self._spool()
             return _Source(spooled, "standard input", asked or sniffed(spooled))
         found = Path(path)
+        if found.is_dir():
+            raise FileFormatError(f"{path} is a folder; name its files")
         suffixes = [suffix for suffix in found.suffixes if suffix != ".gz"]
         kind = asked or SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
         if kind is None:
             raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
-        if found.is_dir():
-            raise FileFormatError(f"{path} is a folder; name its files")
         return _Source(found, path, kind)
 
     def _spool(self) -> Path:
@@ -187,18 +188,19 @@ class Inputs:
             for rows in _groups(bad.apart(self._lines(source)), SCANNED):
                 columns.see(rows)
                 self.rows += len(rows)
-                if bad.first and not self._skip:
+                if bad.fatal or (bad.first and not self._skip):
                     break
                 if seen is not None:
                     seen(self.rows)
-        if bad.first and not self._skip:
-            raise FileFormatError(
-                f"{source.name}, line {bad.first.number}: {bad.first.reason} (--skip-bad-lines would go on)"
-            )
+        columns.name(bad.header)
+        first = bad.fatal or (None if self._skip else bad.first)
+        if first:
+            hint = "" if first.fatal else " (--skip-bad-lines would go on)"
+            raise FileFormatError(f"{source.name}, line {first.number}: {first.reason}{hint}")
         self.bad_lines += bad.count
         return columns.schema()
 
-    def _lines(self, source: _Source) -> Iterator[Row | BadLine]:
+    def _lines(self, source: _Source) -> Iterator[Row | BadLine | Header]:
         with opened(source.path) as lines:
             yield from LINE_FORMATS[source.format](lines, self.text_field)
 
@@ -220,9 +222,9 @@ class Inputs:
         names = schema.names
         if not names:  # not a row anywhere
             schema = pa.schema([(self.text_field, pa.string())])
-        for field in (self.text_field, self.id_field) if id_given else (self.text_field,):
-            if names and field not in names:
-                raise FileFormatError(f"there is no field {field!r}; the input has {', '.join(map(repr, names))}")
+        for wanted in (self.text_field, self.id_field) if id_given else (self.text_field,):
+            if names and wanted not in names:
+                raise FileFormatError(f"there is no field {wanted!r}; the input has {', '.join(map(repr, names))}")
         if VECTORS in names:
             raise FileFormatError(f"the input has a field {VECTORS!r}, where the vectors are to be put: rename it")
         self._numbered = self.id_field not in names
@@ -268,14 +270,19 @@ class Inputs:
 @dataclass
 class _BadLines:
     first: BadLine | None = None
+    fatal: BadLine | None = None
+    header: Header = field(default_factory=Header)
     count: int = 0
 
-    def apart(self, rows: Iterable[Row | BadLine]) -> Iterator[Row]:
-        """The rows; what is none is counted."""
+    def apart(self, rows: Iterable[Row | BadLine | Header]) -> Iterator[Row]:
+        """The rows; what is none is counted, and a header kept."""
         for row in rows:
             if isinstance(row, BadLine):
                 self.first = self.first or row
+                self.fatal = row if row.fatal else None
                 self.count += 1
+            elif isinstance(row, Header):
+                self.header = row
             else:
                 yield row
 
@@ -293,7 +300,7 @@ def _reading(source: _Source) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except (arrow().ArrowException, OverflowError, EOFError, zlib.error) as exc:
+    except (arrow().ArrowException, OverflowError, EOFError, zlib.error, gzip.BadGzipFile) as exc:
         raise FileFormatError(f"{source.name} cannot be read as {source.format}: {_first_line(exc)}") from exc
 
 

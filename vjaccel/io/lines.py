@@ -12,7 +12,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LINE_FORMATS", "BadLine", "opened", "read_csv", "read_jsonl", "read_txt", "sniffed"]
+__all__ = ["LINE_FORMATS", "BadLine", "Header", "opened", "read_csv", "read_jsonl", "read_txt", "sniffed"]
 
 Row = dict[str, Any]
 
@@ -26,10 +26,17 @@ class BadLine:
     number : int
         Counted from 1.
     reason : str
+    fatal : bool
+        Whether nothing that follows can be read either.
     """
 
     number: int
     reason: str
+    fatal: bool = False
+
+
+class Header(tuple[str, ...]):
+    """The names of a file's columns, before its rows."""
 
 
 def opened(path: Path) -> BufferedIOBase:
@@ -59,8 +66,8 @@ def read_jsonl(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine
             yield _json_row(number, line)
 
 
-def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
-    """A row for each record, its values text, by the names in the first record (RFC 4180: a record may span lines)."""
+def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine | Header]:
+    """The header, and a row for each record, its values text (RFC 4180: a record may span lines)."""
     # A text is as long as it is; the module's own limit of 128 KiB would refuse it.
     csv.field_size_limit(sys.maxsize)
     # Undecodable bytes pass through as lone surrogates, so that a quoted line break inside a bad record stays inside it.
@@ -72,19 +79,22 @@ def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
         try:
             record = next(records, None)
         except csv.Error as exc:
-            yield BadLine(number, f"it is not csv: {exc}")
+            yield BadLine(number, f"it is not csv: {exc}", fatal=not header)
             record = []
         if record is None:
             return
         if header and record:
             yield _csv_row(number, header, record)
-        elif len(set(record)) < len(record):
-            yield BadLine(number, f"two columns have one name: {', '.join(record)}")
-            return
-        header = header or record
+        elif record:
+            broken = _not_utf8_in(record)
+            if broken or len(set(record)) < len(record):
+                yield BadLine(number, broken or f"two columns have one name: {', '.join(record)}", fatal=True)
+                return
+            header = record
+            yield Header(record)
 
 
-LINE_FORMATS: dict[str, Callable[[BufferedIOBase, str], Iterator[Row | BadLine]]] = {
+LINE_FORMATS: dict[str, Callable[[BufferedIOBase, str], Iterator[Row | BadLine | Header]]] = {
     "txt": read_txt,
     "jsonl": read_jsonl,
     "csv": read_csv,
@@ -119,15 +129,17 @@ def _json_row(number: int, line: str) -> Row | BadLine:
 def _csv_row(number: int, header: list[str], record: list[str]) -> Row | BadLine:
     if len(record) != len(header):
         return BadLine(number, f"it has {len(record)} values and the header {len(header)}")
+    broken = _not_utf8_in(record)
+    return BadLine(number, broken) if broken else dict(zip(header, record, strict=True))
+
+
+def _not_utf8_in(record: list[str]) -> str | None:
+    """What is no UTF-8 in a record whose undecodable bytes are lone surrogates."""
     try:
-        "".join(record).encode()
-    except UnicodeEncodeError:
-        whole = ",".join(record).encode("utf-8", "surrogateescape")
-        try:
-            whole.decode()
-        except UnicodeDecodeError as exc:
-            return BadLine(number, _not_utf8(exc))
-    return dict(zip(header, record, strict=True))
+        ",".join(record).encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError as exc:
+        return _not_utf8(exc)
+    return None
 
 
 def _not_utf8(exc: UnicodeDecodeError) -> str:

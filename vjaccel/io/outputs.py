@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,8 +35,10 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     """
     if path.suffix.lower() not in _WRITERS:
         raise InvalidInput(f"{path} is none of {', '.join(_WRITERS)}, which can be written")
-    if any(name != "-" and os.path.realpath(name) == os.path.realpath(path) for name in inputs):
-        raise InvalidInput(f"{path} is one of the inputs")
+    written = {os.path.realpath(path), os.path.realpath(error_path(path))}
+    for name in inputs:
+        if name != "-" and os.path.realpath(name) in written:
+            raise InvalidInput(f"{name} is one of the inputs, and would be written over or removed")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {folder}")
@@ -163,11 +166,20 @@ class _JsonLines:
         for row, vector, good in zip(columns.to_pylist(), embeddings.tolist(), ok, strict=True):
             # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
             row[VECTORS] = [float(f"{x:.9g}") for x in vector] if good else None
-            # Dates, decimals and bytes, which JSON has not, become text.
-            self._file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+            # Dates, decimals and bytes, which JSON has not, become text; NaN and infinities null.
+            row = {name: _json_value(value) for name, value in row.items()}
+            self._file.write(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False).encode() + b"\n")
 
     def end(self) -> None:
         pass
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _json_value(inner) for name, inner in value.items()}
+    return [_json_value(inner) for inner in value] if isinstance(value, list) else value
 
 
 class _Npy:

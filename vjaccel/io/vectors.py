@@ -46,18 +46,27 @@ class VectorFile:
 
     def __init__(self, path: Path) -> None:
         pa = arrow()
+        path.open("rb").close()  # Python's own error names the file; pyarrow's is a line of C++
         try:
             self._file = pa.parquet.ParquetFile(path, memory_map=True)
         except pa.ArrowException as exc:
             reason = str(exc).partition("\n")[0]
-            raise FileFormatError(f"{path} cannot be read as parquet: {reason}") from exc
+            raise FileFormatError(f"{path} cannot be searched, only parquet files can: {reason}") from exc
         schema = self._file.schema_arrow
-        said = (schema.metadata or {}).get(METADATA)
-        if said is None or VECTORS not in schema.names:
-            raise FileFormatError(f"{path} does not say how its vectors were made: is it an output of `vjaccel embed`?")
-        self.made_by: dict[str, Any] = json.loads(said)
+        try:
+            self.made_by: dict[str, Any] = json.loads((schema.metadata or {})[METADATA])
+            self.dim = int(schema.field(VECTORS).type.list_size)
+            _ = (
+                schema.field(self.made_by["id_field"]),
+                schema.field(self.made_by["text_field"]),
+                self.made_by["identity"],
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            self._file.close()
+            raise FileFormatError(
+                f"{path} does not say how its vectors were made: is it an output of `vjaccel embed`?"
+            ) from exc
         self.rows = int(self._file.metadata.num_rows)
-        self.dim = int(schema.field(VECTORS).type.list_size)
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """All vectors there are, float32 (m, dim), and the row of each, int64 (m,). Rows without one are left out."""

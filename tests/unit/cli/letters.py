@@ -12,7 +12,7 @@ from vjaccel.embedding import ModelIdentity
 from vjaccel.embedding.providers.function import FunctionProvider
 from vjaccel.embedding.providers.protocol import ProviderOptions
 
-__all__ = ["LettersProvider", "install", "letters"]
+__all__ = ["LettersProvider", "UntoldProvider", "install", "letters"]
 
 
 def letters(width: int, texts: list[str]) -> np.ndarray:
@@ -28,16 +28,28 @@ def letters(width: int, texts: list[str]) -> np.ndarray:
 
 
 class LettersProvider(FunctionProvider):
-    """``letters:WIDTH``."""
+    """``letters:WIDTH``, or ``untold:WIDTH``, which does not say how wide its vectors are."""
 
     batch_texts = 64
 
     def __init__(self, rest: str, options: ProviderOptions) -> None:
         super().__init__(partial(letters, int(rest)), ProviderOptions(workers=options.workers))
+        self._name = rest
         self.dimensions = int(rest)
 
     def identity(self, prompt: str) -> ModelIdentity:
-        return ModelIdentity("letters", str(self.dimensions), None, self.dimensions, prompt, True)
+        return ModelIdentity("letters", self._name, None, self.dimensions, prompt, True)
+
+
+class UntoldProvider(LettersProvider):
+    """Its width shows in its first vector alone."""
+
+    def __init__(self, rest: str, options: ProviderOptions) -> None:
+        super().__init__(rest, options)
+        self.dimensions = None
+
+    def identity(self, prompt: str) -> ModelIdentity:
+        return ModelIdentity("untold", self._name, None, None, prompt, True)
 
 
 def install(folder: Path) -> None:
@@ -47,4 +59,5 @@ def install(folder: Path) -> None:
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: letters\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text(
         "[vjaccel.providers]\nletters = tests.unit.cli.letters:LettersProvider\n"
+        "untold = tests.unit.cli.letters:UntoldProvider\n"
     )

@@ -185,3 +185,34 @@ def test_a_column_of_several_kinds_becomes_text_and_loses_nothing(run: Run) -> N
     assert run("embed", written("in.jsonl", *rows), "-o", "out.parquet", *LETTERS).code == 0
     found = pq.read_table("out.parquet")["any"].to_pylist()
     assert [x if x is None or x == "one" else json.loads(x) for x in found] == values
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.jsonl"])
+def test_a_width_that_only_the_first_vector_tells_may_come_after_many_failures(run: Run, output: str) -> None:
+    texts = ["FAIL"] * 5000 + ["good"] * 5000
+    done = run("embed", written("in.txt", *texts), "-o", output, "--model", "untold:16", "--json")
+    assert (done.code, json.loads(done.out)["failed"]) == (3, 5000)
+    assert json.loads(done.out)["identity"]["dimensions"] == 16
+    if output.endswith("npy"):
+        found = np.load(output)
+        assert found.shape == (10_000, 16)
+        assert np.isnan(found[:5000]).all()
+        assert not np.isnan(found[5000:]).any()
+    if output.endswith("parquet"):
+        assert [vector is None for vector in vectors(output)] == [True] * 5000 + [False] * 5000
+        assert json.loads(run("search", output, "good", "-k", "1", "--json").out)["index"] == 5000
+
+
+def test_a_width_that_nothing_tells_is_said_with_the_first_failure(run: Run) -> None:
+    done = run("embed", written("in.txt", "FAIL"), "-o", "out.parquet", "--model", "untold:16")
+    assert done.code == 1
+    assert "no text could be embedded" in done.err
+    assert "this text is refused" in done.err
+    assert not Path("out.parquet").exists()
+
+
+def test_a_nan_in_a_column_is_null_in_jsonl(run: Run) -> None:
+    pq.write_table(pa.table({"text": ["a"], "x": [float("nan")], "y": [[1.0, float("inf")]]}), "in.parquet")
+    assert run("embed", "in.parquet", "-o", "out.jsonl", *LETTERS).code == 0
+    row = json.loads(Path("out.jsonl").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (row["x"], row["y"]) == (None, [1.0, None])

@@ -67,7 +67,7 @@ def test_rows_of_many_row_groups_are_found_in_their_order(run: Run) -> None:
 def test_another_model_is_refused(run: Run, embedded: str) -> None:
     done = run("search", embedded, "a", "--model", "letters:25")
     assert done.code == 1
-    assert "has vectors of width 26, and the model gives 25" in done.err
+    assert "letters:25 is another model" in done.err
 
 
 def test_a_file_that_embed_did_not_write_is_refused(run: Run) -> None:

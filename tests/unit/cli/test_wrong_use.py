@@ -24,6 +24,10 @@ FILES = {
     "wide.csv": b"id,text\n1,a\n2,b,c\n",
     "twice.csv": b"text,text\na,b\n",
     "latin.csv": "text\nna\u00efve\n".encode("latin-1"),
+    "latin-header.csv": "text,na\u00efve\na,b\n".encode("latin-1"),
+    "header.csv": b"id,body\n",
+    "plain.txt.gz": b"a\n",
+    "out.parquet.errors.jsonl": b'{"text": "a"}\n',
     "open.csv": b'text\n"a\n',
     "notes": b"a\n",
     "cut.txt.gz": b"\x1f\x8b\x08\x00",
@@ -33,7 +37,7 @@ FILES = {
 CASES = [
     (["missing.txt"], 1, "missing.txt: No such file or directory"),
     (["notes"], 1, "notes is none of .txt, .jsonl, .ndjson, .csv, .parquet"),
-    (["."], 1, ". is"),
+    (["folder.npy"], 1, "folder.npy is a folder; name its files"),
     (["latin.txt"], 1, "latin.txt, line 2: it is not UTF-8 at byte 3 (0xef)"),
     (["latin.csv"], 1, "latin.csv, line 2: it is not UTF-8 at byte 3 (0xef)"),
     (["broken.jsonl"], 1, "broken.jsonl, line 3: it is not JSON"),
@@ -43,6 +47,10 @@ CASES = [
     (["words.txt", "--id-field", "key"], 1, "there is no field 'key'; the input has 'text'"),
     (["vectors.jsonl"], 1, "the input has a field 'embedding'"),
     (["wide.csv"], 1, "wide.csv, line 3: it has 3 values and the header 2"),
+    (["latin-header.csv"], 1, "latin-header.csv, line 1: it is not UTF-8 at byte 8 (0xef)"),
+    (["header.csv"], 1, "there is no field 'text'; the input has 'id', 'body'"),
+    (["plain.txt.gz"], 1, "plain.txt.gz cannot be read as txt"),
+    (["out.parquet.errors.jsonl"], 2, "out.parquet.errors.jsonl is one of the inputs"),
     (["twice.csv"], 1, "twice.csv, line 1: two columns have one name: text, text"),
     (["open.csv"], 1, "open.csv, line 2: it is not csv"),
     (["cut.txt.gz"], 1, "cut.txt.gz cannot be read as txt"),
@@ -107,3 +115,24 @@ def test_debug_shows_the_traceback_wherever_it_stands(run: Run, monkeypatch: pyt
 def test_what_stands_behind_two_dashes_is_no_option(run: Run) -> None:
     Path("--debug.txt").write_text("a\n")
     assert run("embed", "-o", "out.npy", *LETTERS, "--", "--debug.txt").code == 0
+
+
+def test_a_broken_header_is_not_passed_over(run: Run) -> None:
+    Path("latin-header.csv").write_bytes(FILES["latin-header.csv"])
+    done = run("embed", "latin-header.csv", "-o", "out.parquet", "--skip-bad-lines", *LETTERS)
+    assert done.code == 1
+    assert "latin-header.csv, line 1" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("missing.parquet", "missing.parquet: No such file"), ("folder", "folder: Is a directory"),
+     ("words.txt", "words.txt cannot be searched, only parquet files can")],
+)  # fmt: skip
+def test_what_cannot_be_searched_is_said_in_a_sentence(run: Run, name: str, said: str) -> None:
+    Path("folder").mkdir()
+    Path("words.txt").write_bytes(FILES["words.txt"])
+    done = run("search", name, "a")
+    assert done.code == 1
+    assert said in done.err
+    assert done.err.count("\n") == 1

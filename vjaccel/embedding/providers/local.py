@@ -107,7 +107,7 @@ class LocalProvider:
             vectors = vectors[:, : self.dimensions]
             if self._normalize_again:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
-            return vectors
+            return vectors.cpu() if self._device.type == "mps" else vectors  # no backend takes arrays on MPS
 
     def _features(self, items: list[Any], prompt: str) -> dict[str, Any]:
         if self._tokens is None:
