@@ -84,7 +84,7 @@ def test_a_device_that_is_none_is_an_error_that_lists_the_spellings(spec: str) -
 
 @pytest.mark.parametrize("spec", [3, b"numpy", None])
 def test_what_is_no_string_is_no_spec(spec: Any) -> None:
-    with pytest.raises(vj.InvalidInput, match="a string such as"), vj.use_backend(spec):
+    with pytest.raises(vj.InvalidType, match="a string such as"), vj.use_backend(spec):
         pass
 
 
