@@ -47,7 +47,6 @@ def scaled_norm(row):
 
 @kernel
 def normalize_rows(rows, out):
-    one = rows.dtype.type(1)
     for i in range(rows.shape[0]):
         norm = scaled_norm(rows[i])
         if norm == 0.0:
@@ -55,7 +54,7 @@ def normalize_rows(rows, out):
         if 1e-30 < norm < 1e30:
             factor = rows.dtype.type(1.0 / norm)
             for j in range(rows.shape[1]):
-                out[i, j] = rows[i, j] * factor * one
+                out[i, j] = rows[i, j] * factor
         else:
             for j in range(rows.shape[1]):
                 out[i, j] = rows.dtype.type(np.float64(rows[i, j]) / norm)

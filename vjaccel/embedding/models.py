@@ -128,7 +128,17 @@ def _cached(repository: str, revision: str | None) -> Path | None:
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     # A download that was cut off, or was not to have pickles, leaves a snapshot without its weights.
-    return folder if _has_weights(folder) else None
+    return folder if _has_weights(folder) and _knows_its_modules(folder) else None
+
+
+def _knows_its_modules(snapshot: Path) -> bool:
+    """Whether a cached snapshot has the list of its modules, or is known to have none.
+
+    What transformers alone has fetched lacks the list, and would be pooled by guess: other vectors, without a word.
+    """
+    repository, commit = snapshot.parents[1], snapshot.name
+    known = (repository / "trees" / f"{commit}.json", repository / ".no_exist" / commit / "modules.json")
+    return (snapshot / "modules.json").is_file() or any(path.is_file() for path in known)
 
 
 def _packaged(repository: str, revision: str | None) -> Path | None:
@@ -152,8 +162,8 @@ def _fetched(name: str, repository: str, revision: str | None, allow_pickle: boo
                 f"the model {name!r} is not in the hub's cache, and {why_offline}; its packaged copy", "minilm"
             )
         raise ModelUnavailable(
-            f"the model {name!r} is neither a folder nor in the hub's cache ({constants.HF_HUB_CACHE}), and {why_offline}: "
-            f"copy its folder here and pass that, or use the packaged 'local:{PACKAGED}'"
+            f"the model {name!r} is neither a folder nor whole in the hub's cache ({constants.HF_HUB_CACHE}), "
+            f"and {why_offline}: copy its folder here and pass that, or use the packaged 'local:{PACKAGED}'"
         )
     unwanted = [*OTHER_ENGINES, *(() if allow_pickle else PICKLES)]
     try:

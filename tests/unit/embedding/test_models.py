@@ -114,6 +114,22 @@ def test_a_download_that_was_cut_off_is_no_model(tiny: Callable[[str], Tiny], ca
     assert found("all-MiniLM-L6-v2") == Path(get_model_path())
 
 
+def test_a_snapshot_that_transformers_alone_has_fetched_is_no_model(tiny: Callable[[str], Tiny], cache: Path) -> None:
+    snapshot = cached(cache, "someone/tiny", tiny("cls").folder)
+    (snapshot / "modules.json").unlink()
+    with pytest.raises(vj.ModelUnavailable, match="nor whole in the hub's cache"):
+        found("someone/tiny")
+
+
+def test_a_snapshot_that_is_known_to_list_no_modules_is_one(tiny: Callable[[str], Tiny], cache: Path) -> None:
+    snapshot = cached(cache, "someone/tiny", tiny("cls").folder)
+    (snapshot / "modules.json").unlink()
+    known = snapshot.parents[1] / ".no_exist" / snapshot.name
+    known.mkdir(parents=True)
+    (known / "modules.json").touch()
+    assert found("someone/tiny").resolve() == snapshot.resolve()
+
+
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
 def test_the_packaged_model_has_its_name_with_and_without_its_owner(cache: Path, name: str) -> None:
     assert found(name) == Path(get_model_path())
