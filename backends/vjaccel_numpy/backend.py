@@ -13,6 +13,7 @@ import numpy as np
 from vjaccel.arrays.generic import GenericBackend
 from vjaccel.arrays.protocol import Array, Metric, TopK
 from vjaccel.arrays.search import PreparedRows
+from vjaccel_numpy.threads import product
 
 __all__ = ["NumpyBackend"]
 
@@ -49,6 +50,9 @@ class NumpyBackend(GenericBackend):
         if count >= scores.shape[1]:
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
         return np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
+
+    def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return product(a, b)
 
     def normalize(self, x: np.ndarray) -> np.ndarray:
         rows = _kernels("rows")

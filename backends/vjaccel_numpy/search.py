@@ -15,8 +15,9 @@ import numpy as np
 
 from vjaccel.arrays.protocol import Metric, TopK
 from vjaccel.arrays.search import EXPANDED, ORDINARY, TINY, PreparedRows, halving_sum, rounding_bound
+from vjaccel.arrays.threads import thread_count
 from vjaccel_numpy import search_kernels as kernels
-from vjaccel_numpy.threads import one_blas_thread, run, share, slices, thread_count
+from vjaccel_numpy.threads import one_blas_thread, run, share, slices
 from vjaccel_numpy.tiles import scan_dtype, tiles, unlocked
 
 __all__ = ["prepare", "topk"]

@@ -7,6 +7,7 @@ from vjaccel.arrays.corpus import Corpus
 from vjaccel.arrays.ops import distance, normalize, paired_distance, paired_similarity, similarity, topk
 from vjaccel.arrays.protocol import Backend, Capabilities, Metric, TopK
 from vjaccel.arrays.registry import BackendInfo, backends, get_backend, set_backend, use_backend
+from vjaccel.arrays.threads import set_threads
 
 __all__ = [
     "Backend",
@@ -22,6 +23,7 @@ __all__ = [
     "paired_distance",
     "paired_similarity",
     "set_backend",
+    "set_threads",
     "similarity",
     "topk",
     "use_backend",
