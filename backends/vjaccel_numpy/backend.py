@@ -11,13 +11,15 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from vjaccel.arrays.generic import GenericBackend
-from vjaccel.arrays.protocol import Array, Metric, TopK
+from vjaccel.arrays.protocol import Array, Capabilities, Metric, TopK
 from vjaccel.arrays.search import PreparedRows
 from vjaccel_numpy.threads import product
 
 __all__ = ["NumpyBackend"]
 
 logger = logging.getLogger("vjaccel.arrays")
+
+WITH_NUMBA, WITHOUT_NUMBA = Capabilities(sketches=("int8",)), Capabilities()
 
 
 class NumpyBackend(GenericBackend):
@@ -30,6 +32,10 @@ class NumpyBackend(GenericBackend):
 
     def __init__(self, device: str) -> None:
         super().__init__(device, xp)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return WITH_NUMBA if _numba_failure() is None else WITHOUT_NUMBA
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -66,6 +72,11 @@ class NumpyBackend(GenericBackend):
     def prepare(self, vectors: np.ndarray, metric: Metric) -> PreparedRows:
         search = _kernels("search")
         return super().prepare(vectors, metric) if search is None else search.prepare(vectors, metric)
+
+    def prepare_sketched(self, vectors: np.ndarray, metric: Metric, sketch: str) -> PreparedRows:
+        from vjaccel_numpy import search
+
+        return search.prepare_sketched(vectors, metric)
 
     def topk(self, queries: np.ndarray, prepared: Any, k: int, mask: np.ndarray | None) -> TopK:
         search = _kernels("search")
