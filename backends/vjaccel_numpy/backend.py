@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import array_api_compat.numpy as xp
 import numpy as np
 
+from vjaccel.arrays.codes import Codes
 from vjaccel.arrays.generic import GenericBackend
 from vjaccel.arrays.protocol import Array, Capabilities, Metric, TopK
 from vjaccel.arrays.search import PreparedRows
@@ -83,6 +84,15 @@ class NumpyBackend(GenericBackend):
         if search is None:
             return super().topk(queries, prepared, k, mask)
         return search.topk(queries, prepared, k, mask, super().topk, self.rescore)
+
+    def scan_codes(
+        self, queries: np.ndarray, codes: Codes, metric: Metric, count: int, mask: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = _kernels("codes")
+        if found is None:
+            return super().scan_codes(queries, codes, metric, count, mask)
+        bits = None if codes.kind == "int8" else self.encode("binary", queries, codes.steps).codes
+        return found.scan(queries, codes, metric, count, mask, bits)
 
 
 @cache
