@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -108,6 +109,9 @@ def _numba_failure() -> str | None:
 
 
 def _kernels(name: str) -> ModuleType | None:
-    from importlib import import_module
+    return None if _numba_failure() else _module(name)
 
-    return None if _numba_failure() else import_module(f"vjaccel_numpy.{name}")
+
+@cache
+def _module(name: str) -> ModuleType:
+    return import_module(f"vjaccel_numpy.{name}")

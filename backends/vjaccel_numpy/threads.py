@@ -56,7 +56,10 @@ def slices(rows: int, parts: int) -> list[tuple[int, int]]:
 
 def share(rows: int, parts: int, task: Callable[[int, int], None]) -> None:
     """Call `task` on `slices` of the rows, each in a thread of its own."""
-    run([partial(task, low, high) for low, high in slices(rows, parts)])
+    if parts <= 1:
+        task(0, rows)  # here, where NumPy's error state is the caller's
+    else:
+        run([partial(task, low, high) for low, high in slices(rows, parts)])
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -27,6 +27,8 @@ class _Family:
     other: str
 
     def metric(self, value: str | Metric | None) -> Metric:
+        if isinstance(value, str) and value in self.metrics:
+            return Metric(value)
         instead = {m: f'{self.other}(metric="{m.value}")' for m in Metric}
         return check.metric(value or self.default, self.metrics, instead)
 

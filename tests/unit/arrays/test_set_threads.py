@@ -59,6 +59,6 @@ def test_set_threads_goes_before_the_environment() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
 def test_an_environment_that_says_no_number_is_an_error_of_the_call_that_reads_it(value: str) -> None:
-    done = _in_a_process("import vjaccel as vj; vj.normalize([3.0, 4.0])", value)
+    done = _in_a_process("import vjaccel as vj; vj.topk([1.0, 0.0], [[1.0, 0.0]], k=1)", value)
     assert done.returncode == 1
     assert f"InvalidInput: VJACCEL_THREADS is '{value}'; it needs a whole number of at least 1" in done.stderr
