@@ -12,6 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+ALSO = {"recall": "recall@10", "ids_equal": "ids equal", "beyond_mb": "MB beyond in- and output", "rate": "a second"}
+"""What a benchmark says besides times, by its key in extra_info."""
+
 
 def main(path: str) -> None:
     """Print the table of the file that pytest-benchmark wrote to `path`."""
@@ -27,6 +30,7 @@ def main(path: str) -> None:
     for heading, justify in (("bar", "left"), ("work", "left"), ("vjaccel", "right"), ("ratio", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     table.add_column("peers and limits", justify="left")
+    table.add_column("also", justify="left")
     for bench in report["benchmarks"]:
         info = bench["extra_info"]
         ours = {n: ms for n, ms in info["best_ms"].items() if n.startswith("vjaccel")}
@@ -37,6 +41,7 @@ def main(path: str) -> None:
         table.add_row(
             info["bar"], bench["name"].removeprefix("test_"), f"{best:.2f}", ratio,
             "  ".join(f"{n} {ms:.1f}" for n, ms in others.items()),
+            "  ".join(f"{label} {info[key]}" for key, label in ALSO.items() if key in info),
         )  # fmt: skip
     console.print(table)
 

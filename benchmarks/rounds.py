@@ -10,7 +10,12 @@ __all__ = ["contest"]
 
 
 def contest(
-    benchmark: Any, bar: str, contenders: dict[str, Callable[[], object]], rounds: int = 7, work: float | None = None
+    benchmark: Any,
+    bar: str,
+    contenders: dict[str, Callable[[], object]],
+    rounds: int = 7,
+    work: float | None = None,
+    warmup: int = 1,
 ) -> None:
     """Benchmark a round of all contenders, and keep the milliseconds of each in the benchmark's extra_info.
 
@@ -23,6 +28,8 @@ def contest(
         peers.
     work : float, optional
         What one call does, in units of which the rate is shown.
+    warmup : int
+        Rounds that are not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
 
@@ -32,7 +39,7 @@ def contest(
             call()
             seconds[name].append(time.perf_counter() - start)
 
-    benchmark.pedantic(one_round, rounds=rounds, warmup_rounds=1)
+    benchmark.pedantic(one_round, rounds=rounds, warmup_rounds=warmup)
     counted = {name: taken[-rounds:] for name, taken in seconds.items()}
     benchmark.extra_info["bar"] = bar
     benchmark.extra_info["best_ms"] = {name: round(min(taken) * 1e3, 4) for name, taken in counted.items()}
@@ -41,3 +48,5 @@ def contest(
     }
     if work is not None:
         benchmark.extra_info["work"] = work
+        ours = min(min(taken) for name, taken in counted.items() if name.startswith("vjaccel"))
+        benchmark.extra_info["rate"] = f"{work / ours:,.0f}"

@@ -49,6 +49,7 @@ def test_one_query_against_5000_by_128(benchmark) -> None:
         "P10",
         {"vjaccel": lambda: vj.similarity(query, rows, metric="dot"), "numpy": lambda: rows @ query},
         rounds=300,
+        work=5000,
     )
 
 
@@ -62,5 +63,16 @@ def test_one_cosine_against_5000_by_128(benchmark) -> None:
             "vjaccel": lambda: vj.similarity(query, rows),
             "numpy": lambda: (rows @ query) / (np.linalg.norm(rows, axis=1) * np.linalg.norm(query)),
         },
+        rounds=300,
+        work=5000,
+    )
+
+
+def test_the_overhead_of_a_call(benchmark) -> None:
+    one = np.ones((1, 8), np.float32)
+    contest(
+        benchmark,
+        "P10",
+        {"vjaccel": lambda: vj.similarity(one, one, metric="dot"), "limit: numpy": lambda: one @ one.T},
         rounds=300,
     )

@@ -35,4 +35,5 @@ def test_normalize_500_by_128(benchmark) -> None:
             "numpy": lambda: rows / np.linalg.norm(rows, axis=1, keepdims=True),
         },
         rounds=200,
+        work=500,
     )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar
 
 import array_api_compat.numpy as xp
 import numpy as np
 
+from vjaccel.arrays.codes import Codes
 from vjaccel.arrays.generic import GenericBackend
-from vjaccel.arrays.protocol import Array, Metric, TopK
+from vjaccel.arrays.protocol import Array, Capabilities, Metric, TopK
 from vjaccel.arrays.search import PreparedRows
+from vjaccel_numpy.threads import product
 
 __all__ = ["NumpyBackend"]
 
 logger = logging.getLogger("vjaccel.arrays")
+
+WITH_NUMBA, WITHOUT_NUMBA = Capabilities(sketches=("int8",)), Capabilities()
 
 
 class NumpyBackend(GenericBackend):
@@ -29,6 +34,10 @@ class NumpyBackend(GenericBackend):
 
     def __init__(self, device: str) -> None:
         super().__init__(device, xp)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return WITH_NUMBA if _numba_failure() is None else WITHOUT_NUMBA
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -50,6 +59,9 @@ class NumpyBackend(GenericBackend):
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
         return np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
 
+    def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return product(a, b)
+
     def normalize(self, x: np.ndarray) -> np.ndarray:
         rows = _kernels("rows")
         return super().normalize(x) if rows is None else rows.normalize(x)
@@ -63,11 +75,25 @@ class NumpyBackend(GenericBackend):
         search = _kernels("search")
         return super().prepare(vectors, metric) if search is None else search.prepare(vectors, metric)
 
+    def prepare_sketched(self, vectors: np.ndarray, metric: Metric, sketch: str) -> PreparedRows:
+        from vjaccel_numpy import search
+
+        return search.prepare_sketched(vectors, metric)
+
     def topk(self, queries: np.ndarray, prepared: Any, k: int, mask: np.ndarray | None) -> TopK:
         search = _kernels("search")
         if search is None:
             return super().topk(queries, prepared, k, mask)
         return search.topk(queries, prepared, k, mask, super().topk, self.rescore)
+
+    def scan_codes(
+        self, queries: np.ndarray, codes: Codes, metric: Metric, count: int, mask: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = _kernels("codes")
+        if found is None:
+            return super().scan_codes(queries, codes, metric, count, mask)
+        bits = None if codes.kind == "int8" else self.encode("binary", queries, codes.steps).codes
+        return found.scan(queries, codes, metric, count, mask, bits)
 
 
 @cache
@@ -83,6 +109,9 @@ def _numba_failure() -> str | None:
 
 
 def _kernels(name: str) -> ModuleType | None:
-    from importlib import import_module
+    return None if _numba_failure() else _module(name)
 
-    return None if _numba_failure() else import_module(f"vjaccel_numpy.{name}")
+
+@cache
+def _module(name: str) -> ModuleType:
+    return import_module(f"vjaccel_numpy.{name}")

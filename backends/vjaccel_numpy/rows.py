@@ -9,17 +9,15 @@ import numpy as np
 
 from vjaccel.arrays.generic import CANCELS
 from vjaccel.arrays.protocol import Metric
+from vjaccel.arrays.threads import thread_count
 from vjaccel_numpy import row_kernels as kernels
-from vjaccel_numpy.threads import one_blas_thread, run, share, thread_count
+from vjaccel_numpy.threads import ONE_THREAD_PRODUCT, limited_blas, one_blas_thread, product, run, share
 from vjaccel_numpy.tiles import tiles, unlocked
 
 __all__ = ["normalize", "scores"]
 
 ONE_THREAD = 1 << 19
 """Numbers touched below which a second thread costs more than it saves."""
-
-ONE_THREAD_PRODUCT = 1 << 22
-"""Multiplications of a matrix product, likewise."""
 
 BLOCK = (1024, 2048)
 """Rows of the left and the right set in one block."""
@@ -73,7 +71,7 @@ def _usable(x: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]
 
 
 def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
-    np.matmul(a, b.T, out=out)
+    product(a, b.T, out)
     # The sum is finite almost always, and costs a fraction of looking at each number.
     return bool(np.isfinite(out.sum()) or np.isfinite(out).all())
 
@@ -90,7 +88,7 @@ def _cosines(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
     share(len(a), a.size // ONE_THREAD, partial(norms, a, left))
     if unsafe:
         return False
-    np.matmul(a, b.T, out=out)
+    product(a, b.T, out)
     share(
         len(a), out.size // ONE_THREAD, lambda low, high: kernels.finish_cosines(out[low:high], left[low:high], right)
     )
@@ -123,7 +121,8 @@ def _distances(a: np.ndarray, b: np.ndarray, out: np.ndarray, root: bool) -> boo
 
     parts = min(thread_count(), len(blocks))
     if out.size * a.shape[1] < ONE_THREAD_PRODUCT or parts < 2:
-        work(blocks)
+        with limited_blas():
+            work(blocks)
     else:
         with one_blas_thread():
             run([partial(work, blocks[part::parts]) for part in range(parts)])

@@ -7,7 +7,7 @@ scores go straight into `collect`. A query or a row beyond the scan's range take
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,11 +15,13 @@ import numpy as np
 
 from vjaccel.arrays.protocol import Metric, TopK
 from vjaccel.arrays.search import EXPANDED, ORDINARY, TINY, PreparedRows, halving_sum, rounding_bound
+from vjaccel.arrays.threads import thread_count
 from vjaccel_numpy import search_kernels as kernels
-from vjaccel_numpy.threads import one_blas_thread, run, share, slices, thread_count
+from vjaccel_numpy import sketch
+from vjaccel_numpy.threads import one_blas_thread, run, share, slices
 from vjaccel_numpy.tiles import scan_dtype, tiles, unlocked
 
-__all__ = ["prepare", "topk"]
+__all__ = ["prepare", "prepare_sketched", "topk"]
 
 FEW = 8
 """Up to so many queries are scanned by the kernel: it is bound by memory, the matrix product by arithmetic."""
@@ -51,10 +53,13 @@ class PreparedVectors(PreparedRows):
         Summed in the order that exact scores use.
     odd : ndarray of int64
         The finite rows that the scan cannot score.
+    sketch : Sketch or None
+        What few queries scan instead of the vectors.
     """
 
     norms: np.ndarray
     odd: np.ndarray
+    sketch: sketch.Sketch | None = None
 
 
 class _Heaps(NamedTuple):
@@ -110,6 +115,11 @@ def prepare(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
     )
 
 
+def prepare_sketched(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
+    prepared = prepare(vectors, metric)
+    return replace(prepared, sketch=sketch.of(prepared))
+
+
 def topk(
     queries: np.ndarray,
     prepared: PreparedVectors,
@@ -142,15 +152,17 @@ def _rows_of(mask: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
 def _search(
     queries: np.ndarray, prepared: PreparedVectors, k: int, mask: np.ndarray | None, rescore: Rescore
 ) -> tuple[np.ndarray, np.ndarray]:
-    wanted = _wanted(queries, prepared)
+    by_sketch = prepared.sketch is not None and len(queries) <= sketch.FEW
+    wanted = sketch.wanted(queries, prepared) if by_sketch else _wanted(queries, prepared)
     allowed = np.empty((0, 0), np.bool_) if mask is None else unlocked(np.ascontiguousarray(np.atleast_2d(mask)))
     corpus = prepared.weight, prepared.ordinary, prepared.norms, allowed
     parts = slices(prepared.rows, len(queries) * prepared.rows * prepared.dim // ONE_THREAD)
-    heaps = [_heaps(len(queries), k, wanted.narrow.dtype) for _ in parts]
+    heaps = [_heaps(len(queries), k, np.dtype(float) if by_sketch else wanted.narrow.dtype) for _ in parts]
     if len(prepared.odd):
         _offer_odd(queries, prepared, mask, heaps[0], rescore)
     products = wanted.code == kernels.EXPANDED or (len(queries) > FEW and wanted.code in (kernels.DOT, kernels.COSINE))
-    scan = _scan_products if products else _scan_rows
+    products &= not by_sketch
+    scan = sketch.scan if by_sketch else _scan_products if products else _scan_rows
     tasks = [partial(scan, wanted, prepared, corpus, *part) for part in zip(heaps, parts, strict=True)]
     if products:
         with one_blas_thread():

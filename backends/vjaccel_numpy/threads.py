@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -14,32 +14,34 @@ from typing import Any
 import numpy as np
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
-__all__ = ["one_blas_thread", "run", "share", "slices", "thread_count"]
+from vjaccel.arrays.threads import thread_count, thread_limit
+
+__all__ = ["limited_blas", "one_blas_thread", "product", "run", "share", "slices"]
+
+ONE_THREAD_PRODUCT = 1 << 22
+"""Multiplications of a matrix product below which a second thread costs more than it saves."""
 
 _lock = threading.Lock()
 _inside = 0
 _limit: Any = None
-
-
-@cache
-def thread_count() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
 
 
 def run(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run `tasks`, the last one in this thread; their arithmetic warns of nothing.
+    """Run `tasks`, the last one in this thread; their arithmetic warns of nothing. No task may call this.
 
     Raises
     ------
     Exception
         Of the first task that failed, when all have ended.
     """
-    futures = [_pool().submit(_quietly, task) for task in tasks[:-1]]
+    futures, here = _submitted(tasks[:-1]), tasks[-1:]
+    if len(tasks) > 1 and not futures:
+        here = tasks
     try:
-        _quietly(tasks[-1])
+        for task in here:
+            _quietly(task)
     finally:
         failures = [error for error in (future.exception() for future in futures) if error]
     if failures:
@@ -54,7 +56,49 @@ def slices(rows: int, parts: int) -> list[tuple[int, int]]:
 
 def share(rows: int, parts: int, task: Callable[[int, int], None]) -> None:
     """Call `task` on `slices` of the rows, each in a thread of its own."""
-    run([partial(task, low, high) for low, high in slices(rows, parts)])
+    if parts <= 1:
+        task(0, rows)  # here, where NumPy's error state is the caller's
+    else:
+        run([partial(task, low, high) for low, high in slices(rows, parts)])
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """``a @ b``: by the BLAS' own threads, or by no more of ours than somebody asked for. Not for tasks of `run`."""
+    if thread_limit() is None:
+        return np.matmul(a, b, out=out)
+    found = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
+    by_rows = len(a) >= b.shape[1]
+
+    def part(low: int, high: int) -> None:
+        if by_rows:
+            np.matmul(a[low:high], b, out=found[low:high])
+        else:
+            np.matmul(a, b[:, low:high], out=found[:, low:high])
+
+    with one_blas_thread():
+        share(max(found.shape), found.size * a.shape[1] // ONE_THREAD_PRODUCT, part)
+    return found
+
+
+def limited_blas() -> AbstractContextManager[None]:
+    """The BLAS held to one thread where somebody limited ours, for products too small to share; else as it is."""
+    return nullcontext() if thread_limit() is None else one_blas_thread()
+
+
+def _submitted(tasks: Sequence[Callable[[], None]]) -> list[Future[None]]:
+    """`tasks` in the pool, which has as many threads as may be; none where that is none."""
+    global _pool, _pool_size
+    if not tasks:
+        return []
+    with _lock:
+        # Both under the lock, so that nobody submits to a pool that was shut down; what it has begun it ends.
+        size = thread_count() - 1
+        if size != _pool_size:
+            if _pool is not None:
+                _pool.shutdown(wait=False)
+            _pool = ThreadPoolExecutor(size, thread_name_prefix="vjaccel") if size else None
+            _pool_size = size
+        return [] if _pool is None else [_pool.submit(_quietly, task) for task in tasks]
 
 
 def _quietly(task: Callable[[], None]) -> None:
@@ -97,11 +141,6 @@ def _let_go() -> None:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, thread_count() - 1), thread_name_prefix="vjaccel")
-
-
-@cache
 def _controller() -> ThreadpoolController:
     # Finding the libraries takes hundreds of microseconds; setting them, a few.
     return ThreadpoolController()
@@ -109,12 +148,12 @@ def _controller() -> ThreadpoolController:
 
 def _after_fork() -> None:
     """A child has none of its parent's threads, and perhaps a lock that one of them held."""
-    global _lock, _inside, _limit
+    global _lock, _inside, _limit, _pool, _pool_size
     _lock = threading.Lock()
     if _limit is not None:
         _limit.restore_original_limits()
     _inside, _limit = 0, None
-    _pool.cache_clear()
+    _pool, _pool_size = None, 0
 
 
 if hasattr(os, "register_at_fork"):

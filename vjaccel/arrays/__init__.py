@@ -6,7 +6,9 @@ Read `protocol` first; `ops` is what users call, `certify` what makes search exa
 from vjaccel.arrays.corpus import Corpus
 from vjaccel.arrays.ops import distance, normalize, paired_distance, paired_similarity, similarity, topk
 from vjaccel.arrays.protocol import Backend, Capabilities, Metric, TopK
+from vjaccel.arrays.quantized import Quantized, quantize
 from vjaccel.arrays.registry import BackendInfo, backends, get_backend, set_backend, use_backend
+from vjaccel.arrays.threads import set_threads
 
 __all__ = [
     "Backend",
@@ -14,6 +16,7 @@ __all__ = [
     "Capabilities",
     "Corpus",
     "Metric",
+    "Quantized",
     "TopK",
     "backends",
     "distance",
@@ -21,7 +24,9 @@ __all__ = [
     "normalize",
     "paired_distance",
     "paired_similarity",
+    "quantize",
     "set_backend",
+    "set_threads",
     "similarity",
     "topk",
     "use_backend",

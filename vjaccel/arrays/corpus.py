@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from array_api_compat import array_namespace
 
 from vjaccel.arrays import check
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
-from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, TopK
-from vjaccel.errors import InvalidInput, InvalidType
+from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, Sketching, TopK
+from vjaccel.errors import InvalidInput, InvalidType, NotSupported
 
 __all__ = ["Corpus"]
 
@@ -24,11 +26,16 @@ class Corpus:
     metric : {"cosine", "dot", "euclidean", "sqeuclidean", "manhattan"}
     backend : str, optional
         As in `vjaccel.get_backend`; otherwise where `vectors` are.
+    sketch : {"int8"}, optional
+        Keep a copy in 8 bits beside the vectors, a quarter more memory for float32, and scan that where it is faster: for few
+        queries. The answers are the same.
 
     Raises
     ------
     InvalidInput
-        `vectors` is not two-dimensional, or the metric is unknown.
+        `vectors` is not two-dimensional, or the metric or the sketch is unknown.
+    NotSupported
+        The backend has no such sketch for the metric.
     InvalidType
         A dtype that is no real number.
     UnknownBackend, BackendUnavailable
@@ -42,9 +49,17 @@ class Corpus:
     """
 
     def __init__(
-        self, vectors: object, *, metric: str | Metric = Metric.COSINE, backend: str | Backend | None = None
+        self,
+        vectors: object,
+        *,
+        metric: str | Metric = Metric.COSINE,
+        backend: str | Backend | None = None,
+        sketch: Literal["int8"] | None = None,
     ) -> None:
         self._metric = check.metric(metric, Metric, {})
+        if sketch not in (None, "int8"):
+            raise InvalidInput(f"sketch {sketch!r} is unknown; it is 'int8', or None for no sketch")
+        self._sketch = sketch
         chosen = choose(backend, {"vectors": vectors})
         self._backend = chosen.backend
         self._named = chosen.named
@@ -52,7 +67,7 @@ class Corpus:
         self._prepared: Prepared | None = None
         if len(self):
             with at_work(self._backend):
-                self._prepared = self._backend.prepare(self._vectors, self._metric)
+                self._prepared = self._prepare()
 
     def __len__(self) -> int:
         return int(self._vectors.shape[0])
@@ -121,6 +136,18 @@ class Corpus:
         values, indices = choice.returned(values), choice.returned(indices)
         # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
         return TopK(values, indices.astype(np.int64, copy=False) if home is None else indices)
+
+    def _prepare(self) -> Prepared:
+        if self._sketch is None:
+            return self._backend.prepare(self._vectors, self._metric)
+        if self._sketch not in self._backend.capabilities.sketches:
+            remark = getattr(type(self._backend), "remark", lambda: None)()
+            raise NotSupported(
+                f"backend {self._backend.name!r} scans the vectors themselves and has no sketch {self._sketch!r}"
+                f"{f' ({remark})' if remark else ''}; leave it out"
+            )
+        assert isinstance(self._backend, Sketching)  # as its capabilities say
+        return self._backend.prepare_sketched(self._vectors, self._metric, self._sketch)
 
     def _search(self, queries: Array, k: int, mask: Array | None) -> TopK:
         if self._prepared is None or not queries.shape[0]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from vjaccel.arrays.codes import GenericCodes
 from vjaccel.arrays.protocol import Array, Capabilities, Metric
 from vjaccel.arrays.search import GenericSearch
 
@@ -26,7 +27,7 @@ CANCELS = 1e-4
 FLOOR_BYTES = 1 << 20
 
 
-class GenericBackend(GenericSearch):
+class GenericBackend(GenericSearch, GenericCodes):
     """A correct backend for any library that array-api-compat knows, or that follows the standard itself."""
 
     name: ClassVar[str]

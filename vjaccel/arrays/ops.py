@@ -12,6 +12,7 @@ from vjaccel.arrays import check
 from vjaccel.arrays.corpus import Corpus, contradiction
 from vjaccel.arrays.dispatch import Choice, at_work, choose
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
+from vjaccel.arrays.quantized import Quantized
 from vjaccel.errors import InvalidInput
 
 __all__ = ["distance", "normalize", "paired_distance", "paired_similarity", "similarity", "topk"]
@@ -26,6 +27,8 @@ class _Family:
     other: str
 
     def metric(self, value: str | Metric | None) -> Metric:
+        if isinstance(value, str) and value in self.metrics:
+            return Metric(value)
         instead = {m: f'{self.other}(metric="{m.value}")' for m in Metric}
         return check.metric(self.default if value is None else value, self.metrics, instead)
 
@@ -196,14 +199,15 @@ def topk(
     metric: str | Metric | None = None,
     mask: object = None,
     backend: str | Backend | None = None,
+    rescore: int = 4,
 ) -> TopK:
     """The `k` closest rows of `corpus` for each query, exactly: the ids of a float64 brute force, ties to the lower index.
 
     Parameters
     ----------
     queries : array_like, shape (n_queries, dim) or (dim,)
-    corpus : array_like or Corpus, shape (n, dim)
-        For repeated searches a `Corpus` saves preparing it each time.
+    corpus : array_like, Corpus or Quantized, shape (n, dim)
+        For repeated searches a `Corpus` saves preparing it each time. A `Quantized` is searched by its codes: not exactly.
     k : int
         At least 1; above n it is n.
     metric : {"cosine", "dot", "euclidean", "sqeuclidean", "manhattan"}
@@ -212,6 +216,8 @@ def topk(
         True where a row may be returned.
     backend : str or Backend, optional
         As in `get_backend`; otherwise where the arrays are.
+    rescore : int
+        For a `Quantized` alone: as in `Quantized.topk`.
 
     Returns
     -------
@@ -227,15 +233,17 @@ def topk(
     >>> topk([1.0, 0.0], [[0.0, 1.0], [1.0, 1.0], [2.0, 0.0]], k=2).indices
     array([2, 1])
     """
-    if not isinstance(corpus, Corpus):
+    if not isinstance(corpus, Corpus | Quantized):
         backend = choose(backend, {"queries": queries, "corpus": corpus}).backend
         return Corpus(corpus, metric=Metric.COSINE if metric is None else metric, backend=backend).topk(
             queries, k, mask=mask
         )
-    contradiction(metric, corpus)
     if backend is not None and choose(backend, {"queries": queries}).backend is not corpus.backend:
         place = f"{corpus.backend.name}:{corpus.backend.device}"
         raise InvalidInput(f"backend={str(backend)!r} contradicts the corpus, which is on {place!r}")
+    if isinstance(corpus, Quantized):
+        return corpus.topk(queries, k, metric=Metric.COSINE if metric is None else metric, mask=mask, rescore=rescore)
+    contradiction(metric, corpus)
     return corpus.topk(queries, k, mask=mask)
 
 

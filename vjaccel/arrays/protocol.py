@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import numpy as np
 
-__all__ = ["Array", "Backend", "Capabilities", "Metric", "Prepared", "TopK"]
+__all__ = ["Array", "Backend", "Capabilities", "Metric", "Prepared", "Sketching", "TopK"]
 
 Array: TypeAlias = Any
 """An array of any library; the contract is the array API standard, which has no type to name."""
@@ -69,6 +69,8 @@ class Capabilities:
         The dtype of `TopK.indices`.
     gradients : bool
         Whether results can be differentiated by the library.
+    sketches : tuple of str
+        The sketches that `Corpus` may be asked for: then the backend is `Sketching`.
     """
 
     float64: bool = True
@@ -76,6 +78,7 @@ class Capabilities:
     bfloat16: bool = False
     index_dtype: Literal["int64", "int32"] = "int64"
     gradients: bool = False
+    sketches: tuple[Literal["int8"], ...] = ()
 
 
 class Prepared(Protocol):
@@ -209,4 +212,19 @@ class Backend(Protocol):
 
     def rescore(self, queries: Array, prepared: Prepared, ids: Array) -> Array:
         """The exact scores of the rows `ids` (n_queries, c), float64, each row summed in one fixed order; -inf for id -1."""
+        ...
+
+
+@runtime_checkable
+class Sketching(Protocol):
+    """What a backend with `Capabilities.sketches` has besides: a coarser corpus to scan, with the same answers."""
+
+    def prepare_sketched(self, vectors: Array, metric: Metric, sketch: Literal["int8"]) -> Prepared:
+        """`prepare`, and the sketch.
+
+        Raises
+        ------
+        NotSupported
+            Not for this metric; the message says why.
+        """
         ...

@@ -48,6 +48,16 @@ def test_an_empty_corpus_and_no_queries_are_searched(rows: int) -> None:
     assert corpus.topk(ROWS[0]).values.shape == (rows,)
 
 
+def test_a_sketch_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(vj.InvalidInput, match="sketch 'int4' is unknown; it is 'int8', or None"):
+        vj.Corpus(ROWS, sketch="int4")  # type: ignore[arg-type]  # that is what is refused
+
+
+def test_a_sketch_takes_a_quarter_of_float32s_bytes() -> None:
+    prepared: Any = vj.Corpus(np.ones((1000, 384), np.float32), sketch="int8")._prepared
+    assert sum(x.nbytes for x in (prepared.sketch.codes, prepared.sketch.scales, prepared.sketch.errors)) == 1000 * 392
+
+
 def test_its_device_is_not_the_calls_block(calls: Any) -> None:
     corpus = vj.Corpus(ROWS)
     with vj.use_backend("loopback"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from vjaccel.arrays.testing.contract import ContractConformance
 from vjaccel.arrays.testing.pairs import PairConformance
+from vjaccel.arrays.testing.quantize import QuantizeConformance
 from vjaccel.arrays.testing.search import SearchConformance
+from vjaccel.arrays.testing.sketch import SketchConformance
 
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(ContractConformance, PairConformance, SearchConformance):
+class BackendConformance(
+    ContractConformance, PairConformance, QuantizeConformance, SketchConformance, SearchConformance
+):
     """Every promise of the vector operations, held against a backend.
 
     A backend that is not usable here is skipped with its reason, unless the environment variable
