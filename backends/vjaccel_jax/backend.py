@@ -61,6 +61,7 @@ class JaxBackend(JaxSearch, GenericBackend):
     array_modules: ClassVar[tuple[str, ...]] = ("jax", "jaxlib")
     requires: ClassVar[tuple[str, ...]] = ("jax",)
     install: ClassVar[str] = "pip install 'vjaccel[jax]'"
+    gpu_install: ClassVar[str] = "pip install 'jax[cuda13]'  # or cuda12, by your driver"
     manhattan_broadcasts: ClassVar[bool] = False
 
     def __init__(self, device: str) -> None:
