@@ -177,7 +177,9 @@ def _wanted(queries: np.ndarray, prepared: PreparedVectors) -> _Wanted:
         seen, bounded_as = np.zeros(len(queries)), Metric.MANHATTAN
     elif code == kernels.SQUARES:
         code = kernels.EXPANDED
-        near = narrow - prepared.center
+        near = (exact - prepared.center).astype(
+            dtype
+        )  # float64 queries far from zero differ by less than float32 shows
         seen = np.sqrt(np.square(near, dtype=np.float64).sum(1))
         narrow, shifts = 2 * near, -np.square(seen)
     unit = 2.0**-24 if dtype == np.float32 else 2.0**-53

@@ -73,11 +73,11 @@ def halving_sum(xp: Any, x: Array) -> Array:
 
 
 def rounding_bound(metric: Metric, dim: int, unit: float, query_norms: Any, largest: Any) -> tuple[Any, float]:
-    """How far a scan with unit roundoff `unit` can be from the exact score: absolute by query, and relative.
+    """How far a scan with unit roundoff `unit` can be from `rescore`'s score: absolute by query, and relative.
 
     The bound of a dot product, whatever the order of its sum, is ``dim * unit * |q| |x|``: Higham, Accuracy and Stability
-    of Numerical Algorithms, 2nd ed., section 3.1. The constants added cover the rounding of the inputs' conversion, of the
-    centering and of the last few operations; 1.01 covers the higher orders of `unit`.
+    of Numerical Algorithms, 2nd ed., section 3.1. docs/numerics.md derives the rest term by term; 1.01 covers the higher
+    orders of `unit`, for vectors of up to 100,000 numbers.
 
     Parameters
     ----------
@@ -86,16 +86,20 @@ def rounding_bound(metric: Metric, dim: int, unit: float, query_norms: Any, larg
     largest : float64
         The largest norm of a row.
     """
+    halvings = dim.bit_length()
+    exact = 1.01 * 2.0**-53  # of `rescore`, and of the norms: it counts where the scan is in float64 too
     tiny = (dim + 4) * (TINY if unit == 2.0**-24 else 2.0**-1022)
     flush = tiny * (1.0 + query_norms + largest)
     if metric is Metric.MANHATTAN:
-        return 1.01 * unit * dim**0.5 * query_norms + flush, 1.01 * (dim + 4) * unit
+        return 1.01 * unit * dim**0.5 * query_norms + flush, 1.01 * (dim + 4) * unit + (halvings + 4) * exact
     if metric is Metric.COSINE:
-        return 1.01 * (dim + 8) * unit + tiny * ORDINARY, 0.0
+        return 1.01 * (dim + 8) * unit + (2 * dim + 2 * halvings + 14) * exact + tiny * ORDINARY, 0.0
     product = query_norms * largest
     if metric is Metric.DOT:
-        return 1.01 * (dim + 4) * unit * product + flush, 0.0
-    return 1.01 * unit * ((2 * dim + 4) * product + 8.0 * (query_norms + largest) ** 2) + flush, 0.0
+        return (1.01 * (dim + 4) * unit + (halvings + 4) * exact) * product + flush, 0.0
+    square = (query_norms + largest) ** 2
+    scan = 1.01 * unit * ((2 * dim + 4) * product + (halvings + 8) * square)
+    return scan + (dim + halvings + 4) * exact * square + flush, 0.0
 
 
 class GenericSearch:
@@ -205,8 +209,13 @@ class GenericSearch:
     # Parts of scan
 
     def _near(self, queries: Array, prepared: PreparedRows) -> Array:
-        queries = self.xp.astype(self.widened(queries), self.scan_dtype(prepared.vectors))
-        return queries if prepared.center is None else queries - prepared.center
+        dtype = self.scan_dtype(prepared.vectors)
+        if prepared.center is None:
+            return self.xp.astype(self.widened(queries), dtype)
+        with self.float64():
+            # Rounded after the center is gone: float64 queries far from zero differ by less than float32 shows.
+            wide = self.xp.astype(self.widened(queries), self.xp.float64)
+            return self.xp.astype(wide - self.xp.astype(prepared.center, self.xp.float64), dtype)
 
     def _scan_queries(self, queries: Array, prepared: PreparedRows) -> Array:
         if prepared.metric is not Metric.COSINE:
@@ -285,7 +294,7 @@ class GenericSearch:
         if metric is Metric.MANHATTAN:
             scores = -self.manhattan(wanted, rows)
         elif metric in EXPANDED:
-            squares = xp.sum(wanted * wanted, axis=1)
+            squares = halving_sum(xp, wanted * wanted)  # whose bound does not grow with the width
             scores = (2.0 * self.matmul(wanted, (rows - center).T) - weight[None, :]) - squares[:, None]  # type: ignore[index]
         else:
             scores = self.matmul(wanted, rows.T)
