@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +12,7 @@ import numpy as np
 
 from vjaccel.arrays.generic import GenericBackend
 from vjaccel.arrays.protocol import Array, Capabilities, Metric
+from vjaccel_jax.importing import import_jax
 from vjaccel_jax.search import JaxSearch
 from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
 
@@ -61,10 +60,11 @@ class JaxBackend(JaxSearch, GenericBackend):
     array_modules: ClassVar[tuple[str, ...]] = ("jax", "jaxlib")
     requires: ClassVar[tuple[str, ...]] = ("jax",)
     install: ClassVar[str] = "pip install 'vjaccel[jax]'"
+    gpu_install: ClassVar[str] = "pip install 'jax[cuda13]'  # or cuda12, by your driver"
     manhattan_broadcasts: ClassVar[bool] = False
 
     def __init__(self, device: str) -> None:
-        _import_jax()
+        import_jax()
         import jax
         import jax.numpy as jnp
 
@@ -77,7 +77,7 @@ class JaxBackend(JaxSearch, GenericBackend):
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
-        jax = _import_jax()
+        jax = import_jax()
         jax.devices()  # where the chosen platform fails, its own error is the reason
         return (*(f"gpu:{i}" for i in range(len(_local("gpu")))), *("cpu" for _ in _local("cpu")[:1]))
 
@@ -280,15 +280,6 @@ class JaxBackend(JaxSearch, GenericBackend):
         with self.float64():
             total = self._summed(padded(x, bucket(x.shape[0], ROWS), 0) if small else x)
             return self.xp.astype(total / max(x.shape[0], 1), self.scan_dtype(x))
-
-
-def _import_jax() -> Any:
-    """JAX, which does not take the whole of a GPU's memory unless the user says so."""
-    if "jax" not in sys.modules:
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    import jax
-
-    return jax
 
 
 def _local(kind: str) -> list[Any]:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from vjaccel.arrays.search import PreparedRows
+from vjaccel_jax.shapes import group_size
 
-__all__ = ["fill", "kept", "padded", "piece", "place", "squares_root", "tile_of"]
+__all__ = ["fill", "kept", "largest", "padded", "piece", "place", "squares_root", "tile_of"]
 
 jax.tree_util.register_dataclass(
     PreparedRows,
@@ -81,10 +82,33 @@ def kept(
     allowed = (rows >= first)[None, :]
     if mask is not None:
         allowed = allowed & (mask if mask.ndim == 2 else mask[None, :])
-    found, chosen = jax.lax.top_k(jnp.where(allowed, scores, -jnp.inf), min(count, scores.shape[1]))
+    found, chosen = largest(jnp.where(allowed, scores, -jnp.inf), min(count, scores.shape[1]))
     ids = jnp.where(found == -jnp.inf, -1, rows[chosen])
     values, places = jax.lax.top_k(jnp.concatenate([best[0], found], axis=1), count)
     return values, jnp.take_along_axis(jnp.concatenate([best[1], ids], axis=1), places, axis=1)
+
+
+def largest(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The best `count` of each row and their columns: of the groups with the best maxima, and of nothing else.
+
+    Any score beaten by no more than `count` others lies in such a group, so this is exact; `jax.lax.top_k` of whole rows reads
+    every score several times.
+    """
+    n, m = scores.shape
+    size = group_size(m, count)
+    if size == 1:
+        values, columns = jax.lax.top_k(scores, count)
+        return values, columns
+    whole = m // size
+    groups = scores[:, : whole * size].reshape(n, whole, size)
+    _, chosen = jax.lax.top_k(groups.max(axis=2), count)
+    candidates = jnp.take_along_axis(groups, chosen[:, :, None], axis=1).reshape(n, count * size)
+    columns = (chosen[:, :, None] * size + jnp.arange(size, dtype=chosen.dtype)).reshape(n, count * size)
+    rest = jnp.broadcast_to(jnp.arange(whole * size, m, dtype=chosen.dtype), (n, m - whole * size))
+    candidates = jnp.concatenate([candidates, scores[:, whole * size :]], axis=1)
+    columns = jnp.concatenate([columns, rest], axis=1)
+    values, places = jax.lax.top_k(candidates, count)
+    return values, jnp.take_along_axis(columns, places, axis=1)
 
 
 def squares_root(squares: jax.Array) -> jax.Array:

@@ -26,6 +26,7 @@ class TorchBackend(GenericBackend):
     array_modules: ClassVar[tuple[str, ...]] = ("torch",)
     requires: ClassVar[tuple[str, ...]] = ("torch",)
     install: ClassVar[str] = "pip install 'vjaccel[torch]'"
+    gpu_install: ClassVar[str] = "pip install --force-reinstall torch  # PyPI's, which for Linux is the CUDA build"
     manhattan_broadcasts: ClassVar[bool] = False
 
     def __init__(self, device: str) -> None:

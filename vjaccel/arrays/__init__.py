@@ -4,6 +4,7 @@ Read `protocol` first; `ops` is what users call, `certify` what makes search exa
 """
 
 from vjaccel.arrays.corpus import Corpus
+from vjaccel.arrays.explain import Explanation, PassedOver, explain
 from vjaccel.arrays.ops import distance, normalize, paired_distance, paired_similarity, similarity, topk
 from vjaccel.arrays.protocol import Backend, Capabilities, Metric, TopK
 from vjaccel.arrays.quantized import Quantized, quantize
@@ -15,11 +16,14 @@ __all__ = [
     "BackendInfo",
     "Capabilities",
     "Corpus",
+    "Explanation",
     "Metric",
+    "PassedOver",
     "Quantized",
     "TopK",
     "backends",
     "distance",
+    "explain",
     "get_backend",
     "normalize",
     "paired_distance",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vjaccel.arrays import registry
+from vjaccel.arrays import auto, registry
 from vjaccel.arrays.protocol import Array, Backend
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -51,8 +51,10 @@ def at_work(backend: Backend) -> Iterator[None]:
         yield
 
 
-def choose(spec: str | Backend | None, operands: dict[str, object]) -> Choice:
+def choose(spec: str | Backend | None, operands: dict[str, object], operation: str | None = None) -> Choice:
     """The backend for a call on `operands` (argument name -> value); the first operand is whose library the result has.
+
+    `operation` is what `auto` weighs host arrays by; without it they stay NumPy's.
 
     Raises
     ------
@@ -63,12 +65,14 @@ def choose(spec: str | Backend | None, operands: dict[str, object]) -> Choice:
     first = next(iter(homes.values()))
     if spec is not None and not isinstance(spec, str) and not hasattr(spec, "on_device"):
         raise InvalidType(f"backend is a string such as 'numpy' or 'jax:gpu', or a backend, not {type(spec).__name__}")
+    elsewhere = {name: home for name, home in homes.items() if home is not None}
+    if spec == "auto" and not elsewhere:
+        return Choice(auto.decided(operation, operands), None, named=False)
     named = registry.get_backend(spec) if isinstance(spec, str) else spec or registry.chosen()
     if named is not None:
         return Choice(named, first, named=True)
-    elsewhere = {name: home for name, home in homes.items() if home is not None}
     if not elsewhere:
-        return Choice(registry.get_backend(), None, named=False)
+        return Choice(auto.for_host(operation, operands), None, named=False)
     if len(set(elsewhere.values())) > 1:
         raise InvalidType(_two_homes(elsewhere))
     cls, device = next(iter(elsewhere.values()))

@@ -65,7 +65,7 @@ def normalize(x: object, *, backend: str | Backend | None = None) -> Array:
     >>> normalize([3.0, 4.0])
     array([0.6, 0.8])
     """
-    choice = choose(backend, {"x": x})
+    choice = choose(backend, {"x": x}, "normalize")
     array, single = check.vectors("x", x, choice.backend)
     with at_work(choice.backend):
         result = choice.backend.normalize(array)
@@ -234,7 +234,7 @@ def topk(
     array([2, 1])
     """
     if not isinstance(corpus, Corpus | Quantized):
-        backend = choose(backend, {"queries": queries, "corpus": corpus}).backend
+        backend = choose(backend, {"queries": queries, "corpus": corpus}, "topk").backend
         return Corpus(corpus, metric=Metric.COSINE if metric is None else metric, backend=backend).topk(
             queries, k, mask=mask
         )
@@ -254,7 +254,7 @@ def _all_pairs(
         contradiction(metric, b)
         metric, b = b.metric, b.vectors
     found = family.metric(metric)
-    choice, left, right, one_left, one_right = _operands(a, b, backend)
+    choice, left, right, one_left, one_right = _operands(a, b, backend, "similarity")
     with at_work(choice.backend):
         result = family.values(found, choice.backend.scores(found, left, right))
     result = result[:, 0] if one_right else result
@@ -263,7 +263,7 @@ def _all_pairs(
 
 def _row_by_row(a: object, b: object, metric: str | Metric, backend: str | Backend | None, family: _Family) -> Array:
     found = family.metric(metric)
-    choice, left, right, one_left, one_right = _operands(a, b, backend)
+    choice, left, right, one_left, one_right = _operands(a, b, backend, None)
     if left.shape[0] != right.shape[0] or one_left != one_right:
         raise InvalidInput(f"a has {left.shape[0]} vectors and b {right.shape[0]}; row by row they must be as many")
     with at_work(choice.backend):
@@ -271,8 +271,10 @@ def _row_by_row(a: object, b: object, metric: str | Metric, backend: str | Backe
     return choice.returned(result[0, ...] if one_left else result)
 
 
-def _operands(a: object, b: object, backend: str | Backend | None) -> tuple[Choice, Array, Array, bool, bool]:
-    choice = choose(backend, {"a": a, "b": b})
+def _operands(
+    a: object, b: object, backend: str | Backend | None, operation: str | None
+) -> tuple[Choice, Array, Array, bool, bool]:
+    choice = choose(backend, {"a": a, "b": b}, operation)
     left, one_left = check.vectors("a", a, choice.backend)
     right, one_right = check.vectors("b", b, choice.backend)
     check.same_dim("a", left, "b", right)

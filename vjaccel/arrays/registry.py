@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from typing import Literal
 
 from vjaccel.arrays.protocol import Backend
 from vjaccel.errors import BackendUnavailable, InvalidInput, InvalidType, UnknownBackend
@@ -27,7 +28,9 @@ __all__ = [
     "backend_class",
     "backends",
     "chosen",
+    "configured",
     "get_backend",
+    "gpu_install",
     "owner_of",
     "refresh",
     "set_backend",
@@ -41,7 +44,7 @@ DEFAULT = "numpy"
 ENVIRONMENT = "VJACCEL_BACKEND"
 
 _block: ContextVar[Backend | None] = ContextVar("vjaccel_backend", default=None)
-_process: Backend | None = None
+_process: Backend | Literal["auto"] | None = None
 _instances: dict[tuple[str, str], Backend] = {}
 _lock = threading.RLock()
 
@@ -108,7 +111,7 @@ def get_backend(spec: str | None = None) -> Backend:
 
 
 def set_backend(spec: str | None) -> None:
-    """Use a backend for host arrays in the whole process; None goes back to ``VJACCEL_BACKEND`` or the default.
+    """Use a backend for host arrays in the whole process; None goes back to ``VJACCEL_BACKEND`` or `auto`.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def set_backend(spec: str | None) -> None:
         As `get_backend`.
     """
     global _process
-    _process = None if spec is None else _resolve(spec)
+    _process = "auto" if spec == "auto" else None if spec is None else _resolve(spec)
 
 
 @contextmanager
@@ -156,6 +159,20 @@ def chosen() -> Backend | None:
     return _block.get()
 
 
+def configured() -> tuple[Backend, str] | None:
+    """The backend that `set_backend` or the environment names for host arrays, and which of them; None: `auto` decides."""
+    if _process is not None:
+        return None if _process == "auto" else (_process, "set_backend")
+    spec = os.environ.get(ENVIRONMENT) or "auto"
+    return None if spec.strip().lower() == "auto" else (_resolve(spec), f"{ENVIRONMENT}={spec}")
+
+
+def gpu_install(name: str) -> str | None:
+    """The command that gives a backend's library its GPU build, where the backend knows one."""
+    line: str | None = getattr(backend_class(name), "gpu_install", None)
+    return line
+
+
 def owner_of(x: object) -> type[Backend] | None:
     """The class of the backend whose library `x` is an array of; None for a host array and anything else."""
     modules = (kind.__module__.partition(".")[0] for kind in type(x).__mro__)
@@ -188,7 +205,8 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def _default() -> Backend:
-    return _process or _resolve(os.environ.get(ENVIRONMENT) or "auto")
+    known = configured()
+    return known[0] if known else _resolve(DEFAULT)
 
 
 def _resolve(spec: str) -> Backend:
@@ -196,7 +214,7 @@ def _resolve(spec: str) -> Backend:
         raise InvalidType(f"backend is a string such as 'numpy' or 'jax:gpu', not {type(spec).__name__}")
     name, _, device = spec.strip().lower().partition(":")
     if name == "auto":
-        # Only the host's backend is considered: a GPU is not taken unasked.
+        # Nothing is known of the work here, so a GPU is not taken: that is decided where a call is (`auto`).
         name = DEFAULT
     if name == "gpu":
         return _any_gpu(spec.strip().lower())

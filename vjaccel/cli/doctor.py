@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vjaccel import __version__
-from vjaccel.arrays import backends
-from vjaccel.arrays.registry import DEFAULT, backend_class
+from vjaccel.arrays import BackendInfo, backends, hardware
+from vjaccel.arrays.registry import DEFAULT, backend_class, gpu_install
 from vjaccel.embedding.models import PACKAGED, locate
 from vjaccel.errors import MissingExtra, VjaccelError
 
@@ -46,7 +46,7 @@ class Finding:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
     """Say what is here, and what to mend. The machine, the libraries, the backends, the model, the caches."""
-    findings = [*_machine(), *_libraries(), *_backends(), *_model(), *_caches(), *_environment()]
+    findings = [*_machine(), *_libraries(), *_computing(), *_model(), *_caches(), *_environment()]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
         return
@@ -79,8 +79,31 @@ def _libraries() -> Iterator[Finding]:
     yield Finding("libraries", ", ".join(found))
 
 
-def _backends() -> Iterator[Finding]:
-    for row in backends():
+def _computing() -> Iterator[Finding]:
+    rows = backends()
+    yield from _gpu(rows)
+    yield from _backends(rows)
+
+
+def _gpu(rows: list[BackendInfo]) -> Iterator[Finding]:
+    """The GPU, and loudly every library that is here and does not see it."""
+    there, found = hardware.described()
+    if there is not True:
+        yield Finding("GPU", found, ok=None)
+        return
+    if hidden := hardware.hidden():
+        yield Finding("GPU", f"{found}; hidden from this process by {hidden}", ok=None)
+        return
+    yield Finding("GPU", found)
+    for row in rows:
+        if row.usable and not any("gpu" in device for device in row.devices or ()) and (line := gpu_install(row.name)):
+            yield Finding(
+                "GPU", f"NOT USED by {row.name}: {row.reason or 'it sees no GPU'}. To use it: {line}", ok=False
+            )
+
+
+def _backends(rows: list[BackendInfo]) -> Iterator[Finding]:
+    for row in rows:
         if row.usable:
             yield Finding(
                 f"backend {row.name}", ", ".join(row.devices or ()) + (f"; {row.reason}" if row.reason else "")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 
-from vjaccel_jax import JaxBackend, search  # noqa: E402
+from vjaccel_jax import JaxBackend, kernels, search  # noqa: E402
 
 
 @pytest.fixture
@@ -149,6 +150,30 @@ def test_tiles_that_overlap_give_every_row_once(
     np.testing.assert_allclose(many(a, b, metric=metric, backend=backend), pairs(metric, a, b), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("columns", [8192, 9001])
+@pytest.mark.parametrize("equals", [1, 40, 8000])
+def test_the_best_by_groups_are_the_best(columns: int, equals: int) -> None:
+    scores = np.random.default_rng(0).standard_normal((5, columns)).astype(np.float32)
+    scores[:, -equals:] = 2.5
+    scores[1] = -np.inf
+    values, places = (np.asarray(x) for x in kernels.largest(jnp.asarray(scores), 33))
+    np.testing.assert_array_equal(values, -np.sort(-scores, axis=1)[:, :33])
+    np.testing.assert_array_equal(np.take_along_axis(scores, places, axis=1), values)
+    assert all(len(set(row)) == 33 for row in places)
+
+
+@pytest.mark.parametrize("whole_bytes", [0, 1 << 25])
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_a_corpus_in_one_piece_gives_what_its_tiles_give(
+    backend: JaxBackend, metric: str, whole_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "TILE_BYTES", 1 << 13)
+    monkeypatch.setattr(search, "WHOLE_BYTES", whole_bytes)
+    queries, corpus = awkward(rows=1000, queries=20)
+    found = vj.topk(queries, corpus, 9, metric=metric, backend=backend)
+    np.testing.assert_array_equal(found.indices, answers(metric, queries, corpus, 9)[1])
+
+
 def test_memory_that_runs_out_halves_the_tile(backend: JaxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, corpus = awkward()
     size, real = backend.tile_bytes, backend._scored
@@ -227,6 +252,39 @@ SAYS = "import os, vjaccel as vj; vj.get_backend('jax'); print(os.environ['XLA_P
 @pytest.mark.parametrize(("environment", "seen"), [({}, "false"), ({"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}, "true")])
 def test_a_gpus_memory_is_not_taken_whole_unless_the_user_says_so(environment: dict[str, str], seen: str) -> None:
     assert in_a_process(SAYS, **environment) == seen
+
+
+KEPT = """
+import os, pathlib, vjaccel as vj
+x = [[float(i), 1.0] for i in range(3)]
+vj.topk(x, x, 2, backend="jax:cpu")
+folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+print(folder, len(list(pathlib.Path(folder).iterdir())) if folder else 0)
+"""
+
+
+def test_what_is_compiled_is_kept_in_the_users_cache(tmp_path: Path) -> None:
+    folder, entries = in_a_process(KEPT, XDG_CACHE_HOME=str(tmp_path)).split()
+    assert Path(folder).is_relative_to(tmp_path / "vjaccel")
+    assert int(entries) > 0
+
+
+@pytest.mark.parametrize("chosen", ["users", "none"])
+def test_another_cache_that_the_user_chose_stays(tmp_path: Path, chosen: str) -> None:
+    own = str(tmp_path / "own") if chosen == "users" else ""
+    (tmp_path / "own").mkdir()
+    said = in_a_process(KEPT, XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=own)
+    assert said.rpartition(" ")[0] == own
+    assert not (tmp_path / "vjaccel").exists() or not list((tmp_path / "vjaccel").glob("*/*"))
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert in_a_process(KEPT, XDG_CACHE_HOME=str(tmp_path / "file")) == "None 0"
+
+
+def test_a_user_who_imported_jax_first_has_it_as_it_was() -> None:
+    assert in_a_process("import jax\n" + KEPT) == "None 0"
 
 
 def test_the_users_choice_of_platform_that_is_not_there_is_the_reason() -> None:

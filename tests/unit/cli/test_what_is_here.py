@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -24,7 +25,10 @@ def test_backends_as_json_has_the_fields_of_the_rows(run: Run) -> None:
     assert set(rows[0]) == {"name", "version", "devices", "usable", "reason", "install"}
 
 
-def test_doctor_finds_the_machine_the_backends_the_model_and_the_caches(run: Run) -> None:
+def test_doctor_finds_the_machine_the_backends_the_model_and_the_caches(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a GPU that a library does not use would be said to be so
     done = run("doctor")
     assert done.code == 0
     for subject in ("vjaccel", "machine", "libraries", "backend numpy", "model", "kernel cache", "hub cache"):
@@ -45,3 +49,42 @@ def test_the_version_and_the_help_are_said(run: Run) -> None:
     for command in ("embed", "search", "backends", "doctor"):
         assert command in run("--help").out
         assert "Usage: vjaccel" in run(command, "--help").out
+
+
+def _about_the_gpu(run: Run) -> list[tuple[bool | None, str]]:
+    rows = json.loads(run("doctor", "--json").out)
+    return [(row["ok"], row["found"]) for row in rows if row["subject"] == "GPU"]
+
+
+def test_doctor_says_loudly_which_library_does_not_use_the_gpu_that_is_there(
+    run: Run, nvidia_smi: Callable[..., None]
+) -> None:
+    nvidia_smi("NVIDIA H100 80GB HBM3, 81559 MiB")
+    first, *others = _about_the_gpu(run)
+    assert first == (True, "NVIDIA H100 80GB HBM3, 81559 MiB")
+    blind = [row for row in vj.backends() if row.name in ("jax", "torch") and row.devices == ("cpu",)]
+    assert len(others) == len(blind)
+    for (ok, found), row in zip(others, blind, strict=True):
+        assert ok is False
+        assert found.startswith(f"NOT USED by {row.name}: ")
+        assert "pip install" in found
+
+
+def test_doctor_does_not_shout_of_a_gpu_that_the_user_hides(
+    run: Run, nvidia_smi: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi("A card, 81559 MiB")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    ((ok, found),) = _about_the_gpu(run)
+    assert (ok, "hidden" in found) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "seen"), [("NVIDIA-SMI has failed", 9, "NVIDIA-SMI has failed"), ("", 0, "no GPU")]
+)
+def test_doctor_says_what_a_driver_without_a_gpu_says(
+    run: Run, nvidia_smi: Callable[..., None], line: str, code: int, seen: str
+) -> None:
+    nvidia_smi(line, code=code)
+    ((ok, found),) = _about_the_gpu(run)
+    assert (ok, seen in found) == (None, True)
