@@ -6,6 +6,9 @@ import numpy as np
 
 from vjaccel_numpy.jit import kernel, summing_kernel
 
+STEP = 64
+"""Values that are looked at together."""
+
 __all__ = ["finish_cosines", "finish_squares", "inverse_norms", "manhattan", "normalize_rows", "squared_norms"]
 
 
@@ -98,32 +101,45 @@ def finish_squares(products, a, b, left, right, root, cancels):
     root : bool, whether distances or their squares are wanted
     cancels : the share of the squared norms below which a squared distance is not trusted
     """
-    zero = products.dtype.type(0)
-    two = products.dtype.type(2)
-    small = products.dtype.type(1e-30)
-    large = products.dtype.type(1e30)
-    share = products.dtype.type(cancels)
     columns = products.shape[1]
     for i in range(products.shape[0]):
-        row = products[i]
-        for start in range(0, columns, 64):
-            end = min(start + 64, columns)
-            doubtful = 0
-            for j in range(start, end):
-                total = left[i] + right[j]
-                square = total - two * row[j]
-                doubtful += not (square >= share * total and total > small and total < large)
-                row[j] = square
-            if doubtful:
-                for j in range(start, end):
-                    total = left[i] + right[j]
-                    if not (row[j] >= share * total and total > small and total < large):
-                        row[j] = direct_square(a[i], b[j], row.dtype.type(0), root)
-                    elif root:
-                        row[j] = np.sqrt(row[j])
-            elif root:
-                for j in range(start, end):
-                    row[j] = np.sqrt(max(row[j], zero))
+        for start in range(0, columns, STEP):
+            many = min(STEP, columns - start)
+            if finish_some(products, i, np.uint64(start), np.uint64(many), left[i], right, root, cancels):
+                for j in range(start, start + many):
+                    if doubtful(products[i, j], left[i] + right[j], root, cancels):
+                        products[i, j] = direct_square(a[i], b[j], products.dtype.type(0), root)
+
+
+@kernel
+def finish_some(products, i, start, many, left, right, root, cancels):
+    """`finish_squares` for `many` products of row `i`, but for what cancels: whether there is any.
+
+    An "or" of comparisons vectorises as it stands, and unsigned numbers need no check for counting from the end.
+    """
+    zero, two = products.dtype.type(0), products.dtype.type(2)
+    share, small, large = products.dtype.type(cancels), products.dtype.type(1e-30), products.dtype.type(1e30)
+    hit = False
+    if root:
+        for j in range(many):
+            total = left + right[start + j]
+            square = total - two * products[i, start + j]
+            hit |= (square < share * total) | (total <= small) | (total >= large)
+            products[i, start + j] = np.sqrt(zero if square < zero else square)
+    else:
+        for j in range(many):
+            total = left + right[start + j]
+            square = total - two * products[i, start + j]
+            hit |= (square < share * total) | (total <= small) | (total >= large)
+            products[i, start + j] = square
+    return hit
+
+
+@kernel
+def doubtful(value, total, root, cancels):
+    """Whether a distance, or its square, lost too many digits; a little more than `finish_some` calls so."""
+    square = value * value if root else value
+    return not (square >= 1.001 * cancels * total and 1e-30 < total < 1e30)
 
 
 @kernel

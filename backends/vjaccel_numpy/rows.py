@@ -19,12 +19,12 @@ __all__ = ["normalize", "scores"]
 ONE_THREAD = 1 << 19
 """Numbers touched below which a second thread costs more than it saves."""
 
-BLOCK = (1024, 2048)
+BLOCK = (512, 2048)
 """Rows of the left and the right set in one block."""
 
 TILE_ELEMENTS = 1 << 18
 CONVERTED_ELEMENTS = 1 << 23
-CENTER_ROWS = 4096
+CENTER_ROWS = 512
 
 
 def normalize(x: np.ndarray) -> np.ndarray:
@@ -115,9 +115,9 @@ def _distances(a: np.ndarray, b: np.ndarray, out: np.ndarray, root: bool) -> boo
             norms = np.empty(len(left), out.dtype), np.empty(len(right), out.dtype)
             kernels.squared_norms(near_left, norms[0])
             kernels.squared_norms(near_right, norms[1])
-            products = near_left @ near_right.T
+            products = out[i : i + BLOCK[0], j : j + BLOCK[1]]
+            np.matmul(near_left, near_right.T, out=products)
             kernels.finish_squares(products, left, right, *norms, root, CANCELS)
-            out[i : i + BLOCK[0], j : j + BLOCK[1]] = products
 
     parts = min(thread_count(), len(blocks))
     if out.size * a.shape[1] < ONE_THREAD_PRODUCT or parts < 2:
