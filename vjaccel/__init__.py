@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Backend,
         BackendInfo,
         Corpus,
+        Matches,
         Metric,
         TopK,
         backends,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         similarity,
         topk,
         use_backend,
+        within,
     )
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
@@ -57,6 +59,7 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "ItemError",
+    "Matches",
     "Metric",
     "MissingExtra",
     "ModelUnavailable",
@@ -76,6 +79,7 @@ __all__ = [
     "similarity",
     "topk",
     "use_backend",
+    "within",
 ]
 
 _EMBEDDING = {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -44,8 +43,7 @@ class JaxSearch(GenericSearch):
     def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:
         from vjaccel_jax import kernels
 
-        if isinstance(vectors, _tracer()):
-            raise NotSupported(_NO_TRACING)
+        _refuse_tracing(vectors)
 
         def run() -> JaxPrepared:
             rows, dim = vectors.shape
@@ -85,8 +83,7 @@ class JaxSearch(GenericSearch):
     def topk(  # type: ignore[override]  # a corpus that its own `prepare` gave; so below
         self, queries: Array, prepared: JaxPrepared, k: int, mask: Array | None
     ) -> TopK:
-        if isinstance(queries, _tracer()) or isinstance(mask, _tracer()):
-            raise NotSupported(_NO_TRACING)
+        _refuse_tracing(queries, mask)
         rows = queries.shape[0]
         # The added queries are NaN: they find nothing, so nothing is settled for them.
         queries, mask = self._whole_batch(queries, np.nan), self._whole_mask(mask)
@@ -97,6 +94,7 @@ class JaxSearch(GenericSearch):
     def error_bound(  # type: ignore[override]
         self, queries: Array, prepared: JaxPrepared
     ) -> tuple[Array, float]:
+        _refuse_tracing(queries)
         unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == self.xp.float64 else 2.0**-24
         _, relative = rounding_bound(prepared.metric, prepared.dim, unit, 0.0, 0.0)
         with self.float64():
@@ -130,13 +128,15 @@ class JaxSearch(GenericSearch):
     def above(  # type: ignore[override]
         self, queries: Array, prepared: JaxPrepared, thresholds: Array, mask: Array | None
     ) -> Iterator[tuple[np.ndarray, Array]]:
+        _refuse_tracing(queries, mask)
         rows = queries.shape[0]
         wanted = self._wanted(self._whole_batch(queries, np.nan), prepared)
         lines, allowed = self.to_numpy(thresholds), None if mask is None else self.to_numpy(mask)
         usable = self.to_numpy(prepared.ordinary | (prepared.instead > 0))
-        for start, first, scores, _ in self._tiles_scored(wanted, prepared, None):
+        size = min(prepared.tile, power_of_two_below(self.tile_bytes // (16 * wanted.shape[0])))
+        for start, first, scores, _ in self._tiles_scored(wanted, prepared, None, size):
             # On the host: the numbers of hits would be shapes to compile for.
-            here = slice(first, min(start + prepared.tile, prepared.rows))
+            here = slice(first, min(start + size, prepared.rows))
             found = self.to_numpy(scores)[:rows, first - start : here.stop - start]
             hits = ~(found.astype(np.float64) < lines[:, None]) & usable[None, here]
             if allowed is not None:
@@ -164,20 +164,21 @@ class JaxSearch(GenericSearch):
         wanted = self._wanted(queries, prepared)
         shape = (queries.shape[0], count)
         best = self.xp.full(shape, -np.inf, dtype=wanted.dtype), self.xp.full(shape, -1, dtype=self.xp.int32)
-        for start, first, scores, allowed in self._tiles_scored(wanted, prepared, mask):
+        for start, first, scores, allowed in self._tiles_scored(wanted, prepared, mask, prepared.tile):
             best = kernels.kept(best, scores, start, first, allowed, count)
         return best
 
     def _tiles_scored(
-        self, wanted: Array, prepared: JaxPrepared, mask: Array | None
+        self, wanted: Array, prepared: JaxPrepared, mask: Array | None, size: int
     ) -> Iterator[tuple[int, int, Array, Array | None]]:
         """Each tile's start, its first new row, its scores, and its part of the mask."""
         from vjaccel_jax import kernels
 
-        stored, size = prepared.stored, prepared.tile
+        stored = prepared.stored
         if mask is not None and mask.shape[-1] < stored.rows:
             mask = kernels.padded(mask, stored.rows, False, axis=mask.ndim - 1)
-        for start, first in tiles(stored.rows, size):
+        used = min(stored.rows, max(-(-prepared.rows // size), 1) * size)
+        for start, first in tiles(used, size):
             tile = kernels.tile_of(stored, start, size)
             allowed = None if mask is None else kernels.piece(mask, start, size, axis=mask.ndim - 1)
             yield start, first, self._scored(wanted, tile), allowed
@@ -206,12 +207,10 @@ class JaxSearch(GenericSearch):
         return mask if mask is None or mask.ndim == 1 else self._whole_batch(mask, False)
 
 
-_NO_TRACING = (
-    "a search cannot be traced by JAX: which rows it looks at depends on values; call it outside jit, grad and vmap"
-)
-
-
-def _tracer() -> Any:
+def _refuse_tracing(*arrays: Array | None) -> None:
     import jax
 
-    return jax.core.Tracer
+    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        raise NotSupported(
+            "a search cannot be traced by JAX: which rows it looks at depends on values; call it outside jit, grad and vmap"
+        )

@@ -116,6 +116,17 @@ class TorchBackend(GenericBackend):
     def topk(self, queries: Array, prepared: PreparedRows, k: int, mask: Array | None) -> TopK:
         return super().topk(queries.detach(), prepared, k, mask)
 
+    def error_bound(self, queries: Array, prepared: PreparedRows) -> tuple[Array, float]:
+        return super().error_bound(queries.detach(), prepared)
+
+    def above(
+        self, queries: Array, prepared: PreparedRows, thresholds: Array, mask: Array | None
+    ) -> Iterator[tuple[np.ndarray, Array]]:
+        return super().above(queries.detach(), prepared, thresholds, mask)
+
+    def rescore(self, queries: Array, prepared: PreparedRows, ids: Array) -> Array:
+        return super().rescore(queries.detach(), prepared, ids)
+
     def mean(self, x: Array) -> Array:
         return super().mean(x.detach())  # a distance does not depend on the point it is computed about
 

@@ -4,8 +4,9 @@ Read `protocol` first; `ops` is what users call, `certify` what makes search exa
 """
 
 from vjaccel.arrays.corpus import Corpus
+from vjaccel.arrays.matching import within
 from vjaccel.arrays.ops import distance, normalize, paired_distance, paired_similarity, similarity, topk
-from vjaccel.arrays.protocol import Backend, Capabilities, Metric, TopK
+from vjaccel.arrays.protocol import Backend, Capabilities, Matches, Metric, TopK
 from vjaccel.arrays.registry import BackendInfo, backends, get_backend, set_backend, use_backend
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "BackendInfo",
     "Capabilities",
     "Corpus",
+    "Matches",
     "Metric",
     "TopK",
     "backends",
@@ -25,4 +27,5 @@ __all__ = [
     "similarity",
     "topk",
     "use_backend",
+    "within",
 ]

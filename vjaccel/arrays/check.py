@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +15,7 @@ from vjaccel.arrays.dispatch import at_work, home_of, host_array, move
 from vjaccel.arrays.protocol import Array, Backend, Metric
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["count", "mask", "metric", "same_dim", "vectors"]
+__all__ = ["count", "mask", "metric", "same_dim", "threshold", "vectors"]
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
@@ -55,6 +56,29 @@ def count(k: object, name: str = "k") -> int:
         raise InvalidType(f"{name} must be a whole number, not {type(k).__name__}") from None
     if isinstance(k, bool) or number < 1:
         raise InvalidInput(f"{name} must be at least 1, not {k!r}")
+    return number
+
+
+def threshold(value: object, metric: Metric) -> float:
+    """`value` as the least similarity, or the largest distance, that is asked for.
+
+    Raises
+    ------
+    InvalidInput
+        It is NaN, or a distance below zero, which nothing can reach.
+    InvalidType
+        It is no number.
+    """
+    try:
+        number = float(value) if not isinstance(value, str | bytes) else None  # type: ignore[arg-type]  # found out here
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise InvalidType(f"threshold must be a number, not {type(value).__name__}")
+    if math.isnan(number):
+        raise InvalidInput("threshold is NaN, which nothing reaches; it needs a number")
+    if number < 0 and not metric.is_similarity:
+        raise InvalidInput(f"threshold is {number:g}, and no {metric.value} distance is below 0; it must be at least 0")
     return number
 
 

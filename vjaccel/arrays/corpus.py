@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays import check
+from vjaccel.arrays import certify, check
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
-from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, TopK
+from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, Prepared, TopK
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "contradiction", "searched"]
+
+
+class _Asked(NamedTuple):
+    """Queries and a mask, checked, on a corpus' backend."""
+
+    choice: Choice
+    queries: Array
+    single: bool
+    mask: Array | None
+    dtype: str
+    """That of the values."""
+
+    def returned_numbers(self, x: Array) -> Array:
+        # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
+        found = self.choice.returned(x)
+        return found.astype(np.int64, copy=False) if self.choice.home is None else found
 
 
 class Corpus:
@@ -104,23 +122,77 @@ class Corpus:
             named backend.
         """
         k = min(check.count(k), len(self))
+        asked = self._asked(queries, mask)
+        with at_work(self._backend):
+            values, indices = self._public(self._search(asked.queries, k, asked.mask), asked.dtype)
+        if asked.single:
+            values, indices = values[0, :], indices[0, :]
+        return TopK(asked.choice.returned(values), asked.returned_numbers(indices))
+
+    def within(
+        self, queries: object, threshold: float, *, mask: object = None, max_per_query: int | None = None
+    ) -> Matches:
+        """All rows that reach `threshold` for each query, exactly: those of a float64 brute force, best first.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n_queries, dim) or (dim,)
+        threshold : float
+            The least similarity (cosine, dot), or the largest distance, that is returned; itself included. It is compared
+            to the value in float64, before that is rounded to the result's dtype.
+        mask : array_like of bool, shape (n,) or (n_queries, n), optional
+            True where a row may be returned.
+        max_per_query : int, optional
+            At most so many rows for each query, the best.
+
+        Returns
+        -------
+        Matches
+            Of the library and device of `queries`: offsets of each query, then rows and values, best first, ties by
+            lower index. Rows with a NaN or an infinity are never returned, and such a query finds nothing.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+            As `topk`; a threshold that is NaN, or negative for a distance.
+
+        Examples
+        --------
+        >>> corpus = Corpus([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], metric="euclidean")
+        >>> corpus.within([0.0, 0.0], 1.0).indices
+        array([0, 2])
+        """
+        least = certify.least_score(self._metric, check.threshold(threshold, self._metric))
+        most = None if max_per_query is None else check.count(max_per_query, "max_per_query")
+        asked = self._asked(queries, mask)
+        counts = np.zeros(asked.queries.shape[0], np.int64)
+        ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
+        if self._prepared is not None:
+            with at_work(self._backend):
+                for found in certify.within(self._backend, asked.queries, self._prepared, least, asked.mask, most):
+                    counts += np.bincount(found.queries, minlength=len(counts))
+                    ids.append(found.ids)
+                    values.append(public_values(self._metric, found.scores).astype(asked.dtype))
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        numbers = self._backend.capabilities.index_dtype
+        return Matches(
+            asked.choice.taken(offsets, numbers),
+            asked.choice.taken(drained(ids), numbers),
+            asked.choice.taken(drained(values), asked.dtype),
+        )
+
+    def _asked(self, queries: object, mask: object) -> _Asked:
+        """What a search is asked, checked, and on the corpus' backend."""
         home = home_of(queries)
         here = home is None or (isinstance(self._backend, home[0]) and self._backend.device == home[1])
         if not here and not self._named:
             raise InvalidType(self._elsewhere(home))  # type: ignore[arg-type]  # not here, so it is somewhere
-        choice = Choice(self._backend, home, self._named)
         array, single = check.vectors("queries", queries, self._backend)
         check.same_dim("queries", array, "the corpus", self._vectors)
         allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
         wide = "float64" in (_dtype(array), _dtype(self._vectors))
-        with at_work(self._backend):
-            found = self._search(array, k, allowed)
-            values, indices = self._public(found, "float64" if wide else "float32")
-        if single:
-            values, indices = values[0, :], indices[0, :]
-        values, indices = choice.returned(values), choice.returned(indices)
-        # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
-        return TopK(values, indices.astype(np.int64, copy=False) if home is None else indices)
+        choice = Choice(self._backend, home, self._named)
+        return _Asked(choice, array, single, allowed, "float64" if wide else "float32")
 
     def _search(self, queries: Array, k: int, mask: Array | None) -> TopK:
         if self._prepared is None or not queries.shape[0]:
@@ -148,6 +220,23 @@ class Corpus:
         )
 
 
+def public_values(metric: Metric, scores: np.ndarray) -> np.ndarray:
+    """Scores, the larger the closer, as the metric's own values."""
+    values = scores if metric.is_similarity else 0.0 - scores  # never -0.0
+    return np.sqrt(values) if metric is Metric.EUCLIDEAN else values
+
+
+def drained(parts: list[np.ndarray]) -> np.ndarray:
+    """All of `parts` as one array; each is given up as it is copied, so that they never exist twice."""
+    whole = np.empty(sum(map(len, parts)), parts[0].dtype)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
+
+
 def contradiction(metric: str | Metric | None, corpus: Corpus) -> None:
     """Refuse a metric that is not the corpus' own.
 
@@ -159,6 +248,24 @@ def contradiction(metric: str | Metric | None, corpus: Corpus) -> None:
         raise InvalidInput(
             f"metric={str(metric)!r} contradicts the corpus, which was prepared for {corpus.metric.value!r}"
         )
+
+
+def searched(queries: object, corpus: object, metric: str | Metric | None, backend: str | Backend | None) -> Corpus:
+    """What a search of `corpus` searches: itself, or a corpus made of its rows where the call computes.
+
+    Raises
+    ------
+    InvalidInput
+        A metric or a backend that contradicts a corpus' own.
+    """
+    if not isinstance(corpus, Corpus):
+        chosen = choose(backend, {"queries": queries, "corpus": corpus}).backend
+        return Corpus(corpus, metric=metric or Metric.COSINE, backend=chosen)
+    contradiction(metric, corpus)
+    if backend is not None and choose(backend, {"queries": queries}).backend is not corpus.backend:
+        place = f"{corpus.backend.name}:{corpus.backend.device}"
+        raise InvalidInput(f"backend={str(backend)!r} contradicts the corpus, which is on {place!r}")
+    return corpus
 
 
 def _dtype(x: Array) -> str:

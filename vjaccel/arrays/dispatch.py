@@ -43,6 +43,14 @@ class Choice:
             return x
         return move(x, registry.get_backend(f"{cls.name}:{device}"), self.backend)
 
+    def taken(self, x: np.ndarray, dtype: str) -> Array:
+        """`x`, an array that was put together on the host, as the result belongs: in `dtype`, if that is not the host."""
+        if self.home is None:
+            return x
+        with self.backend.on_device(), self.backend.float64():
+            found = self.backend.asarray(x.astype(dtype, copy=False))
+        return self.returned(found)
+
 
 @contextmanager
 def at_work(backend: Backend) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vjaccel.arrays import check
-from vjaccel.arrays.corpus import Corpus, contradiction
+from vjaccel.arrays.corpus import Corpus, contradiction, searched
 from vjaccel.arrays.dispatch import Choice, at_work, choose
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
 from vjaccel.errors import InvalidInput
@@ -227,14 +227,7 @@ def topk(
     >>> topk([1.0, 0.0], [[0.0, 1.0], [1.0, 1.0], [2.0, 0.0]], k=2).indices
     array([2, 1])
     """
-    if not isinstance(corpus, Corpus):
-        backend = choose(backend, {"queries": queries, "corpus": corpus}).backend
-        return Corpus(corpus, metric=metric or Metric.COSINE, backend=backend).topk(queries, k, mask=mask)
-    contradiction(metric, corpus)
-    if backend is not None and choose(backend, {"queries": queries}).backend is not corpus.backend:
-        place = f"{corpus.backend.name}:{corpus.backend.device}"
-        raise InvalidInput(f"backend={str(backend)!r} contradicts the corpus, which is on {place!r}")
-    return corpus.topk(queries, k, mask=mask)
+    return searched(queries, corpus, metric, backend).topk(queries, k, mask=mask)
 
 
 def _all_pairs(

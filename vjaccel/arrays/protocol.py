@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import numpy as np
 
-__all__ = ["Array", "Backend", "Capabilities", "Metric", "Prepared", "TopK"]
+__all__ = ["Array", "Backend", "Capabilities", "Matches", "Metric", "Prepared", "TopK"]
 
 Array: TypeAlias = Any
 """An array of any library; the contract is the array API standard, which has no type to name."""
@@ -53,6 +53,25 @@ class TopK(NamedTuple):
 
     values: Array
     indices: Array
+
+
+class Matches(NamedTuple):
+    """The rows of a corpus that reach a threshold, query after query, best first in each.
+
+    Query ``i`` has ``indices[offsets[i] : offsets[i + 1]]`` and the values there; one query alone has all of them.
+
+    Attributes
+    ----------
+    offsets : array of integers, shape (n_queries + 1,)
+    indices : array of integers, shape (matches,)
+        Rows of the corpus. int64, or int32 on JAX without x64; so are the offsets.
+    values : array, shape (matches,)
+        Descending similarities, or ascending distances.
+    """
+
+    offsets: Array
+    indices: Array
+    values: Array
 
 
 @dataclass(frozen=True, slots=True)
