@@ -4,9 +4,9 @@ Read `protocol` first; `ops` is what users call, `certify` what makes search exa
 """
 
 from vjaccel.arrays.corpus import Corpus
-from vjaccel.arrays.matching import within
+from vjaccel.arrays.matching import pairs, within
 from vjaccel.arrays.ops import distance, normalize, paired_distance, paired_similarity, similarity, topk
-from vjaccel.arrays.protocol import Backend, Capabilities, Matches, Metric, TopK
+from vjaccel.arrays.protocol import Backend, Capabilities, Matches, Metric, Pairs, TopK
 from vjaccel.arrays.registry import BackendInfo, backends, get_backend, set_backend, use_backend
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Corpus",
     "Matches",
     "Metric",
+    "Pairs",
     "TopK",
     "backends",
     "distance",
@@ -23,6 +24,7 @@ __all__ = [
     "normalize",
     "paired_distance",
     "paired_similarity",
+    "pairs",
     "set_backend",
     "similarity",
     "topk",

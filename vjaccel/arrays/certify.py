@@ -1,4 +1,4 @@
-"""Exact top-k and range search from a backend's fast scan: one certificate for all.
+"""Exact top-k, range search and closest pairs from a backend's fast scan: one certificate for all.
 
 A scan in float32 puts scores slightly wrong, and ranks equal rows by where they happened to lie in a tile. So:
 
@@ -7,7 +7,8 @@ A scan in float32 puts scores slightly wrong, and ranks equal rows by where they
    score by more than the scan's rounding bound, no row was missed: the certificate holds;
 3. where it does not (many equal or nearly equal rows), take all rows `above` that line, and `rescore` them.
 
-Range search is the third step alone: the line is the threshold itself.
+Range search is the third step alone: the line is the threshold itself. Closest pairs are range searches of a set in its own
+blocks, whose line is the threshold, or the k-th best score of a pair so far.
 
 The answer is that of a float64 brute force with ties by lower index, whatever the batch, the tile, the threads, the device.
 """
@@ -24,7 +25,7 @@ from array_api_compat import array_namespace
 
 from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, TopK
 
-__all__ = ["Found", "least_score", "slack", "topk", "within"]
+__all__ = ["Closest", "Found", "least_score", "pairs", "slack", "topk", "within"]
 
 OPEN_QUERIES = 64
 """Queries settled together by the slow way: their candidates are on the host at once."""
@@ -37,6 +38,13 @@ HITS = 1 << 22
 
 AT_ONCE = 1 << 13
 """Hits scored again in one call: of one size, so that libraries that compile for shapes compile for few."""
+
+FIRST_QUERIES, MORE_QUERIES = 16, 1024
+"""Rows whose pairs are looked for together: few at first, since all their pairs may be candidates for the k best; eight
+times as many each time, since the k best of those seen leave about eight times k candidates in the next."""
+
+BLOCK_ROWS, BLOCK_BYTES = 1 << 14, 64 << 20
+"""Rows, and their size in float64, that are prepared together to look for pairs."""
 
 
 class Found(NamedTuple):
@@ -242,3 +250,77 @@ def joined(parts: list[Found]) -> Found:
     """All `parts` as one."""
     parts = parts or [Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
     return Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class Closest:
+    """The pairs seen that reach a line, and the line, which rises to the k-th best of them.
+
+    Attributes
+    ----------
+    line : float
+        The score below which no pair is wanted.
+    """
+
+    def __init__(self, k: int | None, least: float) -> None:
+        self.line = least
+        self._k = k
+        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._held, self._room = 0, k
+        self._last: tuple[int, int] | None = None
+
+    def add(self, left: np.ndarray, right: np.ndarray, scores: np.ndarray) -> None:
+        """Keep of these pairs what is wanted."""
+        reached = scores >= self.line
+        self._parts.append((left[reached], right[reached], scores[reached]))
+        self._held += len(self._parts[-1][0])
+        if self._k is not None and self._held >= self._room:  # type: ignore[operator]  # where there is a k there is room
+            self.best()
+
+    def best(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The pairs kept, best first, ties by the left row and then the right."""
+        parts = self._parts or [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+        left, right, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((right, left, -scores))[: self._k]
+        found = left[order], right[order], scores[order]
+        self._parts, self._held = [found], len(order)
+        if self._k is not None and len(order) == self._k:
+            # Sorted again at twice as many: each pair is sorted twice on average.
+            self._room = 2 * self._k
+            self.line = max(self.line, float(found[2][-1]))
+            self._last = int(found[0][-1]), int(found[1][-1])
+        return found
+
+    def closed(self, left: int, right: int, metric: Metric) -> bool:
+        """Whether no pair from (left, right) on can be better than those kept: all are at no distance, and come before."""
+        return self._last is not None and not metric.is_similarity and self.line == 0.0 and self._last < (left, right)
+
+
+def pairs(
+    backend: Backend, x: Array, metric: Metric, k: int | None, least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of rows of `x`, the left before the right, whose exact score is at least `least`; of them the `k` best.
+
+    On the host: left and right rows and scores, best first, ties by the left row and then the right.
+    """
+    rows, step = x.shape[0], FIRST_QUERIES
+    columns = min(BLOCK_ROWS, max(BLOCK_BYTES // (8 * x.shape[1]), MORE_QUERIES))
+    closest = Closest(k, least)
+    for low in range(0, rows, columns):
+        high, start = min(low + columns, rows), 0
+        prepared = backend.prepare(x[low:high, :], metric)
+        while start < high:
+            stop = min(start + step, high)
+            if not closest.closed(start, max(low, start + 1), metric):
+                _add_pairs(backend, x[start:stop, :], start, prepared, low, closest)
+            start, step = stop, min(8 * step, MORE_QUERIES)
+    return closest.best()
+
+
+def _add_pairs(backend: Backend, queries: Array, start: int, prepared: Prepared, low: int, closest: Closest) -> None:
+    """Offer the pairs of `queries`, rows from `start` on, and a prepared block, rows from `low` on."""
+    for whose, ids in candidates(backend, queries, prepared, closest.line, None):
+        before = whose + start < ids + low
+        whose, ids = whose[before], ids[before]
+        for part in (slice(i, i + HITS // 4) for i in range(0, len(ids), HITS // 4)):
+            scores = rescored(backend, queries, prepared, whose[part], ids[part])
+            closest.add(whose[part] + start, ids[part] + low, scores)

@@ -12,7 +12,7 @@ from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
 from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, Prepared, TopK
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Corpus", "contradiction", "searched"]
+__all__ = ["Corpus", "contradiction", "public_values", "result_dtype", "searched"]
 
 
 class _Asked(NamedTuple):
@@ -190,9 +190,8 @@ class Corpus:
         array, single = check.vectors("queries", queries, self._backend)
         check.same_dim("queries", array, "the corpus", self._vectors)
         allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
-        wide = "float64" in (_dtype(array), _dtype(self._vectors))
         choice = Choice(self._backend, home, self._named)
-        return _Asked(choice, array, single, allowed, "float64" if wide else "float32")
+        return _Asked(choice, array, single, allowed, result_dtype(array, self._vectors))
 
     def _search(self, queries: Array, k: int, mask: Array | None) -> TopK:
         if self._prepared is None or not queries.shape[0]:
@@ -268,5 +267,7 @@ def searched(queries: object, corpus: object, metric: str | Metric | None, backe
     return corpus
 
 
-def _dtype(x: Array) -> str:
-    return str(x.dtype).rpartition(".")[2]
+def result_dtype(*arrays: Array) -> str:
+    """That of the values of a search among `arrays`."""
+    names = {str(x.dtype).rpartition(".")[2] for x in arrays}
+    return "float64" if "float64" in names else "float32"

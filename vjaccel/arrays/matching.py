@@ -1,11 +1,80 @@
-"""Searches whose result has as many rows as there are: all that reach a threshold."""
+"""Searches whose result has as many rows as there are: all that reach a threshold, and the closest pairs of one set."""
 
 from __future__ import annotations
 
-from vjaccel.arrays.corpus import searched
-from vjaccel.arrays.protocol import Backend, Matches, Metric
+import math
 
-__all__ = ["within"]
+from vjaccel.arrays import certify, check
+from vjaccel.arrays.corpus import Corpus, contradiction, public_values, result_dtype, searched
+from vjaccel.arrays.dispatch import at_work, choose
+from vjaccel.arrays.protocol import Backend, Matches, Metric, Pairs
+from vjaccel.errors import InvalidInput
+
+__all__ = ["pairs", "within"]
+
+
+def pairs(
+    x: object,
+    *,
+    k: int | None = None,
+    threshold: float | None = None,
+    metric: str | Metric | None = None,
+    backend: str | Backend | None = None,
+) -> Pairs:
+    """The closest pairs of rows of `x`, each once, exactly: those of a float64 brute force. For near duplicates.
+
+    At least one of `k` and `threshold` is needed; with both, at most `k` pairs that reach the threshold.
+
+    Parameters
+    ----------
+    x : array_like or Corpus, shape (n, dim)
+        Rows with a NaN or an infinity are in no pair.
+    k : int, optional
+        So many of the closest pairs; above n (n - 1) / 2 it is that.
+    threshold : float, optional
+        The least similarity, or the largest distance, of a pair, as in `within`. Many equal rows make many pairs: without
+        `k` nothing bounds the result, which is held about three times while it is sorted.
+    metric : {"cosine", "dot", "euclidean", "sqeuclidean", "manhattan"}
+        By default "cosine", or a corpus' own.
+    backend : str or Backend, optional
+        As in `get_backend`; otherwise where `x` is.
+
+    Returns
+    -------
+    Pairs
+        ``left``, ``right`` and ``values``, best first; equals by `left`, then `right`.
+
+    Raises
+    ------
+    InvalidInput, InvalidType, UnknownBackend, BackendUnavailable
+
+    Examples
+    --------
+    >>> found = pairs([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], k=2, metric="euclidean")
+    >>> found.left, found.right
+    (array([0, 1]), array([2, 2]))
+    """
+    if isinstance(x, Corpus):
+        contradiction(metric, x)
+        metric, x = x.metric, x.vectors
+    found = check.metric(metric or Metric.COSINE, Metric, {})
+    if k is None and threshold is None:
+        raise InvalidInput("pairs needs k, threshold or both: how many pairs, or how close")
+    most = None if k is None else check.count(k)
+    if threshold is None:
+        threshold = -math.inf if found.is_similarity else math.inf
+    least = certify.least_score(found, check.threshold(threshold, found))
+    choice = choose(backend, {"x": x})
+    array, _ = check.vectors("x", x, choice.backend, single=False)
+    most = None if most is None else min(most, array.shape[0] * (array.shape[0] - 1) // 2)
+    with at_work(choice.backend):
+        if most == 0:
+            most, least = None, math.inf
+        left, right, scores = certify.pairs(choice.backend, array, found, most, least)
+        dtype = result_dtype(array)
+        values = public_values(found, scores).astype(dtype)
+    numbers = choice.backend.capabilities.index_dtype
+    return Pairs(choice.taken(left, numbers), choice.taken(right, numbers), choice.taken(values, dtype))
 
 
 def within(

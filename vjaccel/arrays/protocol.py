@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import numpy as np
 
-__all__ = ["Array", "Backend", "Capabilities", "Matches", "Metric", "Prepared", "TopK"]
+__all__ = ["Array", "Backend", "Capabilities", "Matches", "Metric", "Pairs", "Prepared", "TopK"]
 
 Array: TypeAlias = Any
 """An array of any library; the contract is the array API standard, which has no type to name."""
@@ -71,6 +71,22 @@ class Matches(NamedTuple):
 
     offsets: Array
     indices: Array
+    values: Array
+
+
+class Pairs(NamedTuple):
+    """The closest pairs of rows of one set, each once, best first.
+
+    Attributes
+    ----------
+    left, right : array of integers, shape (pairs,)
+        The rows, ``left < right``. int64, or int32 on JAX without x64.
+    values : array, shape (pairs,)
+        Descending similarities, or ascending distances.
+    """
+
+    left: Array
+    right: Array
     values: Array
 
 

@@ -17,7 +17,9 @@ except ImportError as exc:
 
     raise MissingPytest from exc
 
-pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("subject", "contract", "pairs", "ranges", "search")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{part}" for part in ("subject", "closest", "contract", "pairs", "ranges", "search"))
+)
 
 from vjaccel.arrays.testing.conformance import BackendConformance  # noqa: E402  # after the rewriting of its assertions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vjaccel.arrays.testing.closest import ClosestConformance
 from vjaccel.arrays.testing.contract import ContractConformance
 from vjaccel.arrays.testing.pairs import PairConformance
 from vjaccel.arrays.testing.ranges import RangeConformance
@@ -10,7 +11,7 @@ from vjaccel.arrays.testing.search import SearchConformance
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(ContractConformance, PairConformance, RangeConformance, SearchConformance):
+class BackendConformance(ContractConformance, ClosestConformance, PairConformance, RangeConformance, SearchConformance):
     """Every promise of the vector operations, held against a backend.
 
     A backend that is not usable here is skipped with its reason, unless the environment variable
