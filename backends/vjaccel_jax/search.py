@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,63 +23,79 @@ TILE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class JaxPrepared(PreparedRows):
+class JaxPrepared:
     """A corpus as it was given, and as the kernels want it.
 
     Attributes
     ----------
+    rows : int
+        Without those that were added to fill a tile, or to leave room.
     stored : PreparedRows
-        The same corpus; one smaller than a tile is padded with rows that are never returned, so that shapes repeat.
+        The same corpus; one smaller than a tile is padded with rows that are never returned, so that shapes repeat, and one
+        that was changed has more of them, to be written to.
     tile : int
         The rows of a tile.
+    given : array or None
+        What was given; None once it was changed.
     """
 
+    rows: int
     stored: PreparedRows
     tile: int
+    given: Array | None
+
+    @property
+    def metric(self) -> Metric:
+        return self.stored.metric
+
+    @property
+    def dim(self) -> int:
+        return self.stored.dim
+
+    @property
+    def vectors(self) -> Array:
+        return self.stored.vectors[: self.rows, :] if self.given is None else self.given
 
 
 class JaxSearch(GenericSearch):
     """The searching half of `JaxBackend`."""
 
-    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:
+    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:  # type: ignore[override]  # so below
         from vjaccel_jax import kernels
 
         _refuse_tracing(vectors)
 
         def run() -> JaxPrepared:
             rows, dim = vectors.shape
-            size = power_of_two_below(min(TILE_BYTES, self.tile_bytes) // (vectors.dtype.itemsize * dim))
-            size = min(bucket(rows, 1 << 30), size)
+            size = min(bucket(rows, 1 << 30), self._tile_rows(vectors.dtype, dim))
             kept = vectors if rows >= size else kernels.padded(vectors, size, 0)
-            center = self.mean(vectors) if metric in EXPANDED else None
-            with self.float64():
-                parts = [
-                    tuple(
-                        x[first - start :]
-                        for x in self._prepare_block(kernels.piece(kept, start, size), metric, center)
-                    )
-                    for start, first in tiles(kept.shape[0], size)
-                ]
-                weight, ordinary, instead, norms = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
-                real = self.xp.arange(kept.shape[0]) < rows
-                ordinary, instead = ordinary & real, self.xp.where(real, instead, -self.xp.inf)
-                largest = self.xp.max(self.xp.where(real, norms, 0.0))
-            stored = PreparedRows(kept, metric, kept.shape[0], dim, center, weight, ordinary, instead, largest)
-            return JaxPrepared(
-                vectors,
-                metric,
-                rows,
-                dim,
-                center,
-                weight[:rows],
-                ordinary[:rows],
-                instead[:rows],
-                largest,
-                stored,
-                size,
-            )
+            return replace(self.stored_rows(kept, rows, size, metric), given=vectors)
 
         return self.retried(run)
+
+    def stored_rows(self, kept: Array, rows: int, size: int, metric: Metric) -> JaxPrepared:
+        """The first `rows` of `kept`, which has at least `size`; the others are zero, and never returned."""
+        from vjaccel_jax import kernels
+
+        with self.float64():
+            # Any center is correct; rows of zeros take from the mean.
+            center = None
+            if metric in EXPANDED:
+                mean = self.mean(kept)
+                center = self.xp.astype(mean * (kept.shape[0] / max(rows, 1)), mean.dtype)
+            parts = [
+                tuple(x[first - start :] for x in self._prepare_block(kernels.piece(kept, start, size), metric, center))
+                for start, first in tiles(kept.shape[0], size)
+            ]
+            weight, ordinary, instead, norms = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
+            real = self.xp.arange(kept.shape[0]) < rows
+            ordinary, instead = ordinary & real, self.xp.where(real, instead, -self.xp.inf)
+            largest = self.xp.max(self.xp.where(real, norms, 0.0))
+        stored = PreparedRows(kept, metric, kept.shape[0], kept.shape[1], center, weight, ordinary, instead, largest)
+        return JaxPrepared(rows, stored, size, None)
+
+    def _tile_rows(self, dtype: Any, dim: int) -> int:
+        return power_of_two_below(min(TILE_BYTES, self.tile_bytes) // (dtype.itemsize * dim))
 
     def topk(  # type: ignore[override]  # a corpus that its own `prepare` gave; so below
         self, queries: Array, prepared: JaxPrepared, k: int, mask: Array | None
@@ -95,7 +112,7 @@ class JaxSearch(GenericSearch):
         self, queries: Array, prepared: JaxPrepared
     ) -> tuple[Array, float]:
         _refuse_tracing(queries)
-        unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == self.xp.float64 else 2.0**-24
+        unit = 2.0**-53 if self.scan_dtype(prepared.stored.vectors) == self.xp.float64 else 2.0**-24
         _, relative = rounding_bound(prepared.metric, prepared.dim, unit, 0.0, 0.0)
         with self.float64():
             return self.bounds(queries, self._head(prepared)), relative
@@ -132,7 +149,7 @@ class JaxSearch(GenericSearch):
         rows = queries.shape[0]
         wanted = self._wanted(self._whole_batch(queries, np.nan), prepared)
         lines, allowed = self.to_numpy(thresholds), None if mask is None else self.to_numpy(mask)
-        usable = self.to_numpy(prepared.ordinary | (prepared.instead > 0))
+        usable = self.to_numpy(prepared.stored.ordinary | (prepared.stored.instead > 0))
         size = min(prepared.tile, power_of_two_below(self.tile_bytes // (16 * wanted.shape[0])))
         for start, first, scores, _ in self._tiles_scored(wanted, prepared, None, size):
             # On the host: the numbers of hits would be shapes to compile for.

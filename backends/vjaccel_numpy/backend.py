@@ -63,6 +63,25 @@ class NumpyBackend(GenericBackend):
         search = _kernels("search")
         return super().prepare(vectors, metric) if search is None else search.prepare(vectors, metric)
 
+    def prepare_like(self, vectors: np.ndarray, prepared: Any) -> PreparedRows:
+        search = _kernels("search")
+        if search is None:
+            return super().prepare_like(vectors, prepared)
+        return search.prepare(vectors.astype(prepared.vectors.dtype), prepared.metric, prepared.center)
+
+    def extended(self, prepared: Any, vectors: np.ndarray) -> PreparedRows:
+        return self._changed(super().extended(prepared, vectors))
+
+    def replaced(self, prepared: Any, ids: np.ndarray, vectors: np.ndarray) -> PreparedRows:
+        return self._changed(super().replaced(prepared, ids, vectors))
+
+    def removed(self, prepared: Any, ids: np.ndarray) -> PreparedRows:
+        return self._changed(super().removed(prepared, ids))
+
+    def _changed(self, prepared: PreparedRows) -> PreparedRows:
+        search = _kernels("search")
+        return prepared if search is None else search.changed(prepared)
+
     def topk(self, queries: np.ndarray, prepared: Any, k: int, mask: np.ndarray | None) -> TopK:
         search = _kernels("search")
         if search is None:

@@ -7,9 +7,9 @@ scores go straight into `collect`. A query or a row beyond the scan's range take
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vjaccel_numpy import search_kernels as kernels
 from vjaccel_numpy.threads import one_blas_thread, run, share, slices, thread_count
 from vjaccel_numpy.tiles import scan_dtype, tiles, unlocked
 
-__all__ = ["prepare", "topk"]
+__all__ = ["changed", "prepare", "topk"]
 
 FEW = 8
 """Up to so many queries are scanned by the kernel: it is bound by memory, the matrix product by arithmetic."""
@@ -53,6 +53,8 @@ class PreparedVectors(PreparedRows):
         The finite rows that the scan cannot score.
     """
 
+    row_fields: ClassVar[tuple[str, ...]] = (*PreparedRows.row_fields, "norms")
+
     norms: np.ndarray
     odd: np.ndarray
 
@@ -74,10 +76,11 @@ class _Wanted(NamedTuple):
     facts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]
 
 
-def prepare(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
+def prepare(vectors: np.ndarray, metric: Metric, center: np.ndarray | None = None) -> PreparedVectors:
     rows, dim = vectors.shape
     dtype = scan_dtype(vectors)
-    center = _center(vectors, dtype) if metric in EXPANDED else None
+    if center is None and metric in EXPANDED:
+        center = _center(vectors, dtype)
     norms, near_squares, finite = np.empty(rows), np.empty(0 if center is None else rows), np.empty(rows, np.bool_)
 
     def facts(low: int, high: int) -> None:
@@ -108,6 +111,13 @@ def prepare(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
         norms=norms,
         odd=np.flatnonzero(finite & ~ordinary),
     )
+
+
+def changed(prepared: PreparedRows) -> PreparedRows:
+    """`prepared`, whose rows were changed, with its odd rows found anew."""
+    if not isinstance(prepared, PreparedVectors):
+        return prepared
+    return replace(prepared, odd=np.flatnonzero((prepared.instead > 0) & ~prepared.ordinary))
 
 
 def topk(

@@ -113,6 +113,9 @@ class TorchBackend(GenericBackend):
     def prepare(self, vectors: Array, metric: Metric) -> PreparedRows:
         return super().prepare(vectors.detach(), metric)  # a choice of rows has no gradient: keep no graph
 
+    def without_gradient(self, x: Array) -> Array:
+        return x.detach()
+
     def topk(self, queries: Array, prepared: PreparedRows, k: int, mask: Array | None) -> TopK:
         return super().topk(queries.detach(), prepared, k, mask)
 

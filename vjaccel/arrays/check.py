@@ -13,9 +13,10 @@ from array_api_compat import array_namespace
 
 from vjaccel.arrays.dispatch import at_work, home_of, host_array, move
 from vjaccel.arrays.protocol import Array, Backend, Metric
+from vjaccel.arrays.registry import get_backend
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["count", "mask", "metric", "same_dim", "threshold", "vectors"]
+__all__ = ["count", "mask", "metric", "positions", "same_dim", "threshold", "vectors"]
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
@@ -103,6 +104,31 @@ def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> t
             array = _floating(name, array, backend)
         array = _floating(name, move(array, backend), backend)
     return (array[None, :], True) if array.ndim == 1 else (array, False)
+
+
+def positions(x: object, rows: int) -> np.ndarray:
+    """`x` as numbers of rows on the host, int64, shape (n,), each once.
+
+    Raises
+    ------
+    InvalidInput, InvalidType
+    """
+    home = home_of(x)
+    array: Any = host_array("positions", x) if home is None else get_backend(f"{home[0].name}:{home[1]}").to_numpy(x)
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise InvalidType(f"positions must be whole numbers, the rows' own; their dtype is {_dtype_name(array)}")
+    if array.ndim > 1:
+        raise InvalidInput(f"positions has shape {tuple(array.shape)}; it needs (n,)")
+    found = np.atleast_1d(array)
+    wrong = found[(found < 0) | (found >= rows)]
+    if len(wrong):
+        raise InvalidInput(f"positions has {wrong[0]}; the corpus has {rows} rows, from 0 on")
+    found = found.astype(np.int64)
+    if len(np.unique(found)) < len(found):
+        raise InvalidInput("positions names a row twice; each may be named once")
+    return found
 
 
 def same_dim(left: str, a: Array, right: str, b: Array) -> None:

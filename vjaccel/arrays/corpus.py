@@ -1,4 +1,4 @@
-"""A corpus prepared once for many searches."""
+"""A corpus prepared once for many searches, and changed where it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from array_api_compat import array_namespace
 from vjaccel.arrays import certify, check
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
 from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, Prepared, TopK
+from vjaccel.arrays.results import drained, public, public_values, result_dtype
+from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Corpus", "contradiction", "public_values", "result_dtype", "searched"]
+__all__ = ["Corpus", "contradiction", "searched"]
 
 
 class _Asked(NamedTuple):
@@ -29,6 +31,13 @@ class _Asked(NamedTuple):
         # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
         found = self.choice.returned(x)
         return found.astype(np.int64, copy=False) if self.choice.home is None else found
+
+
+class _Numbering(NamedTuple):
+    """The positions of a corpus' rows, where some were removed: by the number of the prepared row."""
+
+    host: np.ndarray
+    device: Array
 
 
 class Corpus:
@@ -66,14 +75,23 @@ class Corpus:
         chosen = choose(backend, {"vectors": vectors})
         self._backend = chosen.backend
         self._named = chosen.named
-        self._vectors, _ = check.vectors("vectors", vectors, self._backend, single=False)
+        array, _ = check.vectors("vectors", vectors, self._backend, single=False)
+        self._none = array[:0, :]
+        self._turns = Turns()
         self._prepared: Prepared | None = None
-        if len(self):
+        self._alive: np.ndarray | None = None
+        self._numbering: _Numbering | None = None
+        self._changed = False
+        if array.shape[0]:
             with at_work(self._backend):
-                self._prepared = self._backend.prepare(self._vectors, self._metric)
+                self._prepared = self._backend.prepare(array, self._metric)
+        else:
+            self._none = array
 
     def __len__(self) -> int:
-        return int(self._vectors.shape[0])
+        if self._prepared is None:
+            return 0
+        return self._prepared.rows if self._alive is None else int(self._alive.sum())
 
     def __repr__(self) -> str:
         return f"<Corpus of {len(self)} x {self.dim}, {self.metric}, on {self._backend.name}:{self._backend.device}>"
@@ -81,7 +99,7 @@ class Corpus:
     @property
     def dim(self) -> int:
         """The width of the vectors."""
-        return int(self._vectors.shape[1])
+        return int(self._none.shape[1])
 
     @property
     def metric(self) -> Metric:
@@ -95,8 +113,153 @@ class Corpus:
 
     @property
     def vectors(self) -> Array:
-        """The vectors, an array of the backend's library, shape (n, dim)."""
-        return self._vectors
+        """The vectors, an array of the backend's library, shape (n, dim); a copy, once the corpus was changed."""
+        with self._turns.search():
+            return self._rows()
+
+    def add(self, rows: object) -> None:
+        """Add rows at the end, on the corpus' own device; what is there is not uploaded again.
+
+        Parameters
+        ----------
+        rows : array_like, shape (n, dim) or (dim,)
+            Copied, as the corpus' own dtype.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Notes
+        -----
+        After any change the corpus is what it would be if it were made anew of its rows: a search gives the same rows, and
+        positions are 0 to ``len(corpus) - 1``. A search in another thread sees the corpus before a change or after it.
+
+        Examples
+        --------
+        >>> corpus = Corpus([[1.0, 0.0]])
+        >>> corpus.add([[0.0, 1.0], [1.0, 1.0]])
+        >>> corpus.topk([0.0, 2.0], k=2).indices
+        array([1, 2])
+        """
+        array = self._given_rows(rows)
+        if not array.shape[0]:
+            return
+        with self._turns.change(), at_work(self._backend):
+            if self._prepared is None:
+                array = array_namespace(array).concat([self._none, array])  # a copy
+                self._prepared = self._backend.prepare(array, self._metric)
+            else:
+                self._prepared = self._backend.extended(self._prepared, array)
+            if self._alive is not None:
+                self._alive = np.concatenate([self._alive, np.ones(array.shape[0], bool)])
+            self._mark_changed()
+
+    def update(self, positions: object, rows: object) -> None:
+        """Put other rows in the place of those at `positions`, on the corpus' own device.
+
+        Parameters
+        ----------
+        positions : int or array_like of int, shape (n,)
+            Each once, from 0 to ``len(corpus) - 1``.
+        rows : array_like, shape (n, dim), or (dim,) for one position
+            Copied, as the corpus' own dtype.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Examples
+        --------
+        >>> corpus = Corpus([[1.0, 0.0], [0.0, 1.0]])
+        >>> corpus.update(0, [0.0, -1.0])
+        >>> corpus.topk([0.0, -3.0], k=1).indices
+        array([0])
+        """
+        array = self._given_rows(rows)
+        with self._turns.change():
+            ids = self._ids(positions)
+            if len(ids) != array.shape[0]:
+                raise InvalidInput(
+                    f"positions names {len(ids)} rows and rows has {array.shape[0]}; they must be as many"
+                )
+            if self._prepared is not None and len(ids):
+                with at_work(self._backend):
+                    self._prepared = self._backend.replaced(self._prepared, ids, array)
+                    self._mark_changed()
+
+    def remove(self, positions: object) -> None:
+        """Remove the rows at `positions`; those behind them move up, as in a list.
+
+        Removed rows are marked, and passed over by a search; when they are a quarter of all, the others are copied together.
+
+        Parameters
+        ----------
+        positions : int or array_like of int, shape (n,)
+            Each once, from 0 to ``len(corpus) - 1``.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Examples
+        --------
+        >>> corpus = Corpus([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> corpus.remove([0])
+        >>> corpus.topk([1.0, 1.0], k=2).indices
+        array([1, 0])
+        """
+        with self._turns.change():
+            ids = self._ids(positions)
+            if self._prepared is None or not len(ids):
+                return
+            with at_work(self._backend):
+                self._prepared = self._backend.removed(self._prepared, ids)
+                alive = np.ones(self._prepared.rows, bool) if self._alive is None else self._alive
+                alive[ids] = False
+                self._alive = alive
+                self._mark_changed()
+                if 4 * alive.sum() <= 3 * len(alive):
+                    rows = self._rows()
+                    self._prepared = self._backend.prepare(rows, self._metric) if rows.shape[0] else None
+                    self._alive = self._numbering = None
+
+    def _mark_changed(self) -> None:
+        self._numbering = None
+        if not self._changed:
+            # A copy: a view of what was given would keep it all.
+            self._none = array_namespace(self._none).concat([self._none[:0, :], self._none[:0, :]])
+        self._changed = True
+
+    def _given_rows(self, rows: object) -> Array:
+        array, _ = check.vectors("rows", rows, self._checked_home("rows", rows))
+        check.same_dim("rows", array, "the corpus", self._none)
+        with at_work(self._backend):
+            return array_namespace(array).astype(array, self._none.dtype)
+
+    def _ids(self, positions: object) -> np.ndarray:
+        """The rows of the prepared corpus at `positions`."""
+        found = check.positions(positions, len(self))
+        return found if self._alive is None else np.flatnonzero(self._alive)[found]
+
+    def _rows(self) -> Array:
+        if self._prepared is None:
+            return self._none
+        vectors = self._prepared.vectors
+        if not self._changed:
+            return vectors
+        xp = array_namespace(vectors)
+        with at_work(self._backend):
+            if self._alive is None:
+                return xp.concat([vectors, self._none])
+            return xp.take(vectors, self._backend.asarray(np.flatnonzero(self._alive)), axis=0)
+
+    def _numbers(self) -> _Numbering | None:
+        """What the rows of the prepared corpus are called; None where they have their own numbers."""
+        if self._alive is not None and self._numbering is None:
+            numbers = np.maximum(np.cumsum(self._alive) - 1, 0)
+            with self._backend.on_device(), self._backend.float64():
+                self._numbering = _Numbering(numbers, self._backend.asarray(numbers))
+        return self._numbering
 
     def topk(self, queries: object, k: int = 10, *, mask: object = None) -> TopK:
         """The `k` closest rows for each query, exactly: the ids of a float64 brute force, ties to the lower index.
@@ -121,10 +284,11 @@ class Corpus:
             A shape, width, dtype or `k` that cannot be; queries on another device than a corpus that was not put on a
             named backend.
         """
-        k = min(check.count(k), len(self))
-        asked = self._asked(queries, mask)
-        with at_work(self._backend):
-            values, indices = self._public(self._search(asked.queries, k, asked.mask), asked.dtype)
+        k = check.count(k)
+        with self._turns.search(), at_work(self._backend):
+            asked = self._asked(queries, mask)
+            found = self._search(asked.queries, min(k, len(self)), asked.mask)
+            values, indices = public(self._backend, self._metric, found, asked.dtype)
         if asked.single:
             values, indices = values[0, :], indices[0, :]
         return TopK(asked.choice.returned(values), asked.returned_numbers(indices))
@@ -164,14 +328,15 @@ class Corpus:
         """
         least = certify.least_score(self._metric, check.threshold(threshold, self._metric))
         most = None if max_per_query is None else check.count(max_per_query, "max_per_query")
-        asked = self._asked(queries, mask)
-        counts = np.zeros(asked.queries.shape[0], np.int64)
-        ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
-        if self._prepared is not None:
-            with at_work(self._backend):
+        with self._turns.search(), at_work(self._backend):
+            asked = self._asked(queries, mask)
+            counts = np.zeros(asked.queries.shape[0], np.int64)
+            ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
+            numbering = self._numbers()
+            if self._prepared is not None:
                 for found in certify.within(self._backend, asked.queries, self._prepared, least, asked.mask, most):
                     counts += np.bincount(found.queries, minlength=len(counts))
-                    ids.append(found.ids)
+                    ids.append(found.ids if numbering is None else numbering.host[found.ids])
                     values.append(public_values(self._metric, found.scores).astype(asked.dtype))
         offsets = np.concatenate([[0], np.cumsum(counts)])
         numbers = self._backend.capabilities.index_dtype
@@ -183,57 +348,47 @@ class Corpus:
 
     def _asked(self, queries: object, mask: object) -> _Asked:
         """What a search is asked, checked, and on the corpus' backend."""
-        home = home_of(queries)
-        here = home is None or (isinstance(self._backend, home[0]) and self._backend.device == home[1])
-        if not here and not self._named:
-            raise InvalidType(self._elsewhere(home))  # type: ignore[arg-type]  # not here, so it is somewhere
-        array, single = check.vectors("queries", queries, self._backend)
-        check.same_dim("queries", array, "the corpus", self._vectors)
+        array, single = check.vectors("queries", queries, self._checked_home("queries", queries))
+        check.same_dim("queries", array, "the corpus", self._none)
         allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
-        choice = Choice(self._backend, home, self._named)
-        return _Asked(choice, array, single, allowed, result_dtype(array, self._vectors))
+        numbering = self._numbers()
+        if allowed is not None and numbering is not None and len(self):
+            with self._backend.float64():
+                allowed = array_namespace(allowed).take(allowed, numbering.device, axis=allowed.ndim - 1)
+        choice = Choice(self._backend, home_of(queries), self._named)
+        return _Asked(choice, array, single, allowed, result_dtype(array, self._none))
 
     def _search(self, queries: Array, k: int, mask: Array | None) -> TopK:
         if self._prepared is None or not queries.shape[0]:
             shape = (int(queries.shape[0]), k)
             return TopK(self._backend.asarray(np.empty(shape)), self._backend.asarray(np.empty(shape, np.int64)))
-        return self._backend.topk(queries, self._prepared, k, mask)
-
-    def _public(self, found: TopK, dtype: str) -> tuple[Array, Array]:
-        """Scores, the larger the closer, as the metric's own values, in the result's dtype."""
-        xp = array_namespace(found.values)
+        found = self._backend.topk(queries, self._prepared, k, mask)
+        numbering = self._numbers()
+        if numbering is None:
+            return found
+        xp = array_namespace(found.indices)
         with self._backend.float64():
-            values = found.values if self._metric.is_similarity else -found.values
-            if self._metric is Metric.EUCLIDEAN:
-                values = xp.sqrt(values)
-            return (
-                xp.astype(values, getattr(xp, dtype)),
-                xp.astype(found.indices, getattr(xp, self._backend.capabilities.index_dtype)),
-            )
+            none = found.indices < 0
+            flat = xp.reshape(xp.where(none, 0, found.indices), (-1,))
+            numbers = xp.reshape(xp.take(numbering.device, flat, axis=0), found.indices.shape)
+            return TopK(found.values, xp.where(none, -1, numbers))
 
-    def _elsewhere(self, home: tuple[type[Backend], str]) -> str:
+    def _checked_home(self, name: str, x: object) -> Backend:
+        """The corpus' backend, where `x` is, or may go.
+
+        Raises
+        ------
+        InvalidType
+            It is on another device, and nobody put the corpus where it is by name.
+        """
+        home = home_of(x)
+        if home is None or self._named or (isinstance(self._backend, home[0]) and self._backend.device == home[1]):
+            return self._backend
         cls, device = home
-        return (
-            f"queries are on {cls.name}:{device} and the corpus on {self._backend.name}:{self._backend.device}; nothing "
-            f"leaves a device unasked. Make it Corpus(..., backend='{cls.name}:{device}'), or convert the queries"
+        raise InvalidType(
+            f"{name} are on {cls.name}:{device} and the corpus on {self._backend.name}:{self._backend.device}; nothing "
+            f"leaves a device unasked. Make it Corpus(..., backend='{cls.name}:{device}'), or convert the {name}"
         )
-
-
-def public_values(metric: Metric, scores: np.ndarray) -> np.ndarray:
-    """Scores, the larger the closer, as the metric's own values."""
-    values = scores if metric.is_similarity else 0.0 - scores  # never -0.0
-    return np.sqrt(values) if metric is Metric.EUCLIDEAN else values
-
-
-def drained(parts: list[np.ndarray]) -> np.ndarray:
-    """All of `parts` as one array; each is given up as it is copied, so that they never exist twice."""
-    whole = np.empty(sum(map(len, parts)), parts[0].dtype)
-    end = len(whole)
-    while parts:
-        part = parts.pop()
-        whole[end - len(part) : end] = part
-        end -= len(part)
-    return whole
 
 
 def contradiction(metric: str | Metric | None, corpus: Corpus) -> None:
@@ -265,9 +420,3 @@ def searched(queries: object, corpus: object, metric: str | Metric | None, backe
         place = f"{corpus.backend.name}:{corpus.backend.device}"
         raise InvalidInput(f"backend={str(backend)!r} contradicts the corpus, which is on {place!r}")
     return corpus
-
-
-def result_dtype(*arrays: Array) -> str:
-    """That of the values of a search among `arrays`."""
-    names = {str(x.dtype).rpartition(".")[2] for x in arrays}
-    return "float64" if "float64" in names else "float32"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from vjaccel.arrays import certify, check
-from vjaccel.arrays.corpus import Corpus, contradiction, public_values, result_dtype, searched
+from vjaccel.arrays.corpus import Corpus, contradiction, searched
 from vjaccel.arrays.dispatch import at_work, choose
 from vjaccel.arrays.protocol import Backend, Matches, Metric, Pairs
+from vjaccel.arrays.results import public_values, result_dtype
 from vjaccel.errors import InvalidInput
 
 __all__ = ["pairs", "within"]

@@ -210,6 +210,21 @@ class Backend(Protocol):
         """What searching `vectors` needs and can be computed once."""
         ...
 
+    def extended(self, prepared: Prepared, vectors: Array) -> Prepared:
+        """`prepared` with more rows at its end, copied to arrays of its own. `prepared` is given up, here and below.
+
+        The whole is not copied each time: room for more rows is doubled when it is used up.
+        """
+        ...
+
+    def replaced(self, prepared: Prepared, ids: np.ndarray, vectors: Array) -> Prepared:
+        """`prepared` with `vectors` in the place of the rows `ids`, each named once. The vectors once given do not change."""
+        ...
+
+    def removed(self, prepared: Prepared, ids: np.ndarray) -> Prepared:
+        """`prepared` whose rows `ids` are never found again; they keep their place."""
+        ...
+
     def topk(self, queries: Array, prepared: Prepared, k: int, mask: Array | None) -> TopK:
         """The best `k` (at most `prepared.rows`) rows: `certify.topk`, unless the backend fuses it.
 

@@ -18,7 +18,7 @@ except ImportError as exc:
     raise MissingPytest from exc
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("subject", "closest", "contract", "pairs", "ranges", "search"))
+    *(f"{__name__}.{part}" for part in ("subject", "changes", "closest", "contract", "pairs", "ranges", "search"))
 )
 
 from vjaccel.arrays.testing.conformance import BackendConformance  # noqa: E402  # after the rewriting of its assertions

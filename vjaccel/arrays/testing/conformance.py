@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vjaccel.arrays.testing.changes import ChangeConformance
 from vjaccel.arrays.testing.closest import ClosestConformance
 from vjaccel.arrays.testing.contract import ContractConformance
 from vjaccel.arrays.testing.pairs import PairConformance
@@ -11,7 +12,9 @@ from vjaccel.arrays.testing.search import SearchConformance
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(ContractConformance, ClosestConformance, PairConformance, RangeConformance, SearchConformance):
+class BackendConformance(
+    ChangeConformance, ClosestConformance, ContractConformance, PairConformance, RangeConformance, SearchConformance
+):
     """Every promise of the vector operations, held against a backend.
 
     A backend that is not usable here is skipped with its reason, unless the environment variable
