@@ -14,7 +14,9 @@ if TYPE_CHECKING:
         BackendInfo,
         Corpus,
         Explanation,
+        Matches,
         Metric,
+        Pairs,
         PassedOver,
         Quantized,
         TopK,
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
         normalize,
         paired_distance,
         paired_similarity,
+        pairs,
         quantize,
         set_backend,
         set_threads,
         similarity,
         topk,
         use_backend,
+        within,
     )
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
@@ -64,11 +68,13 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "ItemError",
+    "Matches",
     "Metric",
     "MissingExtra",
     "ModelUnavailable",
     "NotSupported",
     "OutputError",
+    "Pairs",
     "PassedOver",
     "Quantized",
     "TopK",
@@ -82,12 +88,14 @@ __all__ = [
     "normalize",
     "paired_distance",
     "paired_similarity",
+    "pairs",
     "quantize",
     "set_backend",
     "set_threads",
     "similarity",
     "topk",
     "use_backend",
+    "within",
 ]
 
 _EMBEDDING = {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"}

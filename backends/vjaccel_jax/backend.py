@@ -1,4 +1,4 @@
-"""The JAX backend: what of the contract JAX does in its own way. Searching is in `search`."""
+"""The JAX backend: what of the contract JAX does in its own way. Searching is in `search`, changing a corpus in `changes`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from vjaccel.arrays.generic import GenericBackend
 from vjaccel.arrays.protocol import Array, Capabilities, Metric
+from vjaccel_jax.changes import JaxChanges
 from vjaccel_jax.importing import import_jax
-from vjaccel_jax.search import JaxSearch
 from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
 
 __all__ = ["JaxBackend"]
@@ -53,7 +53,7 @@ _outside: ContextVar[bool] = ContextVar("vjaccel_jax_x64")
 """Inside `float64()`: whether x64 was on around it."""
 
 
-class JaxBackend(JaxSearch, GenericBackend):
+class JaxBackend(JaxChanges, GenericBackend):
     """JAX arrays on one device: the generic formulas, compiled for tiles whose shapes repeat."""
 
     name: ClassVar[str] = "jax"

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from vjaccel.arrays.search import PreparedRows
 from vjaccel_jax.shapes import group_size
 
-__all__ = ["fill", "kept", "largest", "padded", "piece", "place", "squares_root", "tile_of"]
+__all__ = ["fill", "kept", "largest", "padded", "piece", "place", "put_rows", "squares_root", "tile_of"]
 
 jax.tree_util.register_dataclass(
     PreparedRows,
-    data_fields=["vectors", "center", "weight", "ordinary", "instead", "largest"],
+    data_fields=["vectors", "center", "weight", "ordinary", "instead", "largest", "room"],
     meta_fields=["metric", "rows", "dim"],
 )
 
@@ -68,6 +68,12 @@ def fill(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:
 def place(block: jax.Array, rows: jax.Array, columns: jax.Array, values: jax.Array) -> jax.Array:
     """`block` with `values` at (rows, columns); what lies outside is left out."""
     return block.at[rows, columns].set(values, mode="drop")
+
+
+@partial(jax.jit, donate_argnums=0)
+def put_rows(out: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
+    """`out`, which is given up, with `rows` at `ids`; those that lie outside are left out."""
+    return out.at[ids].set(rows.astype(out.dtype), mode="drop")
 
 
 @partial(jax.jit, static_argnames="count")

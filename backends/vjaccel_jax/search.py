@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,70 +26,84 @@ WHOLE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class JaxPrepared(PreparedRows):
+class JaxPrepared:
     """A corpus as it was given, and as the kernels want it.
 
     Attributes
     ----------
+    rows : int
+        Without those that were added to fill a tile, or to leave room.
     stored : PreparedRows
-        The same corpus; one smaller than a tile is padded with rows that are never returned, so that shapes repeat.
+        The same corpus; one smaller than a tile is padded with rows that are never returned, so that shapes repeat, and one
+        that was changed has more of them, to be written to.
     tile : int
         The rows of a tile.
+    given : array or None
+        What was given; None once it was changed.
     """
 
+    rows: int
     stored: PreparedRows
     tile: int
+    given: Array | None
+
+    @property
+    def metric(self) -> Metric:
+        return self.stored.metric
+
+    @property
+    def dim(self) -> int:
+        return self.stored.dim
+
+    @property
+    def vectors(self) -> Array:
+        return self.stored.vectors[: self.rows, :] if self.given is None else self.given
 
 
 class JaxSearch(GenericSearch):
     """The searching half of `JaxBackend`."""
 
-    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:
+    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:  # type: ignore[override]  # so below
         from vjaccel_jax import kernels
 
-        if isinstance(vectors, _tracer()):
-            raise NotSupported(_NO_TRACING)
+        _refuse_tracing(vectors)
 
         def run() -> JaxPrepared:
             rows, dim = vectors.shape
-            size = power_of_two_below(min(TILE_BYTES, self.tile_bytes) // (vectors.dtype.itemsize * dim))
-            size = min(bucket(rows, 1 << 30), size)
+            size = min(bucket(rows, 1 << 30), self._tile_rows(vectors.dtype, dim))
             kept = vectors if rows >= size else kernels.padded(vectors, size, 0)
-            center = self.mean(vectors) if metric in EXPANDED else None
-            with self.float64():
-                parts = [
-                    tuple(
-                        x[first - start :]
-                        for x in self._prepare_block(kernels.piece(kept, start, size), metric, center)
-                    )
-                    for start, first in tiles(kept.shape[0], size)
-                ]
-                weight, ordinary, instead, norms = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
-                real = self.xp.arange(kept.shape[0]) < rows
-                ordinary, instead = ordinary & real, self.xp.where(real, instead, -self.xp.inf)
-                largest = self.xp.max(self.xp.where(real, norms, 0.0))
-            stored = PreparedRows(kept, metric, kept.shape[0], dim, center, weight, ordinary, instead, largest)
-            return JaxPrepared(
-                vectors,
-                metric,
-                rows,
-                dim,
-                center,
-                weight[:rows],
-                ordinary[:rows],
-                instead[:rows],
-                largest,
-                stored,
-                size,
-            )
+            return replace(self.stored_rows(kept, rows, size, metric), given=vectors)
 
         return self.retried(run)
+
+    def stored_rows(self, kept: Array, rows: int, size: int, metric: Metric) -> JaxPrepared:
+        """The first `rows` of `kept`, which has at least `size`; the others are zero, and never returned."""
+        from vjaccel_jax import kernels
+
+        with self.float64():
+            # Any center is correct; rows of zeros take from the mean.
+            center = None
+            if metric in EXPANDED:
+                mean = self.mean(kept)
+                center = self.xp.astype(mean * (kept.shape[0] / max(rows, 1)), mean.dtype)
+            parts = [
+                tuple(x[first - start :] for x in self._prepare_block(kernels.piece(kept, start, size), metric, center))
+                for start, first in tiles(kept.shape[0], size)
+            ]
+            weight, ordinary, instead, norms = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
+            real = self.xp.arange(kept.shape[0]) < rows
+            ordinary, instead = ordinary & real, self.xp.where(real, instead, -self.xp.inf)
+            largest = self.xp.max(self.xp.where(real, norms, 0.0))
+        stored = PreparedRows(kept, metric, kept.shape[0], kept.shape[1], center, weight, ordinary, instead, largest)
+        return JaxPrepared(rows, stored, size, None)
+
+    def _tile_rows(self, dtype: Any, dim: int) -> int:
+        return power_of_two_below(min(TILE_BYTES, self.tile_bytes) // (dtype.itemsize * dim))
 
     def topk(  # type: ignore[override]  # a corpus that its own `prepare` gave; so below
         self, queries: Array, prepared: JaxPrepared, k: int, mask: Array | None
     ) -> TopK:
-        if isinstance(queries, _tracer()) or isinstance(mask, _tracer()):
-            raise NotSupported(_NO_TRACING)
+        _refuse_tracing(queries, mask)
         rows = queries.shape[0]
         # The added queries are NaN: they find nothing, so nothing is settled for them.
         queries, mask = self._whole_batch(queries, np.nan), self._whole_mask(mask)
@@ -100,7 +114,8 @@ class JaxSearch(GenericSearch):
     def error_bound(  # type: ignore[override]
         self, queries: Array, prepared: JaxPrepared
     ) -> tuple[Array, float]:
-        unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == self.xp.float64 else 2.0**-24
+        _refuse_tracing(queries)
+        unit = 2.0**-53 if self.scan_dtype(prepared.stored.vectors) == self.xp.float64 else 2.0**-24
         _, relative = rounding_bound(prepared.metric, prepared.dim, unit, 0.0, 0.0)
         with self.float64():
             return self.bounds(queries, self._head(prepared)), relative
@@ -133,13 +148,15 @@ class JaxSearch(GenericSearch):
     def above(  # type: ignore[override]
         self, queries: Array, prepared: JaxPrepared, thresholds: Array, mask: Array | None
     ) -> Iterator[tuple[np.ndarray, Array]]:
+        _refuse_tracing(queries, mask)
         rows = queries.shape[0]
         wanted = self._wanted(self._whole_batch(queries, np.nan), prepared)
         lines, allowed = self.to_numpy(thresholds), None if mask is None else self.to_numpy(mask)
-        usable = self.to_numpy(prepared.ordinary | (prepared.instead > 0))
-        for start, first, scores, _ in self._tiles_scored(wanted, prepared, None):
+        usable = self.to_numpy(prepared.stored.ordinary | (prepared.stored.instead > 0))
+        size = min(prepared.tile, power_of_two_below(self.tile_bytes // (16 * wanted.shape[0])))
+        for start, first, scores, _ in self._tiles_scored(wanted, prepared, None, size):
             # On the host: the numbers of hits would be shapes to compile for.
-            here = slice(first, min(start + scores.shape[1], prepared.rows))
+            here = slice(first, min(start + size, prepared.rows))
             found = self.to_numpy(scores)[:rows, first - start : here.stop - start]
             hits = ~(found.astype(np.float64) < lines[:, None]) & usable[None, here]
             if allowed is not None:
@@ -167,33 +184,36 @@ class JaxSearch(GenericSearch):
         wanted = self._wanted(queries, prepared)
         shape = (queries.shape[0], count)
         best = self.xp.full(shape, -np.inf, dtype=wanted.dtype), self.xp.full(shape, -1, dtype=self.xp.int32)
-        for start, first, scores, allowed in self._tiles_scored(wanted, prepared, mask):
+        for start, first, scores, allowed in self._tiles_scored(
+            wanted, prepared, mask, self._scanned(wanted, prepared)
+        ):
             best = kernels.kept(best, scores, start, first, allowed, count)
         return best
 
     def _tiles_scored(
-        self, wanted: Array, prepared: JaxPrepared, mask: Array | None
+        self, wanted: Array, prepared: JaxPrepared, mask: Array | None, size: int
     ) -> Iterator[tuple[int, int, Array, Array | None]]:
         """Each tile's start, its first new row, its scores, and its part of the mask."""
         from vjaccel_jax import kernels
 
         stored = prepared.stored
-        size = stored.rows if self._whole(wanted, stored) else prepared.tile
+        used = min(stored.rows, max(-(-prepared.rows // size), 1) * size)
         if mask is not None and mask.shape[-1] < stored.rows:
             mask = kernels.padded(mask, stored.rows, False, axis=mask.ndim - 1)
-        for start, first in tiles(stored.rows, size):
+        for start, first in tiles(used, size):
             tile = stored if size == stored.rows else kernels.tile_of(stored, start, size)
             allowed = None if mask is None else kernels.piece(mask, start, size, axis=mask.ndim - 1)
             yield start, first, self._scored(wanted, tile), allowed
 
-    def _whole(self, wanted: Array, stored: PreparedRows) -> bool:
-        """Whether the corpus is multiplied as it lies: its scores are few, and it is neither converted nor centered.
+    def _scanned(self, wanted: Array, prepared: JaxPrepared) -> int:
+        """The rows of a tile: all of them, where their scores are few and they are neither converted nor centered.
 
-        Cutting tiles out of it is a copy: two thirds of the time of one query of 200,000 x 384 on a CPU.
+        Cutting tiles out of a corpus is a copy: two thirds of the time of one query of 200,000 x 384 on a CPU.
         """
+        stored = prepared.stored
         as_it_is = stored.metric.is_similarity and stored.vectors.dtype == wanted.dtype
         few = wanted.shape[0] * stored.rows * wanted.dtype.itemsize <= min(WHOLE_BYTES, self.tile_bytes)
-        return as_it_is and few
+        return stored.rows if as_it_is and few else prepared.tile
 
     def _scored(self, wanted: Array, tile: PreparedRows) -> Array:
         return self._tile_scores(wanted, tile, slice(None))
@@ -219,12 +239,10 @@ class JaxSearch(GenericSearch):
         return mask if mask is None or mask.ndim == 1 else self._whole_batch(mask, False)
 
 
-_NO_TRACING = (
-    "a search cannot be traced by JAX: which rows it looks at depends on values; call it outside jit, grad and vmap"
-)
-
-
-def _tracer() -> Any:
+def _refuse_tracing(*arrays: Array | None) -> None:
     import jax
 
-    return jax.core.Tracer
+    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        raise NotSupported(
+            "a search cannot be traced by JAX: which rows it looks at depends on values; call it outside jit, grad and vmap"
+        )

@@ -80,6 +80,31 @@ class NumpyBackend(GenericBackend):
 
         return search.prepare_sketched(vectors, metric)
 
+    def prepare_like(self, vectors: np.ndarray, prepared: Any) -> PreparedRows:
+        search = _kernels("search")
+        if search is None:
+            return super().prepare_like(vectors, prepared)
+        return search.prepare_like(vectors, prepared, prepared.center)
+
+    def prepare_again(self, vectors: np.ndarray, prepared: Any) -> PreparedRows:
+        search = _kernels("search")
+        return (
+            super().prepare_again(vectors, prepared) if search is None else search.prepare_like(vectors, prepared, None)
+        )
+
+    def extended(self, prepared: Any, vectors: np.ndarray) -> PreparedRows:
+        return self._changed(super().extended(prepared, vectors))
+
+    def replaced(self, prepared: Any, ids: np.ndarray, vectors: np.ndarray) -> PreparedRows:
+        return self._changed(super().replaced(prepared, ids, vectors))
+
+    def removed(self, prepared: Any, ids: np.ndarray) -> PreparedRows:
+        return self._changed(super().removed(prepared, ids))
+
+    def _changed(self, prepared: PreparedRows) -> PreparedRows:
+        search = _kernels("search")
+        return prepared if search is None else search.changed(prepared)
+
     def topk(self, queries: np.ndarray, prepared: Any, k: int, mask: np.ndarray | None) -> TopK:
         search = _kernels("search")
         if search is None:

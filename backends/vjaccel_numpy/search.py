@@ -7,9 +7,9 @@ scores go straight into `collect`. A query or a row beyond the scan's range take
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from vjaccel_numpy import sketch
 from vjaccel_numpy.threads import one_blas_thread, run, share, slices
 from vjaccel_numpy.tiles import scan_dtype, tiles, unlocked
 
-__all__ = ["prepare", "prepare_sketched", "topk"]
+__all__ = ["changed", "prepare", "prepare_like", "prepare_sketched", "topk"]
 
 FEW = 8
 """Up to so many queries are scanned by the kernel: it is bound by memory, the matrix product by arithmetic."""
@@ -53,13 +53,25 @@ class PreparedVectors(PreparedRows):
         Summed in the order that exact scores use.
     odd : ndarray of int64
         The finite rows that the scan cannot score.
-    sketch : Sketch or None
-        What few queries scan instead of the vectors.
     """
+
+    row_fields: ClassVar[tuple[str, ...]] = (*PreparedRows.row_fields, "norms")
 
     norms: np.ndarray
     odd: np.ndarray
-    sketch: sketch.Sketch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SketchedVectors(PreparedVectors):
+    """A corpus with what few queries scan instead of the vectors: see `sketch.Sketch`."""
+
+    row_fields: ClassVar[tuple[str, ...]] = (*PreparedVectors.row_fields, "codes", "scales", "errors")
+    largest_fields: ClassVar[tuple[str, ...]] = (*PreparedVectors.largest_fields, "largest_code")
+
+    codes: np.ndarray
+    scales: np.ndarray
+    errors: np.ndarray
+    largest_code: float
 
 
 class _Heaps(NamedTuple):
@@ -79,10 +91,11 @@ class _Wanted(NamedTuple):
     facts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]
 
 
-def prepare(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
+def prepare(vectors: np.ndarray, metric: Metric, center: np.ndarray | None = None) -> PreparedVectors:
     rows, dim = vectors.shape
     dtype = scan_dtype(vectors)
-    center = _center(vectors, dtype) if metric in EXPANDED else None
+    if center is None and metric in EXPANDED:
+        center = _center(vectors, dtype)
     norms, near_squares, finite = np.empty(rows), np.empty(0 if center is None else rows), np.empty(rows, np.bool_)
 
     def facts(low: int, high: int) -> None:
@@ -115,9 +128,23 @@ def prepare(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
     )
 
 
-def prepare_sketched(vectors: np.ndarray, metric: Metric) -> PreparedVectors:
-    prepared = prepare(vectors, metric)
-    return replace(prepared, sketch=sketch.of(prepared))
+def prepare_sketched(vectors: np.ndarray, metric: Metric, center: np.ndarray | None = None) -> SketchedVectors:
+    prepared = prepare(vectors, metric, center)
+    found = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
+    return SketchedVectors(**found, **sketch.of(prepared)._asdict())
+
+
+def prepare_like(vectors: np.ndarray, prepared: PreparedVectors, center: np.ndarray | None) -> PreparedVectors:
+    """`vectors` with all that `prepared` has, about `center`; of their own mean where that is None."""
+    prepare_one = prepare_sketched if isinstance(prepared, SketchedVectors) else prepare
+    return prepare_one(vectors.astype(prepared.vectors.dtype, copy=False), prepared.metric, center)
+
+
+def changed(prepared: PreparedRows) -> PreparedRows:
+    """`prepared`, whose rows were changed, with its odd rows found anew."""
+    if not isinstance(prepared, PreparedVectors):
+        return prepared
+    return replace(prepared, odd=np.flatnonzero((prepared.instead > 0) & ~prepared.ordinary))
 
 
 def topk(
@@ -152,7 +179,7 @@ def _rows_of(mask: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
 def _search(
     queries: np.ndarray, prepared: PreparedVectors, k: int, mask: np.ndarray | None, rescore: Rescore
 ) -> tuple[np.ndarray, np.ndarray]:
-    by_sketch = prepared.sketch is not None and len(queries) <= sketch.FEW
+    by_sketch = isinstance(prepared, SketchedVectors) and len(queries) <= sketch.FEW
     wanted = sketch.wanted(queries, prepared) if by_sketch else _wanted(queries, prepared)
     allowed = np.empty((0, 0), np.bool_) if mask is None else unlocked(np.ascontiguousarray(np.atleast_2d(mask)))
     corpus = prepared.weight, prepared.ordinary, prepared.norms, allowed

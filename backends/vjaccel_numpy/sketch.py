@@ -6,7 +6,6 @@ that is below the k-th best are never read; the others are scored exactly. So th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from vjaccel_numpy.threads import share
 from vjaccel_numpy.tiles import scan_dtype, tiles
 
 if TYPE_CHECKING:
-    from vjaccel_numpy.search import PreparedVectors
+    from vjaccel_numpy.search import PreparedVectors, SketchedVectors
 
 __all__ = ["FEW", "Sketch", "of", "scan", "wanted"]
 
@@ -36,8 +35,7 @@ ROOM = 2 * search_kernels.STEP
 """Rows that are looked for before the first lines are known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sketch:
+class Sketch(NamedTuple):
     """Codes of the rows as the metric sees them: of norm one for cosine, less the center for euclidean.
 
     Attributes
@@ -45,14 +43,14 @@ class Sketch:
     codes : ndarray (rows, dim), int8
     scales, errors : ndarray (rows,), float32
         Each row less its codes times its scale has a norm of at most its error.
-    largest : float
+    largest_code : float
         No row of codes times its scale has a larger norm.
     """
 
     codes: np.ndarray
     scales: np.ndarray
     errors: np.ndarray
-    largest: float
+    largest_code: float
 
 
 class Wanted(NamedTuple):
@@ -99,7 +97,7 @@ def of(prepared: PreparedVectors) -> Sketch:
     return Sketch(codes, scales, errors, max(largest, default=0.0))
 
 
-def wanted(queries: np.ndarray, prepared: PreparedVectors) -> Wanted:
+def wanted(queries: np.ndarray, prepared: SketchedVectors) -> Wanted:
     """The queries' codes, as fine as an int32 sum allows, and how far the scores of codes can be from the exact ones."""
     exact = np.ascontiguousarray(queries, dtype=np.float64)
     norms = np.sqrt(halving_sum(np, exact * exact))
@@ -116,19 +114,17 @@ def wanted(queries: np.ndarray, prepared: PreparedVectors) -> Wanted:
     rests = np.sqrt(np.square(near - scales[:, None] * codes).sum(1))
     # The roundings of this sum are float64's; those of weights and of centering are the vectors' own, as in their scan.
     absolute, relative = rounding_bound(prepared.metric, prepared.dim, 2.0**-24, seen, float(prepared.largest))
-    bounds = absolute + 1.01 * rests * prepared.sketch.largest
+    bounds = absolute + 1.01 * rests * prepared.largest_code
     asked = codes.astype(np.int16), scales, np.sqrt(np.square(near).sum(1)) * (1.0 + 2.0**-20)
     return Wanted(code, asked, (exact, norms, shifts, bounds, relative))
 
 
 def scan(
-    wanted: Wanted, prepared: PreparedVectors, corpus: tuple[np.ndarray, ...], heaps: tuple, part: tuple[int, int]
+    wanted: Wanted, prepared: SketchedVectors, corpus: tuple[np.ndarray, ...], heaps: tuple, part: tuple[int, int]
 ) -> None:
     """Offer the heaps what a slice of the corpus has for them."""
-    sketch = prepared.sketch
-    assert sketch is not None
     weights = prepared.weight if wanted.code == search_kernels.EXPANDED else prepared.weight[:0]
-    codes = sketch.codes, sketch.scales, sketch.errors, weights
+    codes = prepared.codes, prepared.scales, prepared.errors, weights
     most, room = max(ROOM, TILE_ELEMENTS // prepared.dim), ROOM
     places, heights = np.empty(most, np.int64), np.empty((most, len(wanted.asked[0])))
     start, stop = part

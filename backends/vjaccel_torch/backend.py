@@ -114,8 +114,22 @@ class TorchBackend(GenericBackend):
     def prepare(self, vectors: Array, metric: Metric) -> PreparedRows:
         return super().prepare(vectors.detach(), metric)  # a choice of rows has no gradient: keep no graph
 
+    def without_gradient(self, x: Array) -> Array:
+        return x.detach()
+
     def topk(self, queries: Array, prepared: PreparedRows, k: int, mask: Array | None) -> TopK:
         return super().topk(queries.detach(), prepared, k, mask)
+
+    def error_bound(self, queries: Array, prepared: PreparedRows) -> tuple[Array, float]:
+        return super().error_bound(queries.detach(), prepared)
+
+    def above(
+        self, queries: Array, prepared: PreparedRows, thresholds: Array, mask: Array | None
+    ) -> Iterator[tuple[np.ndarray, Array]]:
+        return super().above(queries.detach(), prepared, thresholds, mask)
+
+    def rescore(self, queries: Array, prepared: PreparedRows, ids: Array) -> Array:
+        return super().rescore(queries.detach(), prepared, ids)
 
     def mean(self, x: Array) -> Array:
         return super().mean(x.detach())  # a distance does not depend on the point it is computed about

@@ -34,6 +34,7 @@ def device(x: Any) -> str:
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "topk": lambda a, b: vj.topk(a, b, 1).indices,
+    "within": lambda a, b: vj.within(a, b, 0.5).indices,
     "similarity": vj.similarity,
     "distance": vj.distance,
     "paired_similarity": vj.paired_similarity,

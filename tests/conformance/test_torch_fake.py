@@ -117,6 +117,18 @@ def test_scanning_and_rescoring_stay_on_the_device(
     assert isinstance(relative, float)
 
 
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_added_on_the_device(backend: TorchBackend, metric: Metric, dtype: str) -> None:
+    prepared = backend.prepare(fake(N, DIM, dtype=dtype), metric)
+    for rows in (N + 3, N + 6):  # to new room, then into it
+        prepared = backend.extended(prepared, fake(3, DIM, dtype=dtype))
+        assert on_device(prepared.vectors, dtype, rows, DIM)
+        assert on_device(prepared.weight, "float64" if dtype == "float64" else "float32", rows)
+        assert on_device(prepared.ordinary, "bool", rows)
+        assert on_device(prepared.largest, "float64")
+
+
 def test_the_mode_raises_where_a_value_is_looked_at(backend: TorchBackend) -> None:
     with pytest.raises(DataDependentOutputException):
         bool((fake(3) > 0).any())

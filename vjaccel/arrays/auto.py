@@ -30,7 +30,7 @@ GPU_MOST_BYTES = 4 << 30
 """More stays on the CPU: a device's memory is not known without asking it, and few have less than twice this."""
 
 ALL_PAIRS = ("distance", "similarity")
-BEST_PAIRS = ("topk",)
+BEST_PAIRS = ("pairs", "topk", "within")
 ROWS = ("normalize", "paired_distance", "paired_similarity")
 OPERATIONS = tuple(sorted((*ALL_PAIRS, *BEST_PAIRS, *ROWS)))
 
@@ -61,6 +61,9 @@ def work_of(operation: str, *operands: object) -> Work | None:
     arrays: list[np.ndarray] = operands  # type: ignore[assignment]  # as has just been seen
     given = float(sum(x.nbytes for x in arrays))
     wide = any(x.dtype in (np.float64, np.int64) for x in arrays)
+    if operation == "pairs":
+        rows, dim = arrays[0].shape if arrays[0].ndim == 2 else (1, arrays[0].size)
+        return Work(float(rows) * rows * dim, given, wide)
     if operation in ROWS or len(arrays) == 1:
         return Work(3.0 * arrays[0].size, given + arrays[0].nbytes, wide)
     pairs = float(arrays[0].size) * float(arrays[1].size) / max(arrays[1].shape[-1], 1) / max(arrays[0].shape[-1], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -12,9 +13,10 @@ from array_api_compat import array_namespace
 
 from vjaccel.arrays.dispatch import at_work, home_of, host_array, move
 from vjaccel.arrays.protocol import Array, Backend, Metric
+from vjaccel.arrays.registry import get_backend
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["count", "mask", "metric", "same_dim", "vectors"]
+__all__ = ["count", "mask", "metric", "positions", "same_dim", "threshold", "vectors"]
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
@@ -58,6 +60,29 @@ def count(k: object, name: str = "k") -> int:
     return number
 
 
+def threshold(value: object, metric: Metric) -> float:
+    """`value` as the least similarity, or the largest distance, that is asked for.
+
+    Raises
+    ------
+    InvalidInput
+        It is NaN, or a distance below zero, which nothing can reach.
+    InvalidType
+        It is no number.
+    """
+    try:
+        number = float(value) if not isinstance(value, str | bytes) else None  # type: ignore[arg-type]  # found out here
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise InvalidType(f"threshold must be a number, not {type(value).__name__}")
+    if math.isnan(number):
+        raise InvalidInput("threshold is NaN, which nothing reaches; it needs a number")
+    if number < 0 and not metric.is_similarity:
+        raise InvalidInput(f"threshold is {number:g}, and no {metric.value} distance is below 0; it must be at least 0")
+    return number
+
+
 def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> tuple[Array, bool]:
     """`x` as a two-dimensional floating array on `backend`, and whether it was one vector.
 
@@ -83,6 +108,31 @@ def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> t
                 array = _floating(name, array, backend)
             array = _floating(name, move(array, backend), backend)
     return (array[None, :], True) if array.ndim == 1 else (array, False)
+
+
+def positions(x: object, rows: int) -> np.ndarray:
+    """`x` as numbers of rows on the host, int64, shape (n,), each once.
+
+    Raises
+    ------
+    InvalidInput, InvalidType
+    """
+    home = home_of(x)
+    array: Any = host_array("positions", x) if home is None else get_backend(f"{home[0].name}:{home[1]}").to_numpy(x)
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise InvalidType(f"positions must be whole numbers, the rows' own; their dtype is {_dtype_name(array)}")
+    if array.ndim > 1:
+        raise InvalidInput(f"positions has shape {tuple(array.shape)}; it needs (n,)")
+    found = np.atleast_1d(array)
+    wrong = found[(found < 0) | (found >= rows)]
+    if len(wrong):
+        raise InvalidInput(f"positions has {wrong[0]}; the corpus has {rows} rows, from 0 on")
+    found = found.astype(np.int64)
+    if len(np.unique(found)) < len(found):
+        raise InvalidInput("positions names a row twice; each may be named once")
+    return found
 
 
 def same_dim(left: str, a: Array, right: str, b: Array) -> None:

@@ -1,18 +1,43 @@
-"""A corpus prepared once for many searches."""
+"""A corpus prepared once for many searches, and changed where it is."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays import check
+from vjaccel.arrays import certify, check
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
-from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, Sketching, TopK
+from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, Prepared, Sketching, TopK
+from vjaccel.arrays.results import drained, public, public_values, result_dtype
+from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType, NotSupported
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "contradiction", "same_place", "searched"]
+
+
+class _Asked(NamedTuple):
+    """Queries and a mask, checked, on a corpus' backend."""
+
+    choice: Choice
+    queries: Array
+    single: bool
+    mask: Array | None
+    dtype: str
+    """That of the values."""
+
+    def returned_numbers(self, x: Array) -> Array:
+        # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
+        found = self.choice.returned(x)
+        return found.astype(np.int64, copy=False) if self.choice.home is None else found
+
+
+class _Numbering(NamedTuple):
+    """The positions of a corpus' rows, where some were removed: by the number of the prepared row."""
+
+    host: np.ndarray
+    device: Array
 
 
 class Corpus:
@@ -63,14 +88,23 @@ class Corpus:
         chosen = choose(backend, {"vectors": vectors})
         self._backend = chosen.backend
         self._named = chosen.named
-        self._vectors, _ = check.vectors("vectors", vectors, self._backend, single=False)
+        array, _ = check.vectors("vectors", vectors, self._backend, single=False)
+        self._none = array[:0, :]
+        self._turns = Turns()
         self._prepared: Prepared | None = None
-        if len(self):
+        self._alive: np.ndarray | None = None
+        self._numbering: _Numbering | None = None
+        self._changed = False
+        if array.shape[0]:
             with at_work(self._backend):
-                self._prepared = self._prepare()
+                self._prepared = self._prepare(array)
+        else:
+            self._none = array
 
     def __len__(self) -> int:
-        return int(self._vectors.shape[0])
+        if self._prepared is None:
+            return 0
+        return self._prepared.rows if self._alive is None else int(self._alive.sum())
 
     def __repr__(self) -> str:
         return f"<Corpus of {len(self)} x {self.dim}, {self.metric}, on {self._backend.name}:{self._backend.device}>"
@@ -78,7 +112,7 @@ class Corpus:
     @property
     def dim(self) -> int:
         """The width of the vectors."""
-        return int(self._vectors.shape[1])
+        return int(self._none.shape[1])
 
     @property
     def metric(self) -> Metric:
@@ -92,8 +126,153 @@ class Corpus:
 
     @property
     def vectors(self) -> Array:
-        """The vectors, an array of the backend's library, shape (n, dim)."""
-        return self._vectors
+        """The vectors, an array of the backend's library, shape (n, dim); a copy, once the corpus was changed."""
+        with self._turns.search():
+            return self._rows()
+
+    def add(self, rows: object) -> None:
+        """Add rows at the end, on the corpus' own device; what is there is not uploaded again.
+
+        Parameters
+        ----------
+        rows : array_like, shape (n, dim) or (dim,)
+            Copied, as the corpus' own dtype.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Notes
+        -----
+        After any change the corpus is what it would be if it were made anew of its rows: a search gives the same rows, and
+        positions are 0 to ``len(corpus) - 1``. A search in another thread sees the corpus before a change or after it.
+
+        Examples
+        --------
+        >>> corpus = Corpus([[1.0, 0.0]])
+        >>> corpus.add([[0.0, 1.0], [1.0, 1.0]])
+        >>> corpus.topk([0.0, 2.0], k=2).indices
+        array([1, 2])
+        """
+        array = self._given_rows(rows)
+        if not array.shape[0]:
+            return
+        with self._turns.change(), at_work(self._backend):
+            if self._prepared is None:
+                array = array_namespace(array).concat([self._none, array])  # a copy
+                self._prepared = self._prepare(array)
+            else:
+                self._prepared = self._backend.extended(self._prepared, array)
+            if self._alive is not None:
+                self._alive = np.concatenate([self._alive, np.ones(array.shape[0], bool)])
+            self._mark_changed()
+
+    def update(self, positions: object, rows: object) -> None:
+        """Put other rows in the place of those at `positions`, on the corpus' own device.
+
+        Parameters
+        ----------
+        positions : int or array_like of int, shape (n,)
+            Each once, from 0 to ``len(corpus) - 1``.
+        rows : array_like, shape (n, dim), or (dim,) for one position
+            Copied, as the corpus' own dtype.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Examples
+        --------
+        >>> corpus = Corpus([[1.0, 0.0], [0.0, 1.0]])
+        >>> corpus.update(0, [0.0, -1.0])
+        >>> corpus.topk([0.0, -3.0], k=1).indices
+        array([0])
+        """
+        array = self._given_rows(rows)
+        with self._turns.change():
+            ids = self._ids(positions)
+            if len(ids) != array.shape[0]:
+                raise InvalidInput(
+                    f"positions names {len(ids)} rows and rows has {array.shape[0]}; they must be as many"
+                )
+            if self._prepared is not None and len(ids):
+                with at_work(self._backend):
+                    self._prepared = self._backend.replaced(self._prepared, ids, array)
+                    self._mark_changed()
+
+    def remove(self, positions: object) -> None:
+        """Remove the rows at `positions`; those behind them move up, as in a list.
+
+        Removed rows are marked, and passed over by a search; when they are a quarter of all, the others are copied together.
+
+        Parameters
+        ----------
+        positions : int or array_like of int, shape (n,)
+            Each once, from 0 to ``len(corpus) - 1``.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Examples
+        --------
+        >>> corpus = Corpus([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> corpus.remove([0])
+        >>> corpus.topk([1.0, 1.0], k=2).indices
+        array([1, 0])
+        """
+        with self._turns.change():
+            ids = self._ids(positions)
+            if self._prepared is None or not len(ids):
+                return
+            with at_work(self._backend):
+                self._prepared = self._backend.removed(self._prepared, ids)
+                alive = np.ones(self._prepared.rows, bool) if self._alive is None else self._alive
+                alive[ids] = False
+                self._alive = alive
+                self._mark_changed()
+                if 4 * alive.sum() <= 3 * len(alive):
+                    rows = self._rows()
+                    self._prepared = self._prepare(rows) if rows.shape[0] else None
+                    self._alive = self._numbering = None
+
+    def _mark_changed(self) -> None:
+        self._numbering = None
+        if not self._changed:
+            # A copy: a view of what was given would keep it all.
+            self._none = array_namespace(self._none).concat([self._none[:0, :], self._none[:0, :]])
+        self._changed = True
+
+    def _given_rows(self, rows: object) -> Array:
+        array, _ = check.vectors("rows", rows, self._checked_home("rows", rows))
+        check.same_dim("rows", array, "the corpus", self._none)
+        with at_work(self._backend):
+            return array_namespace(array).astype(array, self._none.dtype)
+
+    def _ids(self, positions: object) -> np.ndarray:
+        """The rows of the prepared corpus at `positions`."""
+        found = check.positions(positions, len(self))
+        return found if self._alive is None else np.flatnonzero(self._alive)[found]
+
+    def _rows(self) -> Array:
+        if self._prepared is None:
+            return self._none
+        vectors = self._prepared.vectors
+        if not self._changed:
+            return vectors
+        xp = array_namespace(vectors)
+        with at_work(self._backend):
+            if self._alive is None:
+                return xp.concat([vectors, self._none])
+            return xp.take(vectors, self._backend.asarray(np.flatnonzero(self._alive)), axis=0)
+
+    def _numbers(self) -> _Numbering | None:
+        """What the rows of the prepared corpus are called; None where they have their own numbers."""
+        if self._alive is not None and self._numbering is None:
+            numbers = np.maximum(np.cumsum(self._alive) - 1, 0)
+            with self._backend.on_device(), self._backend.float64():
+                self._numbering = _Numbering(numbers, self._backend.asarray(numbers))
+        return self._numbering
 
     def topk(self, queries: object, k: int = 10, *, mask: object = None) -> TopK:
         """The `k` closest rows for each query, exactly: the ids of a float64 brute force, ties to the lower index.
@@ -118,28 +297,83 @@ class Corpus:
             A shape, width, dtype or `k` that cannot be; queries on another device than a corpus that was not put on a
             named backend.
         """
-        k = min(check.count(k), len(self))
-        home = home_of(queries)
-        here = home is None or (isinstance(self._backend, home[0]) and self._backend.device == home[1])
-        if not here and not self._named:
-            raise InvalidType(self._elsewhere(home))  # type: ignore[arg-type]  # not here, so it is somewhere
-        choice = Choice(self._backend, home, self._named)
-        array, single = check.vectors("queries", queries, self._backend)
-        check.same_dim("queries", array, "the corpus", self._vectors)
-        allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
-        wide = "float64" in (_dtype(array), _dtype(self._vectors))
-        with at_work(self._backend):
-            found = self._search(array, k, allowed)
-            values, indices = self._public(found, "float64" if wide else "float32")
-        if single:
+        k = check.count(k)
+        with self._turns.search(), at_work(self._backend):
+            asked = self._asked(queries, mask)
+            found = self._search(asked.queries, min(k, len(self)), asked.mask)
+            values, indices = public(self._backend, self._metric, found, asked.dtype)
+        if asked.single:
             values, indices = values[0, :], indices[0, :]
-        values, indices = choice.returned(values), choice.returned(indices)
-        # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
-        return TopK(values, indices.astype(np.int64, copy=False) if home is None else indices)
+        return TopK(asked.choice.returned(values), asked.returned_numbers(indices))
 
-    def _prepare(self) -> Prepared:
+    def within(
+        self, queries: object, threshold: float, *, mask: object = None, max_per_query: int | None = None
+    ) -> Matches:
+        """All rows that reach `threshold` for each query, exactly: those of a float64 brute force, best first.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n_queries, dim) or (dim,)
+        threshold : float
+            The least similarity (cosine, dot), or the largest distance, that is returned; itself included. It is compared
+            to the value in float64, before that is rounded to the result's dtype.
+        mask : array_like of bool, shape (n,) or (n_queries, n), optional
+            True where a row may be returned.
+        max_per_query : int, optional
+            At most so many rows for each query, the best.
+
+        Returns
+        -------
+        Matches
+            Of the library and device of `queries`: offsets of each query, then rows and values, best first, ties by
+            lower index. Rows with a NaN or an infinity are never returned, and such a query finds nothing.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+            As `topk`; a threshold that is NaN, or negative for a distance.
+
+        Examples
+        --------
+        >>> corpus = Corpus([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], metric="euclidean")
+        >>> corpus.within([0.0, 0.0], 1.0).indices
+        array([0, 2])
+        """
+        least = certify.least_score(self._metric, check.threshold(threshold, self._metric))
+        most = None if max_per_query is None else check.count(max_per_query, "max_per_query")
+        with self._turns.search(), at_work(self._backend):
+            asked = self._asked(queries, mask)
+            counts = np.zeros(asked.queries.shape[0], np.int64)
+            ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
+            numbering = self._numbers()
+            if self._prepared is not None:
+                for found in certify.within(self._backend, asked.queries, self._prepared, least, asked.mask, most):
+                    counts += np.bincount(found.queries, minlength=len(counts))
+                    ids.append(found.ids if numbering is None else numbering.host[found.ids])
+                    values.append(public_values(self._metric, found.scores).astype(asked.dtype))
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        numbers = self._backend.capabilities.index_dtype
+        return Matches(
+            asked.choice.taken(offsets, numbers),
+            asked.choice.taken(drained(ids), numbers),
+            asked.choice.taken(drained(values), asked.dtype),
+        )
+
+    def _asked(self, queries: object, mask: object) -> _Asked:
+        """What a search is asked, checked, and on the corpus' backend."""
+        array, single = check.vectors("queries", queries, self._checked_home("queries", queries))
+        check.same_dim("queries", array, "the corpus", self._none)
+        allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
+        numbering = self._numbers()
+        if allowed is not None and numbering is not None and len(self):
+            with self._backend.float64():
+                allowed = array_namespace(allowed).take(allowed, numbering.device, axis=allowed.ndim - 1)
+        choice = Choice(self._backend, home_of(queries), self._named)
+        return _Asked(choice, array, single, allowed, result_dtype(array, self._none))
+
+    def _prepare(self, vectors: Array) -> Prepared:
         if self._sketch is None:
-            return self._backend.prepare(self._vectors, self._metric)
+            return self._backend.prepare(vectors, self._metric)
         if self._sketch not in self._backend.capabilities.sketches:
             remark = getattr(type(self._backend), "remark", lambda: None)()
             raise NotSupported(
@@ -147,31 +381,38 @@ class Corpus:
                 f"{f' ({remark})' if remark else ''}; leave it out"
             )
         assert isinstance(self._backend, Sketching)  # as its capabilities say
-        return self._backend.prepare_sketched(self._vectors, self._metric, self._sketch)
+        return self._backend.prepare_sketched(vectors, self._metric, self._sketch)
 
     def _search(self, queries: Array, k: int, mask: Array | None) -> TopK:
         if self._prepared is None or not queries.shape[0]:
             shape = (int(queries.shape[0]), k)
             return TopK(self._backend.asarray(np.empty(shape)), self._backend.asarray(np.empty(shape, np.int64)))
-        return self._backend.topk(queries, self._prepared, k, mask)
-
-    def _public(self, found: TopK, dtype: str) -> tuple[Array, Array]:
-        """Scores, the larger the closer, as the metric's own values, in the result's dtype."""
-        xp = array_namespace(found.values)
+        found = self._backend.topk(queries, self._prepared, k, mask)
+        numbering = self._numbers()
+        if numbering is None:
+            return found
+        xp = array_namespace(found.indices)
         with self._backend.float64():
-            values = found.values if self._metric.is_similarity else -found.values
-            if self._metric is Metric.EUCLIDEAN:
-                values = xp.sqrt(values)
-            return (
-                xp.astype(values, getattr(xp, dtype)),
-                xp.astype(found.indices, getattr(xp, self._backend.capabilities.index_dtype)),
-            )
+            none = found.indices < 0
+            flat = xp.reshape(xp.where(none, 0, found.indices), (-1,))
+            numbers = xp.reshape(xp.take(numbering.device, flat, axis=0), found.indices.shape)
+            return TopK(found.values, xp.where(none, -1, numbers))
 
-    def _elsewhere(self, home: tuple[type[Backend], str]) -> str:
+    def _checked_home(self, name: str, x: object) -> Backend:
+        """The corpus' backend, where `x` is, or may go.
+
+        Raises
+        ------
+        InvalidType
+            It is on another device, and nobody put the corpus where it is by name.
+        """
+        home = home_of(x)
+        if home is None or self._named or (isinstance(self._backend, home[0]) and self._backend.device == home[1]):
+            return self._backend
         cls, device = home
-        return (
-            f"queries are on {cls.name}:{device} and the corpus on {self._backend.name}:{self._backend.device}; nothing "
-            f"leaves a device unasked. Make it Corpus(..., backend='{cls.name}:{device}'), or convert the queries"
+        raise InvalidType(
+            f"{name} are on {cls.name}:{device} and the corpus on {self._backend.name}:{self._backend.device}; nothing "
+            f"leaves a device unasked. Make it Corpus(..., backend='{cls.name}:{device}'), or convert the {name}"
         )
 
 
@@ -188,5 +429,32 @@ def contradiction(metric: str | Metric | None, corpus: Corpus) -> None:
         )
 
 
-def _dtype(x: Array) -> str:
-    return str(x.dtype).rpartition(".")[2]
+def searched(
+    operation: str, queries: object, corpus: object, metric: str | Metric | None, backend: str | Backend | None
+) -> Corpus:
+    """What a search of `corpus` searches: itself, or a corpus made of its rows where the call computes.
+
+    Raises
+    ------
+    InvalidInput
+        A metric or a backend that contradicts a corpus' own.
+    """
+    if not isinstance(corpus, Corpus):
+        chosen = choose(backend, {"queries": queries, "corpus": corpus}, operation).backend
+        return Corpus(corpus, metric=Metric.COSINE if metric is None else metric, backend=chosen)
+    contradiction(metric, corpus)
+    same_place(queries, corpus.backend, backend)
+    return corpus
+
+
+def same_place(queries: object, place: Backend, backend: str | Backend | None) -> None:
+    """Refuse a backend that is not the one a corpus is on.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if backend is not None and choose(backend, {"queries": queries}).backend is not place:
+        raise InvalidInput(
+            f"backend={str(backend)!r} contradicts the corpus, which is on '{place.name}:{place.device}'"
+        )

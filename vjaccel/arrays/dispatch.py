@@ -43,6 +43,14 @@ class Choice:
             return x
         return move(x, registry.get_backend(f"{cls.name}:{device}"), self.backend)
 
+    def taken(self, x: np.ndarray, dtype: str) -> Array:
+        """`x`, an array that was put together on the host, as the result belongs: in `dtype`, if that is not the host."""
+        if self.home is None:
+            return x
+        with self.backend.on_device(), self.backend.float64():
+            found = self.backend.asarray(x.astype(dtype, copy=False))
+        return self.returned(found)
+
 
 @contextmanager
 def at_work(backend: Backend) -> Iterator[None]:
@@ -107,7 +115,11 @@ def host_array(name: str, x: object) -> np.ndarray:
     ------
     InvalidInput
         Rows of different widths.
+    InvalidType
+        A masked array.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidType(f"{name} is a masked array, whose mask would be lost: give its data, and topk's mask=")
     try:
         return np.asarray(x)
     except ValueError as exc:

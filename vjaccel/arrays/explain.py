@@ -73,7 +73,7 @@ def explain(operation: str = "topk", *operands: object, backend: str | Backend |
 
     Parameters
     ----------
-    operation : {"topk", "similarity", "distance", "paired_similarity", "paired_distance", "normalize"}
+    operation : {"topk", "within", "pairs", "similarity", "distance", "paired_similarity", "paired_distance", "normalize"}
     *operands : array_like, Corpus, or tuple of int
         The call's arrays, or the shapes of float32 host arrays. Without any, an answer for host arrays of no size.
     backend : str or Backend, optional

@@ -2,7 +2,8 @@
 
 A subclass says what its library is (`name`, `array_modules`, `requires`, `install`, `devices`, `device_of`, `__init__`) and
 inherits the rest; it overrides what its library does better. No (queries x corpus) matrix exists whole: a corpus is walked
-in tiles, and a tile is where layout and dtype are converted. Searching is in `vjaccel.arrays.search`.
+in tiles, and a tile is where layout and dtype are converted. Searching is in `vjaccel.arrays.search`, changing
+a corpus in `vjaccel.arrays.changes`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from vjaccel.arrays.changes import GenericChanges
 from vjaccel.arrays.codes import GenericCodes
 from vjaccel.arrays.protocol import Array, Capabilities, Metric
-from vjaccel.arrays.search import GenericSearch
 
 __all__ = ["GenericBackend"]
 
@@ -27,7 +28,7 @@ CANCELS = 1e-4
 FLOOR_BYTES = 1 << 20
 
 
-class GenericBackend(GenericSearch, GenericCodes):
+class GenericBackend(GenericChanges, GenericCodes):
     """A correct backend for any library that array-api-compat knows, or that follows the standard itself."""
 
     name: ClassVar[str]

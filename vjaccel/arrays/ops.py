@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vjaccel.arrays import check
-from vjaccel.arrays.corpus import Corpus, contradiction
+from vjaccel.arrays.corpus import Corpus, contradiction, same_place, searched
 from vjaccel.arrays.dispatch import Choice, at_work, choose
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
 from vjaccel.arrays.quantized import Quantized
@@ -233,18 +233,10 @@ def topk(
     >>> topk([1.0, 0.0], [[0.0, 1.0], [1.0, 1.0], [2.0, 0.0]], k=2).indices
     array([2, 1])
     """
-    if not isinstance(corpus, Corpus | Quantized):
-        backend = choose(backend, {"queries": queries, "corpus": corpus}, "topk").backend
-        return Corpus(corpus, metric=Metric.COSINE if metric is None else metric, backend=backend).topk(
-            queries, k, mask=mask
-        )
-    if backend is not None and choose(backend, {"queries": queries}).backend is not corpus.backend:
-        place = f"{corpus.backend.name}:{corpus.backend.device}"
-        raise InvalidInput(f"backend={str(backend)!r} contradicts the corpus, which is on {place!r}")
     if isinstance(corpus, Quantized):
+        same_place(queries, corpus.backend, backend)
         return corpus.topk(queries, k, metric=Metric.COSINE if metric is None else metric, mask=mask, rescore=rescore)
-    contradiction(metric, corpus)
-    return corpus.topk(queries, k, mask=mask)
+    return searched("topk", queries, corpus, metric, backend).topk(queries, k, mask=mask)
 
 
 def _all_pairs(

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import numpy as np
 
-__all__ = ["Array", "Backend", "Capabilities", "Metric", "Prepared", "Sketching", "TopK"]
+__all__ = ["Array", "Backend", "Capabilities", "Matches", "Metric", "Pairs", "Prepared", "Sketching", "TopK"]
 
 Array: TypeAlias = Any
 """An array of any library; the contract is the array API standard, which has no type to name."""
@@ -53,6 +53,41 @@ class TopK(NamedTuple):
 
     values: Array
     indices: Array
+
+
+class Matches(NamedTuple):
+    """The rows of a corpus that reach a threshold, query after query, best first in each.
+
+    Query ``i`` has ``indices[offsets[i] : offsets[i + 1]]`` and the values there; one query alone has all of them.
+
+    Attributes
+    ----------
+    offsets : array of integers, shape (n_queries + 1,)
+    indices : array of integers, shape (matches,)
+        Rows of the corpus. int64, or int32 on JAX without x64; so are the offsets.
+    values : array, shape (matches,)
+        Descending similarities, or ascending distances.
+    """
+
+    offsets: Array
+    indices: Array
+    values: Array
+
+
+class Pairs(NamedTuple):
+    """The closest pairs of rows of one set, each once, best first.
+
+    Attributes
+    ----------
+    left, right : array of integers, shape (pairs,)
+        The rows, ``left < right``. int64, or int32 on JAX without x64.
+    values : array, shape (pairs,)
+        Descending similarities, or ascending distances.
+    """
+
+    left: Array
+    right: Array
+    values: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +211,21 @@ class Backend(Protocol):
 
     def prepare(self, vectors: Array, metric: Metric) -> Prepared:
         """What searching `vectors` needs and can be computed once."""
+        ...
+
+    def extended(self, prepared: Prepared, vectors: Array) -> Prepared:
+        """`prepared` with more rows at its end, copied to arrays of its own. `prepared` is given up, here and below.
+
+        The whole is not copied each time: room for more rows is doubled when it is used up.
+        """
+        ...
+
+    def replaced(self, prepared: Prepared, ids: np.ndarray, vectors: Array) -> Prepared:
+        """`prepared` with `vectors` in the place of the rows `ids`, each named once. The vectors once given do not change."""
+        ...
+
+    def removed(self, prepared: Prepared, ids: np.ndarray) -> Prepared:
+        """`prepared` whose rows `ids` are never found again; they keep their place."""
         ...
 
     def topk(self, queries: Array, prepared: Prepared, k: int, mask: Array | None) -> TopK:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -45,8 +45,13 @@ class PreparedRows:
     instead : array (rows,)
         -inf for a row with a NaN or an infinity, which is never returned; +inf for one that only `rescore` can score.
     largest : array (), float64
-        The largest norm of an ordinary row, as the scan sees it.
+        At least the largest norm of an ordinary row, as the scan sees it.
+    room : dict of arrays, or None
+        Of a corpus that was changed: the arrays, by the names in `row_fields`, whose first rows the others here show.
     """
+
+    row_fields: ClassVar[tuple[str, ...]] = ("vectors", "weight", "ordinary", "instead")
+    largest_fields: ClassVar[tuple[str, ...]] = ("largest",)
 
     vectors: Array
     metric: Metric
@@ -57,6 +62,7 @@ class PreparedRows:
     ordinary: Array
     instead: Array
     largest: Array
+    room: dict[str, Array] | None = field(default=None, kw_only=True)
 
 
 def halving_sum(xp: Any, x: Array) -> Array:
@@ -121,8 +127,21 @@ class GenericSearch:
     to_numpy: Callable[[Array], np.ndarray]
 
     def prepare(self, vectors: Array, metric: Metric) -> PreparedRows:
+        return self._prepared(vectors, metric, None)
+
+    def prepare_again(self, vectors: Array, prepared: PreparedRows) -> PreparedRows:
+        """`vectors` as a corpus like `prepared`, but of its own center."""
+        return self.prepare(vectors, prepared.metric)
+
+    def prepare_like(self, vectors: Array, prepared: PreparedRows) -> PreparedRows:
+        """`vectors` as more rows of `prepared`: about its center, and in its dtype."""
+        return self._prepared(self.xp.astype(vectors, prepared.vectors.dtype), prepared.metric, prepared.center)
+
+    def _prepared(self, vectors: Array, metric: Metric, center: Array | None) -> PreparedRows:
         def run() -> PreparedRows:
-            center = self.mean(vectors) if metric in EXPANDED else None
+            nonlocal center
+            if center is None and metric in EXPANDED:
+                center = self.mean(vectors)
             parts = [
                 self._prepare_block(vectors[rows, :], metric, center)
                 for rows in self.blocks(vectors.shape[0], 32 * vectors.shape[1])

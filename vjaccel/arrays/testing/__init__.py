@@ -18,7 +18,10 @@ except ImportError as exc:
     raise MissingPytest from exc
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("subject", "contract", "pairs", "quantize", "search", "sketch"))
+    *(
+        f"{__name__}.{part}"
+        for part in ("subject", "changes", "closest", "contract", "pairs", "quantize", "ranges", "search", "sketch")
+    )
 )
 
 from vjaccel.arrays.testing.conformance import BackendConformance  # noqa: E402  # after the rewriting of its assertions

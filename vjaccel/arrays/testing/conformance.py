@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from vjaccel.arrays.testing.changes import ChangeConformance
+from vjaccel.arrays.testing.closest import ClosestConformance
 from vjaccel.arrays.testing.contract import ContractConformance
 from vjaccel.arrays.testing.pairs import PairConformance
 from vjaccel.arrays.testing.quantize import QuantizeConformance
+from vjaccel.arrays.testing.ranges import RangeConformance
 from vjaccel.arrays.testing.search import SearchConformance
 from vjaccel.arrays.testing.sketch import SketchConformance
 
@@ -12,7 +15,14 @@ __all__ = ["BackendConformance"]
 
 
 class BackendConformance(
-    ContractConformance, PairConformance, QuantizeConformance, SketchConformance, SearchConformance
+    ChangeConformance,
+    ClosestConformance,
+    ContractConformance,
+    PairConformance,
+    QuantizeConformance,
+    RangeConformance,
+    SketchConformance,
+    SearchConformance,
 ):
     """Every promise of the vector operations, held against a backend.
 

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["CANCELLED", "METRICS", "TOLERANCE", "answers", "assert_close", "awkward", "normalized", "pairs"]
+__all__ = [
+    "CANCELLED",
+    "METRICS",
+    "TOLERANCE",
+    "answers",
+    "assert_close",
+    "awkward",
+    "between",
+    "normalized",
+    "pairs",
+    "reaching",
+]
 
 METRICS = ("cosine", "dot", "euclidean", "sqeuclidean", "manhattan")
 
@@ -55,6 +66,26 @@ def answers(
     ids = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     best = np.take_along_axis(scores, ids, axis=1)
     return best if larger else -best, np.where(best == -np.inf, -1, ids)
+
+
+def reaching(
+    metric: str, queries: np.ndarray, corpus: np.ndarray, threshold: float, mask: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """For each query the ids of the rows that reach the threshold, best first, ties to the lower index."""
+    values, ids = answers(metric, queries, corpus, len(corpus), mask)
+    reached = (ids >= 0) & ((values >= threshold) if metric in ("cosine", "dot") else (values <= threshold))
+    return [row[hit] for row, hit in zip(ids, reached, strict=True)]
+
+
+def between(metric: str, share: float, queries: np.ndarray, corpus: np.ndarray) -> float:
+    """A threshold that about `share` of all pairs reach, in the middle between two values."""
+    with np.errstate(all="ignore"):
+        values = np.unique(pairs(metric, queries, corpus))
+    values = values[np.isfinite(values) & (np.abs(values) < 1e20)]
+    place = min(int((1 - share if metric in ("cosine", "dot") else share) * len(values)), len(values) - 2)
+    gap = np.diff(values[place:]) > 1e-9 * np.abs(values[place:-1])  # not between two roundings of one value
+    place += int(np.argmax(gap))
+    return float((values[place] + values[place + 1]) / 2)
 
 
 def assert_close(
