@@ -9,7 +9,16 @@ from vjaccel_numpy.jit import kernel, summing_kernel
 STEP = 64
 """Values that are looked at together."""
 
-__all__ = ["finish_cosines", "finish_squares", "inverse_norms", "manhattan", "normalize_rows", "squared_norms"]
+__all__ = [
+    "cosines_of_one",
+    "finish_cosines",
+    "finish_squares",
+    "inverse_norms",
+    "manhattan",
+    "normalize_rows",
+    "products_of_one",
+    "squared_norms",
+]
 
 
 @summing_kernel
@@ -72,6 +81,43 @@ def inverse_norms(rows, out):
         out[i] = 1.0 / norm if norm > 0.0 else norm
         safe = safe and (norm == 0.0 or 1e-15 < norm < 1e15)
     return safe
+
+
+@kernel
+def cosines_of_one(query, inverse, rows, out):
+    """`finish_cosines` of one query, whose inverse norm is `inverse`, in one pass over the rows; False as `inverse_norms`."""
+    one, safe = rows.dtype.type(1), True
+    for i in range(rows.shape[0]):
+        product, square = product_and_square(query, rows, i)
+        norm = np.sqrt(np.float64(square)) if 1e-30 < square < 1e30 else scaled_norm(rows[i])
+        safe = safe and (norm == 0.0 or 1e-15 < norm < 1e15)
+        factor = rows.dtype.type(inverse * (1.0 / norm if norm > 0.0 else norm))
+        out[i] = min(max(product * factor, -one), one)
+    return safe
+
+
+@kernel
+def products_of_one(query, rows, out):
+    for i in range(rows.shape[0]):
+        out[i] = product(query, rows[i])
+
+
+@summing_kernel
+def product(a, b):
+    total = a.dtype.type(0)
+    for j in range(a.shape[0]):
+        total += a[j] * b[j]
+    return total
+
+
+@summing_kernel
+def product_and_square(query, rows, i):
+    product = square = rows.dtype.type(0)
+    for j in range(rows.shape[1]):
+        x = rows[i, j]
+        product += query[j] * x
+        square += x * x
+    return product, square
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -49,9 +49,9 @@ def scores(metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     """All pairs; None where the magnitudes leave what a product in the result's dtype can hold."""
     dtype = np.result_type(a.dtype, b.dtype, np.float32)
     out = np.empty((len(a), len(b)), dtype)
-    fill = {Metric.DOT: _products, Metric.COSINE: _cosines, Metric.MANHATTAN: _manhattan}.get(
-        metric, partial(_distances, root=metric is Metric.EUCLIDEAN)
-    )
+    fill = FILLS[metric]
+    if _as_it_is(a, dtype) and _as_it_is(b, dtype):
+        return out if fill(unlocked(a), unlocked(b), out) else None
     for rows, left in _usable(a, dtype):
         for columns, right in _usable(b, dtype):
             if not fill(left, right, out[rows, columns]):
@@ -59,9 +59,13 @@ def scores(metric: Metric, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     return out
 
 
+def _as_it_is(x: np.ndarray, dtype: np.dtype) -> bool:
+    return x.dtype == dtype and x.flags.c_contiguous
+
+
 def _usable(x: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]]:
     """`x` as the kernels take it: whole if it is, else converted by blocks, so that no second copy of it ever exists."""
-    if x.flags.c_contiguous and x.dtype == dtype:
+    if _as_it_is(x, dtype):
         yield slice(None), unlocked(x)
         return
     step = max(1, CONVERTED_ELEMENTS // x.shape[1])
@@ -71,21 +75,34 @@ def _usable(x: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]
 
 
 def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
-    product(a, b.T, out)
+    if len(a) == 1:
+        # Waking a thread of the BLAS takes as long as one query of the usual size.
+        share(
+            len(b), b.size // ONE_THREAD, lambda low, high: kernels.products_of_one(a[0], b[low:high], out[0, low:high])
+        )
+    else:
+        product(a, b.T, out)
     # The sum is finite almost always, and costs a fraction of looking at each number.
     return bool(np.isfinite(out.sum()) or np.isfinite(out).all())
 
 
 def _cosines(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
-    left, right = np.empty(len(a), a.dtype), np.empty(len(b), b.dtype)
-    unsafe = []
+    left, unsafe = np.empty(len(a), a.dtype), []
 
     def norms(x: np.ndarray, inverse: np.ndarray, low: int, high: int) -> None:
         if not kernels.inverse_norms(x[low:high], inverse[low:high]):
             unsafe.append(low)
 
-    share(len(b), b.size // ONE_THREAD, partial(norms, b, right))
+    def of_one(low: int, high: int) -> None:
+        if not kernels.cosines_of_one(a[0], left[0], b[low:high], out[0, low:high]):
+            unsafe.append(low)
+
     share(len(a), a.size // ONE_THREAD, partial(norms, a, left))
+    if len(a) == 1:
+        share(len(b), b.size // ONE_THREAD, of_one)
+        return not unsafe
+    right = np.empty(len(b), b.dtype)
+    share(len(b), b.size // ONE_THREAD, partial(norms, b, right))
     if unsafe:
         return False
     product(a, b.T, out)
@@ -127,6 +144,15 @@ def _distances(a: np.ndarray, b: np.ndarray, out: np.ndarray, root: bool) -> boo
         with one_blas_thread():
             run([partial(work, blocks[part::parts]) for part in range(parts)])
     return True
+
+
+FILLS: dict[Metric, Callable[[np.ndarray, np.ndarray, np.ndarray], bool]] = {
+    Metric.DOT: _products,
+    Metric.COSINE: _cosines,
+    Metric.EUCLIDEAN: partial(_distances, root=True),
+    Metric.SQEUCLIDEAN: partial(_distances, root=False),
+    Metric.MANHATTAN: _manhattan,
+}
 
 
 def _center(rows: np.ndarray) -> np.ndarray:

@@ -32,6 +32,9 @@ ONE_THREAD = 1 << 20
 TILE_ELEMENTS = 1 << 18
 """Scores, or numbers of a converted tile, that a thread holds: they stay in its cache."""
 
+PRODUCTS = 1 << 20
+"""Scores that a thread multiplies at once: with fewer the BLAS copies the queries into its own order too often."""
+
 HEAP_BYTES = 64 << 20
 
 ODD_ROWS = 4096
@@ -251,7 +254,7 @@ def _scan_products(
     dtype, n_queries = wanted.narrow.dtype, len(wanted.narrow)
     # OpenBLAS multiplies tall by thin half again as fast as thin by wide.
     columns = np.ascontiguousarray(wanted.narrow.T)
-    step = max(kernels.STEP, min(1024, TILE_ELEMENTS // n_queries))
+    step = max(kernels.STEP, min(1024, PRODUCTS // n_queries))
     products = np.empty((step, n_queries), dtype)
     near = None if wanted.code != kernels.EXPANDED else np.empty((step, prepared.dim), dtype)
     for start, tile in tiles(prepared.vectors, *part, step, dtype):

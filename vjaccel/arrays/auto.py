@@ -95,12 +95,24 @@ def for_host(operation: str | None, operands: dict[str, object]) -> Backend:
 
 def decided(operation: str | None, operands: dict[str, object]) -> Backend:
     """The backend that `auto` is for an operation on host arrays."""
-    if operation is not None and against_a_gpu(work_of(operation, *operands.values())) is None:
+    if (
+        operation is not None
+        and _may_be_large(operands)
+        and against_a_gpu(work_of(operation, *operands.values())) is None
+    ):
         spec = first_gpu()
         logger.debug("auto: %s is enough work for a GPU: %s", operation, spec or "there is none")
         if spec is not None:
             return registry.get_backend(spec)
     return registry.get_backend(registry.DEFAULT)
+
+
+def _may_be_large(operands: dict[str, object]) -> bool:
+    """Whether the work could be enough for a GPU: a first look, for small calls, that is never wrong about large ones."""
+    most = 4.0
+    for x in operands.values():
+        most *= max(x.size, 1) if isinstance(x, np.ndarray) else 1
+    return most >= GPU_FROM_FLOP or len(operands) < 2
 
 
 def first_gpu() -> str | None:

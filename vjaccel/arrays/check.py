@@ -18,6 +18,7 @@ from vjaccel.errors import InvalidInput, InvalidType
 
 __all__ = ["count", "mask", "metric", "positions", "same_dim", "threshold", "vectors"]
 
+FLOAT32 = np.dtype("float32")
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
 WIDE_INTEGERS = frozenset({"int32", "uint32", "int64", "uint64"})
@@ -93,17 +94,18 @@ def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> t
     InvalidType
         Its dtype is complex, text, an object.
     """
-    array: Any = x if home_of(x) is not None else host_array(name, x)
+    array: Any = x if type(x) is np.ndarray or home_of(x) is not None else host_array(name, x)
     if array.ndim not in ((1, 2) if single else (2,)):
         needed = "(n, dim) or (dim,)" if single else "(n, dim)"
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}; it needs {needed}")
     if array.shape[-1] == 0:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: vectors of no width; an empty batch is (0, dim)")
-    with at_work(backend):
-        if type(array) is np.ndarray and array.dtype == np.float32:
-            # The usual case: asking a dtype for its name takes longer than all else here.
-            array = move(array, backend)
-        else:
+    if type(array) is np.ndarray and array.dtype is FLOAT32:
+        # The usual case: asking a dtype for its name takes longer than all else here.
+        with backend.on_device():
+            array = backend.asarray(array)
+    else:
+        with at_work(backend):
             if isinstance(array, np.ndarray):
                 array = _floating(name, array, backend)
             array = _floating(name, move(array, backend), backend)
