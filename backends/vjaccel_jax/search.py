@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vjaccel.arrays.protocol import Array, Metric, TopK
-from vjaccel.arrays.search import EXPANDED, GenericSearch, PreparedRows, rounding_bound
+from vjaccel.arrays.search import EXPANDED, GenericSearch, PreparedRows, halving_sum, rounding_bound
 from vjaccel.errors import NotSupported
 from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
 
@@ -153,7 +153,9 @@ class JaxSearch(GenericSearch):
         wanted = self._wanted(self._whole_batch(queries, np.nan), prepared)
         lines, allowed = self.to_numpy(thresholds), None if mask is None else self.to_numpy(mask)
         usable = self.to_numpy(prepared.stored.ordinary | (prepared.stored.instead > 0))
-        size = min(prepared.tile, power_of_two_below(self.tile_bytes // (16 * wanted.shape[0])))
+        size, fitting = self._scanned(wanted, prepared), self.tile_bytes // (16 * wanted.shape[0])
+        if size > fitting:
+            size = min(prepared.tile, power_of_two_below(fitting))
         for start, first, scores, _ in self._tiles_scored(wanted, prepared, None, size):
             # On the host: the numbers of hits would be shapes to compile for.
             here = slice(first, min(start + size, prepared.rows))
@@ -204,6 +206,9 @@ class JaxSearch(GenericSearch):
             tile = stored if size == stored.rows else kernels.tile_of(stored, start, size)
             allowed = None if mask is None else kernels.piece(mask, start, size, axis=mask.ndim - 1)
             yield start, first, self._scored(wanted, tile), allowed
+
+    def fixed_sum(self, x: Array) -> Array:
+        return halving_sum(self.xp, x)
 
     def _scanned(self, wanted: Array, prepared: JaxPrepared) -> int:
         """The rows of a tile: all of them, where their scores are few and they are neither converted nor centered.

@@ -117,24 +117,58 @@ def _settled(
         xp = array_namespace(queries)
         some = xp.take(queries, chosen, axis=0)
         some_mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
-        best = [(np.empty(0), np.empty(0, np.int64)) for _ in part]
+        best = [_Best(backend, some[i : i + 1, :], prepared, k) for i in range(len(part))]
         for offsets, ids in backend.above(some, prepared, xp.take(line, chosen, axis=0), some_mask):
+            these = backend.to_numpy(ids)
             for i in np.flatnonzero(np.diff(offsets)):
-                these = ids[int(offsets[i]) : int(offsets[i + 1])]
-                exact = backend.to_numpy(backend.rescore(some[i : i + 1, :], prepared, these[None, :]))[0]
-                best[i] = _merged(best[i], exact, backend.to_numpy(these), k)
-        for row, (exact, ids) in zip(part, best, strict=True):
-            values[row, : len(ids)], indices[row, : len(ids)] = exact, ids
+                best[i].offer(these[offsets[i] : offsets[i + 1]])
+        for row, one in zip(part, best, strict=True):
+            exact, found_ids = one.found()
+            values[row, : len(found_ids)], indices[row, : len(found_ids)] = exact, found_ids
     with backend.float64():
         return TopK(backend.asarray(values), backend.asarray(indices))
 
 
-def _merged(
-    best: tuple[np.ndarray, np.ndarray], exact: np.ndarray, ids: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    exact, ids = np.concatenate([best[0], exact]), np.concatenate([best[1], ids])
-    order = np.lexsort((ids, -exact))[:k]
-    return exact[order], ids[order]
+class _Best:
+    """The best `k` of the rows offered to one query, many of which are scored at once."""
+
+    def __init__(self, backend: Backend, query: Array, prepared: Prepared, k: int) -> None:
+        self._backend, self._query, self._prepared, self._k = backend, query, prepared, k
+        self._exact, self._ids = np.empty(0), np.empty(0, np.int64)
+        self._offered: list[np.ndarray] = []
+        self._count = 0
+
+    def offer(self, ids: np.ndarray) -> None:
+        """Rows in ascending order, above all that were offered before."""
+        self._offered.append(ids)
+        self._count += len(ids)
+        if self._count >= AT_ONCE:
+            self.found()
+
+    def found(self) -> tuple[np.ndarray, np.ndarray]:
+        """The exact scores, best first, and the rows."""
+        if self._count:
+            ids = self._unlike(np.concatenate(self._offered))
+            wanted = self._backend.asarray(ids)[None, :]
+            exact = self._backend.to_numpy(self._backend.rescore(self._query, self._prepared, wanted))[0]
+            exact, ids = np.concatenate([self._exact, exact]), np.concatenate([self._ids, ids])
+            order = np.lexsort((ids, -exact))[: self._k]
+            self._exact, self._ids, self._offered, self._count = exact[order], ids[order], [], 0
+        return self._exact, self._ids
+
+    def _unlike(self, ids: np.ndarray) -> np.ndarray:
+        """`ids`, less what equals one of them `k` times before: their scores are the same, and theirs the lower indices.
+
+        Copies of one row are why most queries come here. Rows are compared with the one in the middle.
+        """
+        if len(ids) < 4 * self._k + 64:
+            return ids
+        padding = (0, (1 << (len(ids) - 1).bit_length()) - len(ids))
+        xp = array_namespace(self._prepared.vectors)
+        rows = xp.take(self._prepared.vectors, self._backend.asarray(np.pad(ids, padding)), axis=0)
+        middle = len(ids) // 2
+        alike = self._backend.to_numpy(xp.all(rows == rows[middle : middle + 1, :], axis=1))[: len(ids)]
+        return np.sort(np.concatenate([ids[~alike], ids[alike][: self._k]]))
 
 
 def least_score(metric: Metric, threshold: float) -> float:

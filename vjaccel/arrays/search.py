@@ -250,7 +250,8 @@ class GenericSearch:
 
     def _tiles(self, n_queries: int, prepared: PreparedRows) -> Iterator[slice]:
         depth = prepared.dim if prepared.metric is Metric.MANHATTAN and self.manhattan_broadcasts else 1
-        return self.blocks(prepared.rows, 16 * (n_queries * depth + prepared.dim))
+        as_it_is = prepared.center is None and prepared.vectors.dtype == self.scan_dtype(prepared.vectors)
+        return self.blocks(prepared.rows, 16 * (n_queries * depth + (0 if as_it_is else prepared.dim)))
 
     def _scan_block(
         self, queries: Array, prepared: PreparedRows, count: int, mask: Array | None
@@ -292,7 +293,8 @@ class GenericSearch:
         return taken, chosen if ids is None else self.xp.take_along_axis(ids, chosen, axis=1)
 
     def _tile_scores(self, wanted: Array, prepared: PreparedRows, tile: slice) -> Array:
-        rows = self.xp.astype(self.widened(prepared.vectors[tile, :]), self.scan_dtype(prepared.vectors))
+        dtype = self.scan_dtype(prepared.vectors)
+        rows = self.xp.astype(self.widened(prepared.vectors[tile, :]), dtype, copy=False)
         weight = None if prepared.weight is None else prepared.weight[tile]
         return self.score_tile(
             prepared.metric, wanted, rows, prepared.center, weight, prepared.ordinary[tile], prepared.instead[tile]
@@ -360,7 +362,12 @@ class GenericSearch:
         return xp.where(ids < 0, -xp.inf, exact)
 
     def fixed_sum(self, x: Array) -> Array:
-        return halving_sum(self.xp, x)
+        """`halving_sum` of terms that nobody needs afterwards: in place."""
+        while x.shape[-1] > 1:
+            half = 1 << ((x.shape[-1] - 1).bit_length() - 1)
+            x[..., : x.shape[-1] - half] += x[..., half:]
+            x = x[..., :half]
+        return x[..., 0]
 
     def rounded_sqrt(self, x: Array) -> Array:
         """The square root in float64, correctly rounded, as IEEE 754 asks: equal rows get equal scores wherever they lie."""
