@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vjaccel.arrays.generic import GenericBackend
-from vjaccel.arrays.protocol import Array, Capabilities, Metric
+from vjaccel.arrays.protocol import Array, Capabilities, Coarse, Metric
 from vjaccel_jax.changes import JaxChanges
 from vjaccel_jax.importing import import_jax
 from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
@@ -44,10 +44,14 @@ COMPILED = {
     "exact_terms": ("metric",),
     "fixed_sum": (),
     "gathered": (),
+    "half_block": (),
     "manhattan": (),
     "matmul": (),
 }
 """The formulas that are compiled, and their static arguments. Never `exact_terms` and `fixed_sum` in one: see there."""
+
+AMPERE = 8
+"""The first compute capability of NVIDIA's GPUs that has TF32."""
 
 _outside: ContextVar[bool] = ContextVar("vjaccel_jax_x64")
 """Inside `float64()`: whether x64 was on around it."""
@@ -61,6 +65,7 @@ class JaxBackend(JaxChanges, GenericBackend):
     requires: ClassVar[tuple[str, ...]] = ("jax",)
     install: ClassVar[str] = "pip install 'vjaccel[jax]'"
     gpu_install: ClassVar[str] = "pip install 'jax[cuda13]'  # or cuda12, by your driver"
+    _scans: tuple[Coarse, ...] = ("float16",)
     manhattan_broadcasts: ClassVar[bool] = False
 
     def __init__(self, device: str) -> None:
@@ -70,6 +75,9 @@ class JaxBackend(JaxChanges, GenericBackend):
 
         kind, _, number = device.partition(":")
         super().__init__(device, jnp, jax.local_devices(backend=kind)[int(number or 0)])
+        capability = str(getattr(self.native_device, "compute_capability", "0"))  # AMD's are names
+        if capability.partition(".")[0].isdecimal() and float(capability) >= AMPERE:
+            self._scans = ("tf32", "float16")
         for formula, static in COMPILED.items():
             setattr(self, formula, jax.jit(getattr(self, formula), static_argnames=static))
         if not self.capabilities.float64:
@@ -98,7 +106,13 @@ class JaxBackend(JaxChanges, GenericBackend):
     def capabilities(self) -> Capabilities:
         x64 = _outside.get(None)
         x64 = self._x64() if x64 is None else x64
-        return Capabilities(float64=x64, bfloat16=True, index_dtype="int64" if x64 else "int32", gradients=True)
+        return Capabilities(
+            float64=x64,
+            bfloat16=True,
+            index_dtype="int64" if x64 else "int32",
+            gradients=True,
+            scans=self._scans,
+        )
 
     @staticmethod
     def _x64() -> bool:

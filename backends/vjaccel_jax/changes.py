@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vjaccel.arrays.coarse import HalfRows
 from vjaccel.arrays.protocol import Array
 from vjaccel_jax.search import JaxPrepared, JaxSearch
 from vjaccel_jax.shapes import bucket
@@ -65,7 +66,7 @@ class JaxChanges(JaxSearch):
             ordinary=found.stored.ordinary & ~refused,
             instead=self.xp.where(refused, -self.xp.inf, found.stored.instead),
         )
-        return replace(found, stored=stored)
+        return replace(found, stored=self.for_scan(stored, old.scan))
 
     def _written(self, prepared: JaxPrepared, ids: np.ndarray, vectors: Array) -> JaxPrepared:
         from vjaccel_jax import kernels
@@ -79,6 +80,13 @@ class JaxChanges(JaxSearch):
                 weight, ordinary, instead, norms = self._prepare_block(part, stored.metric, stored.center)
                 real = self.xp.arange(places.shape[0]) < len(ids[start : start + ROWS])
                 largest = self.xp.maximum(stored.largest, self.xp.max(self.xp.where(real, norms, 0.0)))
+                if isinstance(stored, HalfRows):
+                    half, scales = self.half_block(part, stored.center, ordinary)
+                    stored = replace(
+                        stored,
+                        half=kernels.put_rows(stored.half, places, half),
+                        scales=kernels.put_rows(stored.scales, places, scales),
+                    )
             stored = replace(
                 stored,
                 vectors=kernels.put_rows(stored.vectors, places, part),

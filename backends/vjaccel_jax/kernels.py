@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vjaccel.arrays.coarse import HalfRows, Tf32Rows
 from vjaccel.arrays.search import PreparedRows
 from vjaccel_jax.shapes import group_size
 
 __all__ = ["fill", "kept", "largest", "padded", "piece", "place", "put_rows", "squares_root", "tile_of"]
 
-jax.tree_util.register_dataclass(
-    PreparedRows,
-    data_fields=["vectors", "center", "weight", "ordinary", "instead", "largest", "room"],
-    meta_fields=["metric", "rows", "dim"],
-)
+META = ["metric", "rows", "dim"]
+
+for _kind in (PreparedRows, Tf32Rows, HalfRows):
+    _data = [field.name for field in fields(_kind) if field.name not in META]
+    jax.tree_util.register_dataclass(_kind, data_fields=_data, meta_fields=META)
 
 
 @partial(jax.jit, static_argnames=("rows", "axis"))
@@ -41,14 +42,10 @@ def tile_of(prepared: PreparedRows, start: int, size: int) -> PreparedRows:
     def cut(x: jax.Array | None) -> jax.Array | None:
         return None if x is None else jax.lax.dynamic_slice_in_dim(x, start, size)
 
-    return replace(
-        prepared,
-        rows=size,
-        vectors=cut(prepared.vectors),
-        weight=cut(prepared.weight),
-        ordinary=cut(prepared.ordinary),
-        instead=cut(prepared.instead),
-    )
+    tile = {name: cut(getattr(prepared, name)) for name in prepared.row_fields}
+    if isinstance(prepared, HalfRows):
+        tile["vectors"] = prepared.vectors[:1]  # for their dtype: that scan does not read them
+    return replace(prepared, rows=size, **tile)
 
 
 def _filled(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:

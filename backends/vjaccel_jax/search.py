@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vjaccel.arrays.protocol import Array, Metric, TopK
-from vjaccel.arrays.search import EXPANDED, GenericSearch, PreparedRows, halving_sum, rounding_bound
+from vjaccel.arrays.coarse import GenericCoarse
+from vjaccel.arrays.protocol import Array, Coarse, Metric, TopK
+from vjaccel.arrays.search import EXPANDED, PreparedRows, halving_sum, rounding_bound
 from vjaccel.errors import NotSupported
 from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
 
@@ -52,6 +53,10 @@ class JaxPrepared:
         return self.stored.metric
 
     @property
+    def scan(self) -> str | None:
+        return self.stored.scan
+
+    @property
     def dim(self) -> int:
         return self.stored.dim
 
@@ -60,7 +65,7 @@ class JaxPrepared:
         return self.stored.vectors[: self.rows, :] if self.given is None else self.given
 
 
-class JaxSearch(GenericSearch):
+class JaxSearch(GenericCoarse):
     """The searching half of `JaxBackend`."""
 
     def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:  # type: ignore[override]  # so below
@@ -96,6 +101,35 @@ class JaxSearch(GenericSearch):
             largest = self.xp.max(self.xp.where(real, norms, 0.0))
         stored = PreparedRows(kept, metric, kept.shape[0], kept.shape[1], center, weight, ordinary, instead, largest)
         return JaxPrepared(rows, stored, size, None)
+
+    def prepare_scanned(  # type: ignore[override]
+        self, vectors: Array, metric: Metric, scan: Coarse
+    ) -> JaxPrepared:
+        prepared = self.prepare(vectors, metric)
+        return replace(prepared, stored=self.for_scan(prepared.stored, scan))
+
+    def half_rows(self, prepared: PreparedRows) -> tuple[Array, Array]:
+        from vjaccel_jax import kernels
+
+        size = min(prepared.rows, self._tile_rows(prepared.vectors.dtype, prepared.dim))
+        half = self.xp.zeros((prepared.rows, prepared.dim), dtype=self.xp.float16, device=self.native_device)
+        scales = self.xp.zeros_like(prepared.instead)
+        for start, _ in tiles(prepared.rows, size):
+            rows, ordinary = (kernels.piece(x, start, size) for x in (prepared.vectors, prepared.ordinary))
+            block = self.half_block(rows, prepared.center, ordinary)
+            half, scales = kernels.fill(half, block[0], start, 0), kernels.fill(scales, block[1], start)
+        return half, scales
+
+    def finer(self, prepared: JaxPrepared) -> JaxPrepared:  # type: ignore[override]
+        return replace(prepared, stored=super().finer(prepared.stored))
+
+    def half_product(self, a: Array, b: Array) -> Array:
+        return self.xp.matmul(a, b, preferred_element_type=self.xp.float32)
+
+    def tf32_product(self, a: Array, b: Array) -> Array:
+        import jax
+
+        return jax.lax.dot(a, b, precision=jax.lax.DotAlgorithmPreset.TF32_TF32_F32)
 
     def _tile_rows(self, dtype: Any, dim: int) -> int:
         return power_of_two_below(min(TILE_BYTES, self.tile_bytes) // (dtype.itemsize * dim))
@@ -217,6 +251,7 @@ class JaxSearch(GenericSearch):
         """
         stored = prepared.stored
         as_it_is = stored.metric.is_similarity and stored.vectors.dtype == wanted.dtype
+        as_it_is |= stored.scan == "float16"
         few = wanted.shape[0] * stored.rows * wanted.dtype.itemsize <= min(WHOLE_BYTES, self.tile_bytes)
         return stored.rows if as_it_is and few else prepared.tile
 

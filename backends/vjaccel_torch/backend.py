@@ -10,9 +10,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from vjaccel.arrays.generic import GenericBackend
-from vjaccel.arrays.protocol import Array, Capabilities, Metric, TopK
+from vjaccel.arrays.protocol import Array, Capabilities, Coarse, Metric, TopK
 from vjaccel.arrays.search import PreparedRows
-from vjaccel_torch.precision import full_precision
+from vjaccel_torch.precision import full_precision, launching, tf32
 
 __all__ = ["TorchBackend"]
 
@@ -28,12 +28,15 @@ class TorchBackend(GenericBackend):
     install: ClassVar[str] = "pip install 'vjaccel[torch]'"
     gpu_install: ClassVar[str] = "pip install --force-reinstall torch  # PyPI's, which for Linux is the CUDA build"
     manhattan_broadcasts: ClassVar[bool] = False
+    _scans: tuple[Coarse, ...] = ("float16",)
 
     def __init__(self, device: str) -> None:
         import array_api_compat.torch as xp
         import torch
 
         super().__init__(device, xp, torch.device(device.replace("gpu", "cuda")))
+        if self.native_device.type == "cuda":
+            self._scans = _gpu_scans(self.native_device)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ class TorchBackend(GenericBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(bfloat16=True, gradients=True)
+        return Capabilities(bfloat16=True, gradients=True, scans=self._scans)
 
     def asarray(self, x: Array) -> Array:
         import torch
@@ -85,6 +88,22 @@ class TorchBackend(GenericBackend):
         # The CPU's allocator and cuBLAS raise plain RuntimeErrors.
         said = isinstance(exc, RuntimeError) and ("can't allocate memory" in str(exc) or "ALLOC_FAILED" in str(exc))
         return said or isinstance(exc, torch.OutOfMemoryError | MemoryError)
+
+    def half_product(self, a: Array, b: Array) -> Array:
+        import torch
+
+        # On a CPU torch sums halves in halves where it has no kernel of oneDNN's.
+        return torch.mm(a, b, out_dtype=torch.float32) if a.device.type == "cuda" else super().half_product(a, b)
+
+    def tf32_product(self, a: Array, b: Array) -> Array:
+        with tf32():
+            return a @ b
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        if a.device.type != "cuda":
+            return a @ b
+        with launching:  # never while `tf32` is on in another thread
+            return a @ b
 
     def manhattan(self, a: Array, b: Array) -> Array:
         import torch
@@ -160,6 +179,17 @@ def _gpus() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a broken driver warns here; `remark` says it
         return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
+def _gpu_scans(device: Any) -> tuple[Coarse, ...]:
+    """What a CUDA device has: TF32 from Ampere on, products of halves that are summed and kept in float32 from torch 2.8."""
+    import torch
+
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return ()
+    kept = "dtype" in torch.ops.aten.mm.overloads()
+    ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+    return (*(("tf32",) if ampere else ()), *(("float16",) if kept else ()))
 
 
 def _writable(x: np.ndarray) -> np.ndarray:

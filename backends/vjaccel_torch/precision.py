@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "launching", "tf32"]
 
 FULL = ("ieee", "none")
+
+launching = threading.Lock()
+"""Held while a product of ours is given to a GPU, which takes microseconds: torch reads its switches then."""
 
 _lock = threading.Lock()
 _inside = 0
@@ -42,6 +45,26 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         _leave()
+
+
+@contextmanager
+def tf32() -> Iterator[None]:
+    """Inside it, and inside `full_precision`, products on a GPU are TF32's; as before afterwards.
+
+    torch has one switch for all threads, so it is on only while a product is launched, and other products of ours wait.
+    """
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    with launching:
+        before = getattr(matmul, "fp32_precision", None)
+        matmul.allow_tf32 = True  # sets the newer switch too; torch refuses to multiply where the two differ
+        try:
+            yield
+        finally:
+            matmul.allow_tf32 = False
+            if before is not None:
+                _restore(_Switches(None, [(matmul, before)]))
 
 
 def _enter() -> None:

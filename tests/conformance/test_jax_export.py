@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
+from vjaccel.arrays.coarse import HalfRows
 from vjaccel.arrays.protocol import Metric
 from vjaccel.arrays.search import PreparedRows
 
@@ -62,6 +65,28 @@ def test_scoring_a_tile(backend: JaxBackend, metric: Metric, dtype: str) -> None
         program = lowered(backend._scored, of(QUERIES, DIM, dtype=wide), corpus(metric, dtype=dtype))
     if metric is not Metric.MANHATTAN:
         assert "HIGHEST" in program
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", *WIDE])
+@pytest.mark.parametrize("metric", [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN])
+def test_scoring_a_tile_in_tf32(backend: JaxBackend, metric: Metric, dtype: str) -> None:
+    with backend.float64():
+        tile = backend.for_scan(corpus(metric, dtype=dtype), "tf32")
+        program = lowered(backend._scored, of(QUERIES, DIM, dtype=WIDE[dtype == "float64"]), tile)
+    assert "lhs_precision_type = tf32" in program
+    assert "accumulation_type = f32" in program
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", *WIDE])
+@pytest.mark.parametrize("metric", [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN])
+def test_scoring_a_tile_of_halves(backend: JaxBackend, metric: Metric, dtype: str) -> None:
+    usual = corpus(metric, dtype=dtype)
+    facts = {field.name: getattr(usual, field.name) for field in fields(usual)}
+    tile = HalfRows(**facts, half=of(TILE, DIM, dtype="float16"), scales=usual.weight)
+    with backend.float64():
+        program = lowered(backend._scored, of(QUERIES, DIM, dtype=WIDE[dtype == "float64"]), tile)
+        lowered(backend.half_block, usual.vectors, usual.center, usual.ordinary)
+    assert re.search(r"dot_general.*xf16>, tensor<.*xf16>\) -> tensor<.*xf32>", program)
 
 
 @pytest.mark.parametrize("mask", [None, (TILE,), (QUERIES, TILE)], ids=["no mask", "one mask", "a mask a query"])

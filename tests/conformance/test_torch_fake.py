@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vjaccel.arrays.protocol import Metric
+from vjaccel.arrays.protocol import Coarse, Metric
 
 torch = pytest.importorskip("torch")
 
@@ -115,6 +115,31 @@ def test_scanning_and_rescoring_stay_on_the_device(
     absolute, relative = backend.error_bound(queries, prepared)
     assert on_device(absolute, "float64", QUERIES)
     assert isinstance(relative, float)
+
+
+@pytest.mark.parametrize("scan", ["tf32", "float16"])
+@pytest.mark.parametrize("metric", [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_coarser_scans_stay_on_the_device(backend: TorchBackend, metric: Metric, dtype: str, scan: Coarse) -> None:
+    queries, prepared = (
+        fake(QUERIES, DIM, dtype=dtype),
+        backend.prepare_scanned(fake(N, DIM, dtype=dtype), metric, scan),
+    )
+    wide = "float64" if dtype == "float64" else "float32"
+    for rows in (N, N + 3):
+        scores, ids = backend.scan(queries, prepared, COUNT, None)
+        assert on_device(scores, wide, QUERIES, COUNT)
+        assert on_device(ids, "int64", QUERIES, COUNT)
+        assert on_device(backend.error_bound(queries, prepared)[0], "float64", QUERIES)
+        if scan == "float16":
+            assert on_device(prepared.half, "float16", rows, DIM)
+            assert on_device(prepared.scales, wide, rows)
+        prepared = backend.extended(prepared, fake(3, DIM, dtype=dtype))
+
+
+def test_products_of_halves_are_kept_in_float32_on_the_device(backend: TorchBackend) -> None:
+    a, b = fake(QUERIES, DIM, dtype="float16"), fake(DIM, N, dtype="float16")
+    assert on_device(backend.half_product(a, b), "float32", QUERIES, N)
 
 
 @pytest.mark.parametrize("metric", list(Metric))

@@ -30,6 +30,9 @@ __all__ = ["Closest", "Found", "least_score", "pairs", "slack", "topk", "within"
 OPEN_QUERIES = 64
 """Queries settled together by the slow way: their candidates are on the host at once."""
 
+COARSER = 4
+"""How many times the slack a scan is asked for that has a finer one behind it."""
+
 QUERIES = 256
 """Queries of a range search that share a walk over the corpus."""
 
@@ -60,7 +63,9 @@ def slack(k: int) -> int:
     return 22 + k // 8
 
 
-def topk(backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Array | None) -> TopK:
+def topk(
+    backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Array | None, finer: Prepared | None = None
+) -> TopK:
     """The best `k` rows for each query, exactly; float64 scores, best first, -inf and -1 where there are fewer.
 
     Parameters
@@ -69,8 +74,10 @@ def topk(backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Arr
     k : int
         At most the rows of the corpus, at least 1.
     mask : array of bool, shape (rows,) or (n_queries, rows), or None
+    finer : Prepared or None
+        The same corpus for a finer scan, which is tried where that of `prepared` cannot be certified.
     """
-    count = min(prepared.rows, k + slack(k))
+    count = min(prepared.rows, k + slack(k) * (1 if finer is None else COARSER))
     scanned, ids = backend.scan(queries, prepared, count, mask)
     xp = array_namespace(scanned)
     with backend.float64():
@@ -87,7 +94,10 @@ def topk(backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Arr
         missed = missed & finite
         if not bool(xp.any(missed)):
             return TopK(exact, ids)
-    return _settled(backend, queries, prepared, mask, TopK(exact, ids), line, np.flatnonzero(backend.to_numpy(missed)))
+    open_queries = np.flatnonzero(backend.to_numpy(missed))
+    if finer is not None:
+        return _scanned_again(backend, queries, finer, mask, TopK(exact, ids), open_queries)
+    return _settled(backend, queries, prepared, mask, TopK(exact, ids), line, open_queries)
 
 
 def ranked(exact: Array, ids: Array, k: int) -> tuple[Array, Array]:
@@ -97,6 +107,20 @@ def ranked(exact: Array, ids: Array, k: int) -> tuple[Array, Array]:
     exact, ids = xp.take_along_axis(exact, by_id, axis=1), xp.take_along_axis(ids, by_id, axis=1)
     order = xp.argsort(-exact, axis=1, stable=True)[:, :k]
     return xp.take_along_axis(exact, order, axis=1), xp.take_along_axis(ids, order, axis=1)
+
+
+def _scanned_again(
+    backend: Backend, queries: Array, finer: Prepared, mask: Array | None, found: TopK, missed: np.ndarray
+) -> TopK:
+    """`found`, with the queries `missed` answered by a finer scan."""
+    xp = array_namespace(queries)
+    chosen = backend.asarray(missed)
+    some_mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
+    again = backend.topk(xp.take(queries, chosen, axis=0), finer, found.values.shape[1], some_mask)
+    values, indices = (np.array(backend.to_numpy(x)) for x in found)
+    values[missed], indices[missed] = (backend.to_numpy(x) for x in again)
+    with backend.float64():
+        return TopK(backend.asarray(values), backend.asarray(indices))
 
 
 def _settled(

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from vjaccel.arrays.coarse import GenericCoarse
 from vjaccel.arrays.protocol import Array
-from vjaccel.arrays.search import GenericSearch, PreparedRows
+from vjaccel.arrays.search import PreparedRows
 
 __all__ = ["GenericChanges"]
 
 
-class GenericChanges(GenericSearch):
+class GenericChanges(GenericCoarse):
     """Searching, and the changing part of `GenericBackend`."""
 
     asarray: Callable[[Array], Array]

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays import certify, check
+from vjaccel.arrays import certify, check, coarse
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
-from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, Prepared, Sketching, TopK
+from vjaccel.arrays.protocol import Array, Backend, Coarse, Matches, Metric, Prepared, Sketching, TopK
 from vjaccel.arrays.results import drained, public, public_values, result_dtype
 from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType, NotSupported
@@ -54,13 +54,18 @@ class Corpus:
     sketch : {"int8"}, optional
         Keep a copy in 8 bits beside the vectors, a quarter more memory for float32, and scan that where it is faster: for few
         queries. The answers are the same.
+    scan : {"tf32", "float16"}, optional
+        Scan by matrix products of coarser numbers, where the device has units for them: a GPU, by `Capabilities.scans`. The
+        answers are the same, by the same certificate; a query whose rows lie too close together for it is scanned again as
+        usual. "tf32" takes no more memory. "float16" keeps a scaled copy beside the vectors, half as much memory again
+        for float32, and reads half the bytes.
 
     Raises
     ------
     InvalidInput
-        `vectors` is not two-dimensional, or the metric or the sketch is unknown.
+        `vectors` is not two-dimensional; the metric, the sketch or the scan is unknown; or both are asked for.
     NotSupported
-        The backend has no such sketch for the metric.
+        The backend has no such sketch, or its device no such scan, for the metric.
     InvalidType
         A dtype that is no real number.
     UnknownBackend, BackendUnavailable
@@ -80,11 +85,20 @@ class Corpus:
         metric: str | Metric = Metric.COSINE,
         backend: str | Backend | None = None,
         sketch: Literal["int8"] | None = None,
+        scan: Coarse | None = None,
     ) -> None:
         self._metric = check.metric(metric, Metric, {})
         if sketch not in (None, "int8"):
             raise InvalidInput(f"sketch {sketch!r} is unknown; it is 'int8', or None for no sketch")
-        self._sketch = sketch
+        if scan not in (None, "tf32", "float16"):
+            raise InvalidInput(
+                f"scan {scan!r} is unknown; it is 'tf32', 'float16', or None for the vectors' own precision"
+            )
+        if sketch is not None and scan is not None:
+            raise InvalidInput(
+                f"sketch={sketch!r} and scan={scan!r} are two ways to scan a corpus; ask for one of them"
+            )
+        self._sketch, self._scan = sketch, scan
         chosen = choose(backend, {"vectors": vectors})
         self._backend = chosen.backend
         self._named = chosen.named
@@ -372,6 +386,8 @@ class Corpus:
         return _Asked(choice, array, single, allowed, result_dtype(array, self._none))
 
     def _prepare(self, vectors: Array) -> Prepared:
+        if self._scan is not None:
+            return coarse.prepared_for(self._backend, vectors, self._metric, self._scan)
         if self._sketch is None:
             return self._backend.prepare(vectors, self._metric)
         if self._sketch not in self._backend.capabilities.sketches:

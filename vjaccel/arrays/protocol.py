@@ -18,10 +18,26 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import numpy as np
 
-__all__ = ["Array", "Backend", "Capabilities", "Matches", "Metric", "Pairs", "Prepared", "Sketching", "TopK"]
+__all__ = [
+    "Array",
+    "Backend",
+    "Capabilities",
+    "Coarse",
+    "Matches",
+    "Metric",
+    "Pairs",
+    "Prepared",
+    "Scanning",
+    "Sketching",
+    "TopK",
+]
 
 Array: TypeAlias = Any
 """An array of any library; the contract is the array API standard, which has no type to name."""
+
+
+Coarse: TypeAlias = Literal["tf32", "float16"]
+"""A scan by matrix products of inputs rounded to 11 bits, summed in float32."""
 
 
 class Metric(StrEnum):
@@ -106,6 +122,8 @@ class Capabilities:
         Whether results can be differentiated by the library.
     sketches : tuple of str
         The sketches that `Corpus` may be asked for: then the backend is `Sketching`.
+    scans : tuple of str
+        The coarser scans that `Corpus` may be asked for on this device: then the backend is `Scanning`.
     """
 
     float64: bool = True
@@ -114,6 +132,7 @@ class Capabilities:
     index_dtype: Literal["int64", "int32"] = "int64"
     gradients: bool = False
     sketches: tuple[Literal["int8"], ...] = ()
+    scans: tuple[Coarse, ...] = ()
 
 
 class Prepared(Protocol):
@@ -262,6 +281,15 @@ class Backend(Protocol):
 
     def rescore(self, queries: Array, prepared: Prepared, ids: Array) -> Array:
         """The exact scores of the rows `ids` (n_queries, c), float64, each row summed in one fixed order; -inf for id -1."""
+        ...
+
+
+@runtime_checkable
+class Scanning(Protocol):
+    """What a backend with `Capabilities.scans` has besides: a coarser and faster scan, with the same answers."""
+
+    def prepare_scanned(self, vectors: Array, metric: Metric, scan: Coarse) -> Prepared:
+        """`prepare`, for that scan; `error_bound` is then that scan's. `metric` is no manhattan, which has no product."""
         ...
 
 

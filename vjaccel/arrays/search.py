@@ -52,6 +52,8 @@ class PreparedRows:
 
     row_fields: ClassVar[tuple[str, ...]] = ("vectors", "weight", "ordinary", "instead")
     largest_fields: ClassVar[tuple[str, ...]] = ("largest",)
+    scan: ClassVar[str | None] = None
+    """The coarser scan that it is prepared for: see `vjaccel.arrays.coarse`."""
 
     vectors: Array
     metric: Metric
@@ -163,12 +165,16 @@ class GenericSearch:
         with self.float64():
             near = xp.astype(self._near(queries, prepared), xp.float64)
             norms = xp.sqrt(xp.sum(near * near, axis=1))
-            unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == xp.float64 else 2.0**-24
-            absolute, relative = rounding_bound(prepared.metric, prepared.dim, unit, norms, prepared.largest)
+            absolute, relative = self.scan_bound(prepared, norms)
             known = norms <= ORDINARY
             if prepared.metric is Metric.COSINE:
                 known = known | xp.isfinite(norms)  # the scan's queries have norm one
             return xp.where(known, absolute + xp.zeros_like(norms), xp.inf), relative
+
+    def scan_bound(self, prepared: PreparedRows, norms: Array) -> tuple[Array, float]:
+        """`rounding_bound` for queries of such norms, as the scan sees them."""
+        unit = 2.0**-53 if self.scan_dtype(prepared.vectors) == self.xp.float64 else 2.0**-24
+        return rounding_bound(prepared.metric, prepared.dim, unit, norms, prepared.largest)
 
     def scan(self, queries: Array, prepared: PreparedRows, count: int, mask: Array | None) -> tuple[Array, Array]:
         def run() -> tuple[Array, Array]:
@@ -293,34 +299,41 @@ class GenericSearch:
         return taken, chosen if ids is None else self.xp.take_along_axis(ids, chosen, axis=1)
 
     def _tile_scores(self, wanted: Array, prepared: PreparedRows, tile: slice) -> Array:
+        weight = None if prepared.weight is None else prepared.weight[tile]
+        products = self.tile_products(wanted, prepared, tile)
+        return self.score_tile(
+            prepared.metric, wanted, products, weight, prepared.ordinary[tile], prepared.instead[tile]
+        )
+
+    def tile_rows(self, prepared: PreparedRows, tile: slice) -> Array:
+        """The rows of a tile as the scan sees them."""
         dtype = self.scan_dtype(prepared.vectors)
         rows = self.xp.astype(self.widened(prepared.vectors[tile, :]), dtype, copy=False)
-        weight = None if prepared.weight is None else prepared.weight[tile]
-        return self.score_tile(
-            prepared.metric, wanted, rows, prepared.center, weight, prepared.ordinary[tile], prepared.instead[tile]
-        )
+        return rows if prepared.center is None else rows - prepared.center
+
+    def tile_products(self, wanted: Array, prepared: PreparedRows, tile: slice) -> Array:
+        """The products of all pairs of `wanted` (n, dim) and a tile's rows; for manhattan their distances."""
+        rows = self.tile_rows(prepared, tile)
+        return self.manhattan(wanted, rows) if prepared.metric is Metric.MANHATTAN else self.matmul(wanted, rows.T)
 
     def score_tile(
         self,
         metric: Metric,
         wanted: Array,
-        rows: Array,
-        center: Array | None,
+        products: Array,
         weight: Array | None,
         ordinary: Array,
         instead: Array,
     ) -> Array:
-        """The scores of `wanted` (n, dim) against `rows` (t, dim): no step depends on a value, so it can be compiled."""
+        """The scores (n, t) of `wanted` (n, dim) by `tile_products`: no step depends on a value, so it can be compiled."""
         xp = self.xp
         if metric is Metric.MANHATTAN:
-            scores = -self.manhattan(wanted, rows)
+            scores = -products
         elif metric in EXPANDED:
             squares = halving_sum(xp, wanted * wanted)  # whose bound does not grow with the width
-            scores = (2.0 * self.matmul(wanted, (rows - center).T) - weight[None, :]) - squares[:, None]  # type: ignore[index]
+            scores = (2.0 * products - weight[None, :]) - squares[:, None]  # type: ignore[index]
         else:
-            scores = self.matmul(wanted, rows.T)
-            if metric is Metric.COSINE:
-                scores = scores * weight[None, :]  # type: ignore[index]
+            scores = products * weight[None, :] if metric is Metric.COSINE else products  # type: ignore[index]
         return xp.where(ordinary[None, :], scores, instead[None, :])
 
     # Parts of rescore

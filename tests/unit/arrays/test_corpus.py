@@ -53,6 +53,16 @@ def test_a_sketch_that_nobody_knows_is_refused() -> None:
         vj.Corpus(ROWS, sketch="int4")  # type: ignore[arg-type]  # that is what is refused
 
 
+def test_a_scan_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(vj.InvalidInput, match="scan 'bfloat16' is unknown; it is 'tf32', 'float16', or None"):
+        vj.Corpus(ROWS, scan="bfloat16")  # type: ignore[arg-type]  # that is what is refused
+
+
+def test_a_corpus_is_scanned_by_a_sketch_or_coarsely_but_not_both() -> None:
+    with pytest.raises(vj.InvalidInput, match="sketch='int8' and scan='tf32' are two ways"):
+        vj.Corpus(ROWS, sketch="int8", scan="tf32")
+
+
 def test_a_sketch_takes_a_quarter_of_float32s_bytes() -> None:
     prepared: Any = vj.Corpus(np.ones((1000, 384), np.float32), sketch="int8")._prepared
     assert sum(x.nbytes for x in (prepared.codes, prepared.scales, prepared.errors)) == 1000 * 392

@@ -18,7 +18,7 @@ from vjaccel.arrays.testing.oracle import answers, awkward
 torch = pytest.importorskip("torch")
 
 from vjaccel_torch import TorchBackend  # noqa: E402
-from vjaccel_torch.precision import full_precision  # noqa: E402
+from vjaccel_torch.precision import full_precision, launching, tf32  # noqa: E402
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "reversed": lambda x: x[::-1, ::-2],
@@ -179,6 +179,29 @@ def test_the_precision_is_back_when_the_last_thread_has_left(switches: None) -> 
     leave.set()
     thread.join()
     assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.parametrize("chosen", ["highest", "high"])
+def test_tf32_is_on_inside_alone_and_the_users_choice_is_back(switches: None, chosen: str) -> None:
+    torch.set_float32_matmul_precision(chosen)
+    before = seen()
+    with full_precision():
+        inside = seen()
+        with tf32():
+            assert torch.backends.cuda.matmul.allow_tf32
+        assert seen() == inside
+    assert seen() == before
+
+
+def test_another_product_of_ours_waits_while_tf32_is_on(switches: None) -> None:
+    with full_precision(), tf32():
+        assert not launching.acquire(timeout=0.01)
+    assert launching.acquire(timeout=0.01)
+    launching.release()
+
+
+def test_a_cpu_has_no_tf32(backend: TorchBackend) -> None:
+    assert backend.capabilities.scans == ("float16",)
 
 
 @pytest.mark.parametrize("where", ["", ".cuda.matmul", ".mkldnn.matmul"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vjaccel.arrays.testing.changes import ChangeConformance
 from vjaccel.arrays.testing.closest import ClosestConformance
+from vjaccel.arrays.testing.coarse import CoarseConformance
 from vjaccel.arrays.testing.contract import ContractConformance
 from vjaccel.arrays.testing.pairs import PairConformance
 from vjaccel.arrays.testing.quantize import QuantizeConformance
@@ -17,6 +18,7 @@ __all__ = ["BackendConformance"]
 class BackendConformance(
     ChangeConformance,
     ClosestConformance,
+    CoarseConformance,
     ContractConformance,
     PairConformance,
     QuantizeConformance,
