@@ -15,12 +15,17 @@ from rich.table import Table
 ALSO = {"recall": "recall@10", "ids_equal": "ids equal", "beyond_mb": "MB beyond in- and output", "rate": "a second"}
 """What a benchmark says besides times, by its key in extra_info."""
 
+WIDTH = 180
+"""Of the table in a file, where nothing says how wide it may be."""
+
 
 def main(path: str) -> None:
     """Print the table of the file that pytest-benchmark wrote to `path`."""
     report = json.loads(Path(path).read_text(encoding="utf-8"))
     machine = report["machine_info"]
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     console.print(
         f"{machine['cpu'].get('brand_raw', '?')}, {machine['cores']} cores, {machine['memory_gb']} GB, "
         f"Python {machine['python_version']}, commit {machine['commit']}, {report['datetime'][:10]}"

@@ -111,6 +111,15 @@ class NumpyBackend(GenericBackend):
             return super().topk(queries, prepared, k, mask)
         return search.topk(queries, prepared, k, mask, super().topk, self.rescore)
 
+    def rescore(self, queries: np.ndarray, prepared: Any, ids: np.ndarray) -> np.ndarray:
+        exact = _kernels("exact")
+        found = None if exact is None else exact.rescored(queries, prepared, ids)
+        return super().rescore(queries, prepared, ids) if found is None else found
+
+    def reached(self, scores: np.ndarray, lines: np.ndarray, usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        exact = _kernels("exact")
+        return super().reached(scores, lines, usable) if exact is None else exact.reached(scores, lines, usable)
+
     def scan_codes(
         self, queries: np.ndarray, codes: Codes, metric: Metric, count: int, mask: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:

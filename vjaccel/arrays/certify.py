@@ -46,7 +46,7 @@ FIRST_QUERIES, MORE_QUERIES = 16, 1024
 """Rows whose pairs are looked for together: few at first, since all their pairs may be candidates for the k best; eight
 times as many each time, since the k best of those seen leave about eight times k candidates in the next."""
 
-BLOCK_ROWS, BLOCK_BYTES = 1 << 14, 64 << 20
+BLOCK_ROWS, BLOCK_BYTES = 1 << 12, 64 << 20
 """Rows, and their size in float64, that are prepared together to look for pairs."""
 
 

@@ -280,15 +280,20 @@ class GenericSearch:
     def _hits(
         self, wanted: Array, prepared: PreparedRows, thresholds: Array, mask: Array | None, tile: slice
     ) -> tuple[np.ndarray, Array]:
-        xp = self.xp
         scores = self._tile_scores(wanted, prepared, tile)
         usable = prepared.ordinary[tile] | (prepared.instead[tile] > 0)
-        with self.float64():
-            hits = ~(xp.astype(scores, xp.float64) < thresholds[:, None]) & usable[None, :]
         if mask is not None:
-            hits = hits & (mask[tile][None, :] if mask.ndim == 1 else mask[:, tile])
+            usable = usable[None, :] & (mask[tile][None, :] if mask.ndim == 1 else mask[:, tile])
+        offsets, ids = self.reached(scores, thresholds, usable)
+        return offsets, ids + tile.start
+
+    def reached(self, scores: Array, lines: Array, usable: Array) -> tuple[np.ndarray, Array]:
+        """The columns of `scores` (n, t) that are not below their row's line, as CSR; `usable` is (t,), (1, t) or (n, t)."""
+        xp = self.xp
+        with self.float64():
+            hits = ~(xp.astype(scores, xp.float64) < lines[:, None]) & usable
         counts = self.to_numpy(xp.sum(xp.astype(hits, xp.int32), axis=1))
-        return np.concatenate([[0], np.cumsum(counts)]), xp.nonzero(hits)[1] + tile.start
+        return np.concatenate([[0], np.cumsum(counts)]), xp.nonzero(hits)[1]
 
     def _best(self, scores: Array, ids: Array | None, count: int) -> tuple[Array, Array]:
         places = scores.shape[1]
