@@ -18,6 +18,7 @@ from vjaccel.errors import InvalidInput, InvalidType
 
 __all__ = ["count", "mask", "metric", "positions", "same_dim", "threshold", "vectors"]
 
+LARGEST_COUNT = 2**31 - 1
 FLOAT32 = np.dtype("float32")
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
@@ -46,7 +47,7 @@ def metric(value: str | Metric, allowed: Iterable[Metric], instead: dict[Metric,
 
 
 def count(k: object, name: str = "k") -> int:
-    """`k` as an int of at least 1.
+    """`k` as an int of at least 1, that an int32 holds.
 
     Raises
     ------
@@ -58,6 +59,8 @@ def count(k: object, name: str = "k") -> int:
         raise InvalidType(f"{name} must be a whole number, not {type(k).__name__}") from None
     if isinstance(k, bool) or number < 1:
         raise InvalidInput(f"{name} must be at least 1, not {k!r}")
+    if number > LARGEST_COUNT:
+        raise InvalidInput(f"{name} must be at most {LARGEST_COUNT}, not {k!r}: no result has so many columns")
     return number
 
 

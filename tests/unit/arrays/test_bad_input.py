@@ -125,6 +125,12 @@ def test_k_below_one_or_a_bool_is_said(k: Any) -> None:
         vj.topk(GOOD, GOOD, k)
 
 
+@pytest.mark.parametrize("k", [2**31, 2**63, np.uint64(2**40)])
+def test_k_that_an_int32_does_not_hold_is_said(k: Any) -> None:
+    with pytest.raises(vj.InvalidInput, match="k must be at most 2147483647, not"):
+        vj.topk(GOOD, GOOD, k)
+
+
 @pytest.mark.parametrize("k", [1.0, "2", None, [1]])
 def test_k_that_is_no_whole_number_is_a_type_error(k: Any) -> None:
     with pytest.raises(vj.InvalidType, match="k must be a whole number, not"):
