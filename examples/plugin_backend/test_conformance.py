@@ -3,5 +3,5 @@
 from vjaccel.arrays.testing import BackendConformance
 
 
-class TestMine(BackendConformance):
-    spec = "mine"
+class TestFaiss(BackendConformance):
+    spec = "faiss"
