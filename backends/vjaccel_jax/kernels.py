@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from vjaccel.arrays.coarse import HalfRows, Tf32Rows
+from vjaccel.arrays.grouped import group_size
 from vjaccel.arrays.search import PreparedRows
-from vjaccel_jax.shapes import group_size
 
 __all__ = ["fill", "kept", "largest", "padded", "piece", "place", "put_rows", "squares_root", "tile_of"]
 

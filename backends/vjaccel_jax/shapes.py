@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-__all__ = ["bucket", "group_size", "power_of_two_below", "tiles"]
+__all__ = ["bucket", "power_of_two_below", "tiles"]
 
 
 def bucket(rows: int, most: int) -> int:
@@ -30,20 +29,6 @@ def power_of_two_below(number: int) -> int:
     [1, 1, 4, 8]
     """
     return 1 << (max(number, 1).bit_length() - 1)
-
-
-def group_size(columns: int, count: int) -> int:
-    """The width of groups for the best `count` of `columns` by the maxima of groups; 1 where that does not pay.
-
-    It reads ``columns / size`` maxima and then ``count * size`` scores: least where they are equal.
-
-    Examples
-    --------
-    >>> [group_size(*case) for case in ((200_000, 33), (8192, 33), (1000, 33))]
-    [64, 8, 1]
-    """
-    size = power_of_two_below(math.isqrt(columns // count))
-    return size if size >= 8 else 1
 
 
 def tiles(rows: int, size: int) -> Iterator[tuple[int, int]]:

@@ -243,9 +243,10 @@ def _offer_odd(
 def _scan_rows(
     wanted: _Wanted, prepared: PreparedVectors, corpus: tuple[np.ndarray, ...], heaps: _Heaps, part: tuple[int, int]
 ) -> None:
+    scan = kernels.scan_products if wanted.code in (kernels.DOT, kernels.COSINE) else kernels.scan_distances
     # As it lies in memory a slice needs no tiles; converted, one that stays in the cache.
     for start, tile in tiles(prepared.vectors, *part, TILE_ELEMENTS // prepared.dim, wanted.narrow.dtype):
-        kernels.scan_rows(wanted.code, wanted.narrow, start, tile, corpus, wanted.facts, heaps)
+        scan(wanted.code, wanted.narrow, start, tile, corpus, wanted.facts, heaps)
 
 
 def _scan_products(

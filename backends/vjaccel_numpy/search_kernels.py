@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vjaccel_numpy.jit import kernel, summing_kernel
+from vjaccel_numpy.jit import inlined, kernel, summing_kernel
 
 __all__ = [
     "COSINE",
@@ -20,7 +20,8 @@ __all__ = [
     "collect",
     "offer_all",
     "row_facts",
-    "scan_rows",
+    "scan_distances",
+    "scan_products",
 ]
 
 DOT, COSINE, SQUARES, MANHATTAN, EXPANDED = range(5)
@@ -46,13 +47,13 @@ def halving_sum(terms):
     return terms[0]
 
 
-@kernel
+@inlined
 def multiply(queries, q, rows, a, terms):
     for j in range(terms.shape[0]):
         terms[j] = queries[q, j] * np.float64(rows[a, j])
 
 
-@kernel
+@inlined
 def subtract(queries, q, rows, a, terms):
     for j in range(terms.shape[0]):
         terms[j] = abs(queries[q, j] - np.float64(rows[a, j]))
@@ -64,7 +65,7 @@ def square(terms):
         terms[j] *= terms[j]
 
 
-@kernel
+@inlined
 def exact_score(code, queries, q, query_norm, rows, a, row_norm, terms):
     """The float64 score of query `q` and row `a`, bit for bit that of `GenericSearch.exact_scores`."""
     if code in (DOT, COSINE):
@@ -135,14 +136,14 @@ def add_rows(rows, total):
             total[j] += x if np.isfinite(x) else 0.0
 
 
-@kernel
+@inlined
 def line_under(worst, absolute, relative, shift):
     """The scan score below which no row can be as good as `worst`, rounded down to where float32 can say it."""
     line = worst - absolute - relative * abs(worst) - shift
     return line - abs(line) * 2.0**-23 - 2.0**-149
 
 
-@kernel
+@inlined
 def weighted(code, score, weight):
     if code == COSINE:
         return score * weight
@@ -151,7 +152,7 @@ def weighted(code, score, weight):
     return score
 
 
-@kernel
+@inlined
 def consider(code, q, place, rows, a, corpus, wanted, heaps, terms):
     """Offer row `a` of the tile, which is row `place` of the corpus, to query `q`'s heap."""
     _, ordinary, row_norms, mask = corpus
@@ -215,7 +216,7 @@ def collect(code, scores, first, rows, corpus, wanted, heaps):
                         consider(code, q, first + a, rows, a, corpus, wanted, heaps, terms)
 
 
-@kernel
+@inlined
 def collect_few(code, scores, first, rows, start, corpus, wanted, heaps, terms):
     """The same for the scores (n_queries, STEP) of few queries with the rows from `start` on."""
     weights, lines = corpus[0], heaps[3]
@@ -294,42 +295,48 @@ def absolute_distance(queries, q, rows, a):
     return total
 
 
-@kernel
-def score_few(code, queries, rows, start, scores):
+@inlined
+def score_products(queries, rows, start, many, scores):
     """Scan scores (n_queries, STEP) of the rows from `start` on, which stay in the cache."""
     n_queries = queries.shape[0]
-    many = min(STEP, rows.shape[0] - start)
     fours, quads = n_queries // 4 * 4, many // 4 * 4
-    if code in (DOT, COSINE):
-        for q in range(0, fours, 4):
-            for i in range(0, quads, 4):
-                sixteen_products(queries, q, rows, start + i, scores, i)
-            for i in range(quads, many):
-                for one in range(q, q + 4):
-                    scores[one, i] = product(queries, one, rows, start + i)
-        for q in range(fours, n_queries):
-            for i in range(many):
-                scores[q, i] = product(queries, q, rows, start + i)
-    elif code == SQUARES:
-        for q in range(n_queries):
-            for i in range(many):
-                scores[q, i] = -squared_distance(queries, q, rows, start + i)
-    else:
-        for q in range(n_queries):
-            for i in range(many):
-                scores[q, i] = -absolute_distance(queries, q, rows, start + i)
+    for q in range(0, fours, 4):
+        for i in range(0, quads, 4):
+            sixteen_products(queries, q, rows, start + i, scores, i)
+        for i in range(quads, many):
+            for one in range(q, q + 4):
+                scores[one, i] = product(queries, one, rows, start + i)
+    for q in range(fours, n_queries):
+        for i in range(many):
+            scores[q, i] = product(queries, q, rows, start + i)
 
 
 @kernel
-def scan_rows(code, narrow, first, rows, corpus, wanted, heaps):
-    """Scan a tile for queries `narrow` (n_queries, dim) of the scan's dtype, reading each row from memory once.
+def scan_products(code, narrow, first, rows, corpus, wanted, heaps):
+    """Scan a tile for queries `narrow` (n_queries, dim) of the scan's dtype by DOT or COSINE, reading each row once.
 
     No slice is taken in the loops: numba counts references to each, atomically, on memory that the threads share.
     """
     scores = np.empty((narrow.shape[0], STEP), rows.dtype)
     terms = np.empty(rows.shape[1])
     for start in range(0, rows.shape[0], STEP):
-        score_few(code, narrow, rows, start, scores)
+        many = min(STEP, rows.shape[0] - start)
+        score_products(narrow, rows, start, many, scores)
+        collect_few(code, scores, first, rows, start, corpus, wanted, heaps, terms)
+
+
+@kernel
+def scan_distances(code, narrow, first, rows, corpus, wanted, heaps):
+    """The same by SQUARES or MANHATTAN."""
+    scores = np.empty((narrow.shape[0], STEP), rows.dtype)
+    terms = np.empty(rows.shape[1])
+    for start in range(0, rows.shape[0], STEP):
+        for q in range(narrow.shape[0]):
+            for i in range(min(STEP, rows.shape[0] - start)):
+                if code == SQUARES:
+                    scores[q, i] = -squared_distance(narrow, q, rows, start + i)
+                else:
+                    scores[q, i] = -absolute_distance(narrow, q, rows, start + i)
         collect_few(code, scores, first, rows, start, corpus, wanted, heaps, terms)
 
 

@@ -59,6 +59,8 @@ class Device:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    compute_capability = "90"
+
     def synchronize(self) -> None:
         """Nothing is ever under way."""
 
@@ -259,6 +261,8 @@ def build() -> dict[str, types.ModuleType]:
     modules["cupy.cuda"].Stream = type("Stream", (), {})  # type: ignore[attr-defined]
     modules["cupy.cuda.memory"].OutOfMemoryError = OutOfMemoryError  # type: ignore[attr-defined]
     modules["cupy.cuda.runtime"].getDeviceCount = lambda: DEVICES  # type: ignore[attr-defined]
+    modules["cupy.cuda.runtime"].is_hip = False  # type: ignore[attr-defined]
+    _allocators(cupy, modules["cupy.cuda"])
     _compute_types(modules["cupy._core"], modules["cupy._core._routines_linalg"])
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")
@@ -272,6 +276,55 @@ def _compute_types(core: Any, linalg: Any) -> None:
     chosen = {np.float32: 1}
     core.get_compute_type = chosen.__getitem__
     core.set_compute_type = chosen.__setitem__
+
+    def matmul(a: ndarray, b: ndarray) -> Any:
+        left, right = _own(a), _own(b)
+        if left.dtype == right.dtype == np.float32 and chosen[np.float32] == linalg.COMPUTE_TYPE_TF32:
+            left, right = (_cut(x) for x in (left, right))
+        return ndarray(np.matmul(left, right))
+
+    ndarray.__matmul__ = matmul  # type: ignore[attr-defined]
+    linalg.tensordot_core_v11 = _gemm
+
+
+def _cut(x: np.ndarray) -> np.ndarray:
+    """Float32 numbers without the lower 13 bits, as TF32's are."""
+    return (np.ascontiguousarray(x).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def _gemm(
+    transposed_a: int, transposed_b: int, m: int, n: int, k: int,
+    a: ndarray, lda: int, b: ndarray, ldb: int, c: ndarray, ldc: int,
+) -> None:  # fmt: skip
+    """``c = op(a) @ op(b)`` as cuBLAS has it: matrices by columns, in memory of any shape, summed in float32."""
+    left, right = (np.ravel(_own(x)).astype(np.float32).reshape((ld, -1), order="F") for x, ld in ((a, lda), (b, ldb)))
+    left, right = left.T if transposed_a else left, right.T if transposed_b else right
+    assert left.shape == (m, k)
+    assert right.shape == (k, n)
+    assert ldc == m
+    _own(c)[...] = np.ravel(left @ right, order="F").reshape(c.shape)
+
+
+def _allocators(cupy: Any, cuda: Any) -> None:
+    """The choice of an allocator; here it allocates nothing."""
+
+    class Pool:
+        def malloc(self, size: int) -> None: ...
+
+    class FunctionAllocator:
+        def __init__(self, allocate: Any, free: Any) -> None:
+            self.allocate, self.free = allocate, free
+
+        def malloc(self, size: int) -> int:
+            return int(self.allocate(size, Device.current()))
+
+    pool = Pool()
+    chosen: list[Any] = [pool.malloc]
+    cupy.get_default_memory_pool = lambda: pool
+    cuda.get_allocator = lambda: chosen[-1]
+    cuda.set_allocator = chosen.append
+    cuda.PythonFunctionAllocator = FunctionAllocator
+    cuda.get_current_stream = lambda: types.SimpleNamespace(ptr=7)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,108 @@ def test_tf32_is_off_inside_and_back_after_the_last_call(cupy: Any) -> None:
     leave.set()
     thread.join()
     assert cupy._core.get_compute_type(np.float32) == tf32
+
+
+def test_tf32_is_on_inside_alone_and_other_products_of_ours_wait(cupy: Any) -> None:
+    from vjaccel_cupy.precision import full_precision, launching, tf32
+
+    linalg = cupy._core._routines_linalg
+    with full_precision():
+        with tf32():
+            assert cupy._core.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
+            assert not launching.acquire(timeout=0.01)
+        assert cupy._core.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_DEFAULT
+    assert launching.acquire(timeout=0.01)
+    launching.release()
+
+
+@pytest.mark.parametrize(("capability", "scans"), [("60", ()), ("75", ("float16",)), ("80", ("tf32", "float16"))])
+def test_a_gpu_has_the_scans_that_its_units_have(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, capability: str, scans: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(strict_cupy.Device, "compute_capability", capability)
+    assert vj.get_backend("cupy").capabilities.scans == scans
+
+
+@pytest.mark.parametrize("change", ["made", "added", "updated", "removed"])
+def test_a_corpus_is_there_before_another_stream_can_search_it(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    waited: list[int] = []
+    rows = cupy.asarray(np.eye(9, dtype=np.float32))
+    corpus = vj.Corpus(rows)
+    monkeypatch.setattr(strict_cupy.Device, "synchronize", lambda self: waited.append(self.id))
+    changes = {
+        "made": lambda: vj.Corpus(rows),
+        "added": lambda: corpus.add(rows[:1]),
+        "updated": lambda: corpus.update([0], rows[1:2]),
+        "removed": lambda: corpus.remove([0]),
+    }
+    changes[change]()
+    assert waited
+
+
+# The pool
+
+
+class Torch:
+    """As much of torch as its pool is, on the stand-in's devices."""
+
+    def __init__(self, used: bool) -> None:
+        self.cuda = self
+        self.used = used
+        self.asked: list[tuple[int, ...]] = []
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_initialized(self) -> bool:
+        return self.used
+
+    def caching_allocator_alloc(self, size: int, device: int, stream: int) -> int:
+        self.asked.append((size, device, stream))
+        return 64
+
+    def caching_allocator_delete(self, pointer: int) -> None:
+        self.asked.append((pointer,))
+
+
+def test_cupy_takes_its_memory_from_torchs_pool_where_torch_uses_a_gpu(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = Torch(used=True)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    vj.get_backend("cupy:gpu:1")
+    allocator = cupy.cuda.get_allocator()
+    with cupy.cuda.Device(1):
+        assert allocator(100) == 64
+    allocator.__self__.free(64, 1)
+    stream = cupy.cuda.get_current_stream().ptr
+    assert torch.asked == [(100, 1, stream), (64,)]
+    vj.get_backend("cupy:gpu:0")
+    assert cupy.cuda.get_allocator() == allocator
+
+
+@pytest.mark.parametrize("used", [None, False])
+def test_without_torch_on_a_gpu_cupy_keeps_its_own_pool(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, used: bool | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None if used is None else Torch(used))
+    vj.get_backend("cupy")
+    assert cupy.cuda.get_allocator() == cupy.get_default_memory_pool().malloc
+
+
+def test_an_allocator_that_the_user_chose_stays(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", Torch(used=True))
+    chosen = object()
+    cupy.cuda.set_allocator(chosen)
+    vj.get_backend("cupy")
+    assert cupy.cuda.get_allocator() is chosen
+
+
+def test_torchs_word_for_no_memory_is_understood(cupy: Any) -> None:
+    torch = pytest.importorskip("torch")
+    assert vj.get_backend("cupy").is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 
 def test_the_registry_shows_the_devices(cupy: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vjaccel_jax.shapes import bucket, group_size, power_of_two_below, tiles
+from vjaccel_jax.shapes import bucket, power_of_two_below, tiles
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10))
@@ -35,11 +35,3 @@ def test_tiles_have_one_size_and_give_every_row_once(rows: int, size: int) -> No
 @pytest.mark.parametrize(("a", "b"), [(9, 16), (129, 200), (257, 512)])
 def test_batches_of_nearly_one_size_share_a_bucket(a: int, b: int) -> None:
     assert bucket(a, 256) == bucket(b, 256)
-
-
-@given(st.integers(1, 10**7), st.integers(1, 3000))
-def test_there_are_at_least_as_many_groups_as_are_chosen(columns: int, count: int) -> None:
-    count = min(count, columns)
-    size = group_size(columns, count)
-    assert columns // size >= count
-    assert size == 1 or size >= 8

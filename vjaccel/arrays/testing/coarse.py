@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vjaccel.arrays import Corpus, TopK, topk
+from vjaccel.arrays.dispatch import at_work
 from vjaccel.arrays.protocol import Coarse, Metric, Scanning
 from vjaccel.arrays.testing.oracle import answers, awkward, reaching
 from vjaccel.arrays.testing.search import DIM, LAYOUTS, QUERIES, ROWS, K, normal
@@ -80,12 +81,14 @@ class CoarseConformance(Subject):
             self.given(np.abs(normal(n, n)) * 10.0 ** (spread * generator.standard_normal((n, DIM))), dtype)
             for n in (QUERIES, ROWS)
         )
-        prepared = self.backend.prepare_scanned(rows, Metric(metric), scan)
-        scores, ids = self.backend.scan(queries, prepared, ROWS, None)
-        exact = self.backend.to_numpy(self.backend.rescore(queries, prepared, ids))
-        bounds, relative = self.backend.error_bound(queries, prepared)
+        with at_work(self.backend):
+            prepared = self.backend.prepare_scanned(rows, Metric(metric), scan)
+            scores, ids = self.backend.scan(queries, prepared, ROWS, None)
+            exact = self.backend.to_numpy(self.backend.rescore(queries, prepared, ids))
+            absolute, relative = self.backend.error_bound(queries, prepared)
+            bounds = self.backend.to_numpy(absolute)[:, None] + relative * np.abs(exact)
         off = np.abs(self.backend.to_numpy(scores).astype(np.float64) - exact)
-        assert (off <= self.backend.to_numpy(bounds)[:, None] + relative * np.abs(exact)).all()
+        assert (off <= bounds).all()
         assert (off > 1e-8 * np.abs(exact)).any(), "a coarser scan is not exact"
 
     @every_metric
