@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 
@@ -29,8 +28,8 @@ CALLS: dict[str, Callable[[], object]] = {
 }
 
 
-def _ours() -> int:
-    return sum(thread.name.startswith("vjaccel") for thread in threading.enumerate())
+def _ours() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("vjaccel")]
 
 
 @pytest.fixture(autouse=True)
@@ -126,15 +125,16 @@ def test_with_one_thread_a_call_has_no_other_and_the_same_answer(call: str, monk
 
 @pytest.mark.parametrize("call", CALLS)
 def test_with_three_threads_the_pool_has_two_and_the_blas_is_as_it_was(call: str) -> None:
-    usual, before = CALLS[call](), _blas_threads()
+    vj.set_threads(2)
+    threads.run([lambda: None] * 9)
+    usual, before, former = CALLS[call](), _blas_threads(), _ours()
     vj.set_threads(3)
     np.testing.assert_allclose(CALLS[call](), usual, rtol=2e-4, atol=2e-5)
     assert _blas_threads() == before
     threads.run([lambda: None] * 9)
-    deadline = time.monotonic() + 10
-    while (count := _ours()) != 2 and time.monotonic() < deadline:
-        time.sleep(0.01)  # those of a pool before this one end when they see that it is over
-    assert count == 2
+    for thread in former:
+        thread.join(10)  # those of the pool before this one end when they see that it is over
+    assert len(_ours()) == 2
 
 
 def test_the_number_may_change_while_other_threads_search() -> None:
