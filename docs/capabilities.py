@@ -40,7 +40,7 @@ def _has(cls: type[Backend], name: str) -> str:
     source = inspect.getsource(cls.capabilities.fget)  # type: ignore[attr-defined]  # a property of the class
     if "x64" in source and name == "float64":
         return "with x64"
-    return "yes" if getattr(cls.capabilities.fget(cls.__new__(cls)), name) else "no"  # type: ignore[attr-defined]  # so
+    return "yes" if getattr(cls.capabilities.fget(cls.__new__(cls)), name) else "no"  # type: ignore[attr-defined]  # as above
 
 
 if __name__ == "__main__":

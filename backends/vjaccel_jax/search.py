@@ -68,7 +68,7 @@ class JaxPrepared:
 class JaxSearch(GenericCoarse):
     """The searching half of `JaxBackend`."""
 
-    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:  # type: ignore[override]  # so below
+    def prepare(self, vectors: Array, metric: Metric) -> JaxPrepared:  # type: ignore[override]  # a corpus of its own kind; so below
         from vjaccel_jax import kernels
 
         _refuse_tracing(vectors)
@@ -102,7 +102,7 @@ class JaxSearch(GenericCoarse):
         stored = PreparedRows(kept, metric, kept.shape[0], kept.shape[1], center, weight, ordinary, instead, largest)
         return JaxPrepared(rows, stored, size, None)
 
-    def prepare_scanned(  # type: ignore[override]
+    def prepare_scanned(  # type: ignore[override]  # as `prepare`
         self, vectors: Array, metric: Metric, scan: Coarse
     ) -> JaxPrepared:
         prepared = self.prepare(vectors, metric)
@@ -120,7 +120,7 @@ class JaxSearch(GenericCoarse):
             half, scales = kernels.fill(half, block[0], start, 0), kernels.fill(scales, block[1], start)
         return half, scales
 
-    def finer(self, prepared: JaxPrepared) -> JaxPrepared:  # type: ignore[override]
+    def finer(self, prepared: JaxPrepared) -> JaxPrepared:  # type: ignore[override]  # as `prepare`
         return replace(prepared, stored=super().finer(prepared.stored))
 
     def half_product(self, a: Array, b: Array) -> Array:

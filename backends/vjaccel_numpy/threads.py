@@ -143,7 +143,10 @@ def _let_go() -> None:
 @cache
 def _controller() -> ThreadpoolController:
     # Finding the libraries takes hundreds of microseconds; setting them, a few.
-    return ThreadpoolController()
+    found = ThreadpoolController()
+    # An OpenMP BLAS, as faiss brings, keeps a number for each thread: set in the first call's, the last's cannot put it back.
+    kept = [x.filepath for x in found.lib_controllers if getattr(x, "threading_layer", "openmp") != "openmp"]
+    return found.select(filepath=kept) if kept else found
 
 
 def _after_fork() -> None:

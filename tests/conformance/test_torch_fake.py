@@ -16,10 +16,10 @@ from vjaccel.arrays.protocol import Coarse, Metric
 
 torch = pytest.importorskip("torch")
 
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode  # noqa: E402
-from torch.overrides import TorchFunctionMode  # noqa: E402
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode  # noqa: E402  # after importorskip
+from torch.overrides import TorchFunctionMode  # noqa: E402  # after importorskip
 
-from vjaccel_torch import TorchBackend  # noqa: E402
+from vjaccel_torch import TorchBackend  # noqa: E402  # after importorskip
 
 CUDA = "cuda:0"
 N, DIM, QUERIES, COUNT = 5000, 48, 6, 32

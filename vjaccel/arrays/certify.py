@@ -161,13 +161,16 @@ class _Best:
         self._exact, self._ids = np.empty(0), np.empty(0, np.int64)
         self._offered: list[np.ndarray] = []
         self._count = 0
+        self._room = max(1, min(AT_ONCE, BLOCK_BYTES // (8 * prepared.dim)))
 
     def offer(self, ids: np.ndarray) -> None:
         """Rows in ascending order, above all that were offered before."""
-        self._offered.append(ids)
-        self._count += len(ids)
-        if self._count >= AT_ONCE:
-            self.found()
+        while len(ids):
+            part, ids = np.split(ids, [self._room - self._count])
+            self._offered.append(part)
+            self._count += len(part)
+            if self._count == self._room:
+                self.found()
 
     def found(self) -> tuple[np.ndarray, np.ndarray]:
         """The exact scores, best first, and the rows."""
@@ -187,11 +190,13 @@ class _Best:
         """
         if len(ids) < 4 * self._k + 64:
             return ids
-        padding = (0, (1 << (len(ids) - 1).bit_length()) - len(ids))
-        xp = array_namespace(self._prepared.vectors)
-        rows = xp.take(self._prepared.vectors, self._backend.asarray(np.pad(ids, padding)), axis=0)
-        middle = len(ids) // 2
-        alike = self._backend.to_numpy(xp.all(rows == rows[middle : middle + 1, :], axis=1))[: len(ids)]
+        padding, middle = (0, (1 << (len(ids) - 1).bit_length()) - len(ids)), len(ids) // 2
+        vectors = self._prepared.vectors
+        xp = array_namespace(vectors)
+        rows, one = (
+            xp.take(vectors, self._backend.asarray(x), axis=0) for x in (np.pad(ids, padding), ids[middle : middle + 1])
+        )
+        alike = self._backend.to_numpy(xp.all(rows == one, axis=1))[: len(ids)]
         return np.sort(np.concatenate([ids[~alike], ids[alike][: self._k]]))
 
 

@@ -60,7 +60,7 @@ def count(k: object, name: str = "k") -> int:
     if isinstance(k, bool) or number < 1:
         raise InvalidInput(f"{name} must be at least 1, not {k!r}")
     if number > LARGEST_COUNT:
-        raise InvalidInput(f"{name} must be at most {LARGEST_COUNT}, not {k!r}: no result has so many columns")
+        raise InvalidInput(f"{name} must be at most {LARGEST_COUNT}, the largest int32, not {k!r}")
     return number
 
 

@@ -63,12 +63,12 @@ class at_work:  # noqa: N801  # used as a function, like np.errstate
         self._errors, self._device = np.errstate(all="ignore"), backend.on_device()
 
     def __enter__(self) -> None:
+        self._device.__enter__()  # first: where it fails, nothing has to be put back
         self._errors.__enter__()
-        self._device.__enter__()
 
     def __exit__(self, *failure: Any) -> None:
-        self._device.__exit__(*failure)
         self._errors.__exit__(*failure)
+        self._device.__exit__(*failure)
 
 
 def choose(spec: str | Backend | None, operands: dict[str, object], operation: str | None = None) -> Choice:

@@ -257,6 +257,7 @@ class GenericSearch:
     def _tiles(self, n_queries: int, prepared: PreparedRows) -> Iterator[slice]:
         depth = prepared.dim if prepared.metric is Metric.MANHATTAN and self.manhattan_broadcasts else 1
         as_it_is = prepared.center is None and prepared.vectors.dtype == self.scan_dtype(prepared.vectors)
+        as_it_is &= prepared.scan is None  # a coarser scan may convert its tiles
         return self.blocks(prepared.rows, 16 * (n_queries * depth + (0 if as_it_is else prepared.dim)))
 
     def _scan_block(

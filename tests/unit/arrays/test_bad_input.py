@@ -116,6 +116,12 @@ def test_a_metric_is_taken_as_itself_and_by_its_name(metric: vj.Metric) -> None:
     np.testing.assert_array_equal(by_name.indices, itself.indices)
 
 
+def test_a_masked_array_is_refused_rather_than_read_without_its_mask() -> None:
+    masked = np.ma.masked_array(np.ones((2, 3)), mask=[[True, False, False], [False, False, False]])
+    with pytest.raises(vj.InvalidType, match="vectors is a masked array, whose mask would be lost"):
+        vj.topk(np.ones((1, 3)), masked)
+
+
 # k and mask
 
 
@@ -127,7 +133,7 @@ def test_k_below_one_or_a_bool_is_said(k: Any) -> None:
 
 @pytest.mark.parametrize("k", [2**31, 2**63, np.uint64(2**40)])
 def test_k_that_an_int32_does_not_hold_is_said(k: Any) -> None:
-    with pytest.raises(vj.InvalidInput, match="k must be at most 2147483647, not"):
+    with pytest.raises(vj.InvalidInput, match="k must be at most 2147483647, the largest int32, not"):
         vj.topk(GOOD, GOOD, k)
 
 

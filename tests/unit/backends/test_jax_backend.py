@@ -20,9 +20,9 @@ from vjaccel.arrays.testing.oracle import answers, awkward, pairs
 
 jax = pytest.importorskip("jax")
 
-import jax.numpy as jnp  # noqa: E402
+import jax.numpy as jnp  # noqa: E402  # after importorskip
 
-from vjaccel_jax import JaxBackend, kernels, search  # noqa: E402
+from vjaccel_jax import JaxBackend, kernels, search  # noqa: E402  # after importorskip
 
 
 @pytest.fixture

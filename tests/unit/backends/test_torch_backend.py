@@ -17,8 +17,8 @@ from vjaccel.arrays.testing.oracle import answers, awkward
 
 torch = pytest.importorskip("torch")
 
-from vjaccel_torch import TorchBackend  # noqa: E402
-from vjaccel_torch.precision import full_precision, launching, tf32  # noqa: E402
+from vjaccel_torch import TorchBackend  # noqa: E402  # after importorskip
+from vjaccel_torch.precision import full_precision, launching, tf32  # noqa: E402  # after importorskip
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "reversed": lambda x: x[::-1, ::-2],

@@ -246,3 +246,10 @@ class SearchConformance(Subject):
     def test_a_matrix_of_queries_by_corpus_never_exists_whole(self) -> None:
         queries, corpus = (self.given(normal(rows, rows, 4)) for rows in (1600, 50_000))  # 320 MB of scores
         assert self.grown(lambda: self.search(queries, corpus, 3, "dot")) < SPARE_BYTES
+
+    def test_copies_of_one_row_are_settled_in_little_memory(self) -> None:
+        rows = self.given(np.ones((120_000, 512), np.float32))  # 246 MB, and every row is as good as the best
+        corpus, query = Corpus(rows, metric="dot", backend=self.backend), self.given(normal(1, dim=512))
+        found: list[TopK] = []
+        assert self.grown(lambda: found.append(corpus.topk(query, K))) < SPARE_BYTES // 2
+        np.testing.assert_array_equal(self.host(found[0].indices), [range(K)])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 
+from vjaccel.arrays.corpus import Corpus
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Array, Backend
 from vjaccel.arrays.registry import get_backend
 from vjaccel.arrays.testing.memory import peak_bytes
-from vjaccel.arrays.testing.oracle import TOLERANCE
+from vjaccel.arrays.testing.oracle import TOLERANCE, answers
 from vjaccel.errors import BackendUnavailable
 
 __all__ = ["DTYPES", "FLOATS", "REQUIRED", "Subject"]
@@ -85,6 +86,22 @@ class Subject:
         if grown is None:
             pytest.skip("this system does not say how much memory was taken")
         return grown
+
+    def assert_changed_as_anew(self, corpus: Corpus, rows: Array) -> None:
+        """Fail where `corpus`, which was made of `rows`, answers after changes otherwise than one made anew."""
+        dim = int(rows.shape[1])
+        numbers = np.random.default_rng(3).standard_normal((97, dim))
+        queries, more, other = (self.given(x) for x in (numbers[:3], 30.0 * numbers[3:93], 7.0 * numbers[93:]))
+        held, wanted, added, put = self.held(rows, queries, more, other)
+        for _ in range(2):
+            corpus.add(more)
+            corpus.update([0, 5, 7, 40], other)
+            corpus.remove([1, 2, 41])
+            held = np.concatenate([held, added])
+            held[[0, 5, 7, 40]] = put
+            held = np.delete(held, [1, 2, 41], axis=0)
+        expected = answers(corpus.metric.value, wanted, held, 12)[1]
+        np.testing.assert_array_equal(self.host(corpus.topk(queries, 12).indices), expected)
 
     def result_dtype(self, dtype: str) -> np.dtype[Any]:
         """That of results from input of `dtype`."""
