@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,16 +80,18 @@ class JaxBackend(JaxChanges, GenericBackend):
     def devices(cls) -> tuple[str, ...]:
         jax = import_jax()
         jax.devices()  # where the chosen platform fails, its own error is the reason
-        return (*(f"gpu:{i}" for i in range(len(_local("gpu")))), *("cpu" for _ in _local("cpu")[:1]))
+        cpus = [f"cpu:{i}" if i else "cpu" for i in range(len(_local("cpu")))]
+        return (*(f"gpu:{i}" for i in range(len(_local("gpu")))), *cpus)
 
     @classmethod
     def device_of(cls, x: Array) -> str:
         if _traced(x):
             return cls.devices()[0]  # what is being traced is nowhere yet
-        device = min(x.devices(), key=lambda d: d.id)
-        return (
-            device.platform if device.platform not in ("gpu", "cuda", "rocm") else f"gpu:{_local('gpu').index(device)}"
-        )
+        places = sorted(map(_place, x.devices()))
+        kind, number = places[0]
+        if len(places) > 1:
+            return f"{kind}:{','.join(str(number) for _, number in places)}"
+        return kind if (kind, number) == ("cpu", 0) else f"{kind}:{number}"
 
     @classmethod
     def remark(cls) -> str | None:
@@ -133,6 +136,23 @@ class JaxBackend(JaxChanges, GenericBackend):
             with jax.enable_x64(True):
                 x = x.astype(np.float32)
         return x if x.devices() == {self.native_device} else jax.device_put(x, self.native_device)
+
+    def shards(self, x: Array) -> list[tuple[str, Array]] | None:
+        import jax
+
+        if not isinstance(x, jax.Array) or _traced(x) or len(x.devices()) == 1 or not x.is_fully_addressable:
+            return None
+        parts = {}  # by their first rows: one of those that are the same on several devices
+        for shard in x.addressable_shards:
+            rows, columns = (part.indices(size)[:2] for part, size in zip(shard.index, x.shape, strict=True))
+            if columns != (0, x.shape[1]):
+                return None
+            parts.setdefault(rows, shard.data)
+        if len(parts) == 1:  # copies of all rows: each device takes some of its own
+            n, copies = x.shape[0], [shard.data for shard in x.addressable_shards]
+            cuts = ((n * i // len(copies), n * (i + 1) // len(copies)) for i in range(len(copies)))
+            return [(self.device_of(copy), copy[low:high]) for copy, (low, high) in zip(copies, cuts, strict=True)]
+        return [(self.device_of(parts[rows]), parts[rows]) for rows in sorted(parts)]
 
     def to_numpy(self, x: Array) -> np.ndarray:
         # NumPy has no bfloat16. A copy: JAX's own memory is not for writing to, and a user may want to.
@@ -289,6 +309,13 @@ def _local(kind: str) -> list[Any]:
         return list(jax.local_devices(backend=kind))
     except RuntimeError:
         return []
+
+
+@cache
+def _place(device: Any) -> tuple[str, int]:
+    """A device's kind in the common spelling, and its number among those of its kind."""
+    kind = "gpu" if device.platform in ("gpu", "cuda", "rocm") else str(device.platform)
+    return kind, _local(kind).index(device)
 
 
 def _traced(x: Array) -> bool:

@@ -14,7 +14,10 @@ import vjaccel as vj
 from tests.conformance import strict_cupy
 from vjaccel.arrays import registry
 from vjaccel.arrays.testing import BackendConformance
+from vjaccel.arrays.testing.changes import ChangeConformance
 from vjaccel.arrays.testing.oracle import METRICS, answers, awkward, pairs
+from vjaccel.arrays.testing.ranges import RangeConformance
+from vjaccel.arrays.testing.search import SearchConformance
 
 TOLERANCE = {"cosine": 1e-6, "dot": 1e-3, "euclidean": 1e-4, "sqeuclidean": 1e-3, "manhattan": 1e-4}
 
@@ -34,6 +37,14 @@ class TestCupyStandIn(BackendConformance):
     @pytest.fixture
     def subject(self, cupy: Any) -> vj.Backend:
         return vj.get_backend("cupy:gpu:1")
+
+
+class TestCupyStandInSharded(ChangeConformance, RangeConformance, SearchConformance):
+    """A corpus is cut over both devices."""
+
+    @pytest.fixture
+    def subject(self, cupy: Any) -> vj.Backend:
+        return vj.get_backend("cupy:gpu:0,1")
 
 
 def host(x: Any) -> np.ndarray:

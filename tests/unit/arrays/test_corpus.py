@@ -54,8 +54,8 @@ def test_a_sketch_that_nobody_knows_is_refused() -> None:
 
 
 def test_a_sketch_takes_a_quarter_of_float32s_bytes() -> None:
-    prepared: Any = vj.Corpus(np.ones((1000, 384), np.float32), sketch="int8")._prepared
-    assert sum(x.nbytes for x in (prepared.sketch.codes, prepared.sketch.scales, prepared.sketch.errors)) == 1000 * 392
+    prepared: Any = vj.Corpus(np.ones((1000, 384), np.float32), sketch="int8")._held.prepared
+    assert sum(x.nbytes for x in (prepared.codes, prepared.scales, prepared.errors)) == 1000 * 392
 
 
 def test_its_device_is_not_the_calls_block(calls: Any) -> None:
