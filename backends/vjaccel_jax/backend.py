@@ -24,6 +24,9 @@ logger = logging.getLogger("vjaccel.arrays")
 ROWS, COLUMNS = 1024, 2048
 """The most of one tile of all pairs; fewer where they are wide."""
 
+COPIED_BYTES = 64 << 20
+"""The most of a host array that is copied on its way to a GPU."""
+
 DIRECT = 4096
 """Pairs that are computed directly at once."""
 
@@ -128,6 +131,9 @@ class JaxBackend(JaxChanges, GenericBackend):
         if _traced(x):
             return x
         if isinstance(x, np.ndarray | np.generic):
+            if x.nbytes > COPIED_BYTES and not self.device.startswith("cpu"):
+                # A corpus, perhaps a file: waited for, so that it need not be copied on the host.
+                return jax.device_put(np.ascontiguousarray(x), self.native_device).block_until_ready()
             # A copy: JAX would read the user's memory after this call, and on the CPU use it as its own.
             return jax.device_put(np.array(x, order="C"), self.native_device)
         if not isinstance(x, jax.Array):
@@ -161,9 +167,10 @@ class JaxBackend(JaxChanges, GenericBackend):
     def is_out_of_memory(self, exc: BaseException) -> bool:
         import jax
 
-        return isinstance(exc, MemoryError) or (
-            isinstance(exc, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(exc)
-        )
+        # An error in a computation that was waiting to be dispatched has lost its own kind: INTERNAL.
+        said = "RESOURCE_EXHAUSTED" in str(exc) or "Out of memory allocating" in str(exc)
+        kinds = jax.errors.JaxRuntimeError | ValueError  # the latter from an operation on arrays that is not compiled
+        return isinstance(exc, MemoryError) or (isinstance(exc, kinds) and said)
 
     def synchronize(self) -> None:
         import jax

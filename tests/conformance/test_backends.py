@@ -96,3 +96,18 @@ class TestCupy(BackendConformance):
     """CuPy has GPUs alone."""
 
     spec = "cupy:gpu"
+
+
+@pytest.mark.gpu
+class TestTwoGpusOfTorch(ChangeConformance, RangeConformance, SearchConformance):
+    spec = "torch:gpu:0,1"
+
+
+@pytest.mark.gpu
+class TestTwoGpusOfJax(ChangeConformance, RangeConformance, SearchConformance):
+    spec = "jax:gpu:0,1"
+
+
+@pytest.mark.gpu
+class TestTwoGpusOfCupy(ChangeConformance, RangeConformance, SearchConformance):
+    spec = "cupy:gpu:0,1"

@@ -15,6 +15,7 @@ from vjaccel.arrays.placing import placed
 from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, TopK
 from vjaccel.arrays.registry import DEFAULT, get_backend
 from vjaccel.arrays.results import drained, public, public_values, result_dtype
+from vjaccel.arrays.streams import Streamed
 from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -128,8 +129,16 @@ class Corpus:
         return self._backend
 
     @property
+    def resident(self) -> bool:
+        """Whether the vectors are on the device to stay; otherwise each search sends them there in parts."""
+        return not isinstance(self._held, Streamed)
+
+    @property
     def vectors(self) -> Array:
-        """The vectors, an array of the backend's library, shape (n, dim); a copy, once the corpus was changed."""
+        """The vectors, shape (n, dim), an array of the backend's library; a copy, once the corpus was changed.
+
+        Those that stay on the host are the host's.
+        """
         with self._turns.search():
             return self._rows()
 

@@ -20,7 +20,18 @@ except ImportError as exc:
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{part}"
-        for part in ("subject", "changes", "closest", "contract", "pairs", "quantize", "ranges", "search", "sketch")
+        for part in (
+            "subject",
+            "changes",
+            "closest",
+            "contract",
+            "pairs",
+            "quantize",
+            "ranges",
+            "search",
+            "sketch",
+            "streams",
+        )
     )
 )
 
