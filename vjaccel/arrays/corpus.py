@@ -15,7 +15,6 @@ from vjaccel.arrays.placing import placed
 from vjaccel.arrays.protocol import Array, Backend, Matches, Metric, TopK
 from vjaccel.arrays.registry import DEFAULT, get_backend
 from vjaccel.arrays.results import drained, public, public_values, result_dtype
-from vjaccel.arrays.streams import Streamed
 from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -131,7 +130,7 @@ class Corpus:
     @property
     def resident(self) -> bool:
         """Whether the vectors are on the device to stay; otherwise each search sends them there in parts."""
-        return not isinstance(self._held, Streamed)
+        return self._held is None or self._held.resident
 
     @property
     def vectors(self) -> Array:

@@ -27,6 +27,11 @@ class Held(Protocol):
     def rows(self) -> int: ...
 
     @property
+    def resident(self) -> bool:
+        """Whether the vectors stay on the device."""
+        ...
+
+    @property
     def vectors(self) -> Array:
         """As they were given, or as they are now."""
         ...
@@ -52,6 +57,8 @@ class Held(Protocol):
 
 class Resident:
     """A corpus that one backend has prepared on its device."""
+
+    resident = True
 
     def __init__(self, backend: Backend, prepared: Prepared, sketch: Literal["int8"] | None = None) -> None:
         self.backend = backend

@@ -112,4 +112,8 @@ def _cut(
         for member, rows in pieces
         if (part := placed(rows, member, metric, named=True, sketch=sketch, resident=resident)[1]) is not None
     ]
-    return none, Shards(backend, metric, held, whole if as_it_lies else None)
+    if not all(part.resident for _, part in held) and resident is not False:
+        # All of one kind: a change is made to every part, or refused by every part.
+        del held
+        return _cut(whole, backend, metric, named, sketch, False)
+    return none, Shards(backend, metric, held, whole if as_it_lies or (resident is False and home is None) else None)

@@ -42,7 +42,7 @@ class Shards(Parted):
     held : sequence of (Backend, Held)
         The parts in the order of their rows.
     given : array, optional
-        The whole, if it lay on those devices before.
+        The whole, if it lies on those devices, or stays on the host.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Shards(Parted):
         self._given = given
         starts = np.cumsum([0, *(part.rows for _, part in held)]).tolist()
         self.rows: int = starts.pop()
+        self.resident = all(part.resident for _, part in held)
         self.parts = [Part(start, *part) for start, part in zip(starts, held, strict=True)]
 
     @property

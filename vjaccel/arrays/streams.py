@@ -41,6 +41,8 @@ class Streamed(Parted):
         The bytes of a number on the device.
     """
 
+    resident = False
+
     def __init__(self, backend: Backend, host: np.ndarray, metric: Metric, itemsize: int) -> None:
         self.backend = backend
         self.vectors = host
