@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import ClassVar, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -70,6 +71,27 @@ class CupyBackend(GenericBackend):
             if isinstance(x, np.ndarray | np.generic):
                 return cupy.asarray(x, blocking=True)  # the caller may change its memory as soon as this returns
             return self.asarray(cupy.from_dlpack(x))
+
+    def upload(self, x: np.ndarray) -> Array:
+        import cupy
+
+        with self.cuda_device:
+            memory = cupy.cuda.alloc_pinned_memory(x.nbytes)  # of CuPy's pool, which may give more
+            pinned = np.frombuffer(memory, x.dtype, x.size).reshape(x.shape)
+            pinned[...] = x
+            with self._uploads:
+                found = cupy.empty(x.shape, x.dtype)
+                found.set(pinned)
+            # Waited for by this thread alone. Whoever takes it reads its results before letting it go, so that its memory,
+            # which goes back to this stream, is not written to while it is read.
+            self._uploads.synchronize()
+            return found
+
+    @cached_property
+    def _uploads(self) -> Any:
+        import cupy
+
+        return cupy.cuda.Stream(non_blocking=True)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         import cupy

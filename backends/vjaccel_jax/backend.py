@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,9 @@ logger = logging.getLogger("vjaccel.arrays")
 
 ROWS, COLUMNS = 1024, 2048
 """The most of one tile of all pairs; fewer where they are wide."""
+
+COPIED_BYTES = 64 << 20
+"""The most of a host array that is copied on its way to a GPU."""
 
 DIRECT = 4096
 """Pairs that are computed directly at once."""
@@ -87,16 +91,18 @@ class JaxBackend(JaxChanges, GenericBackend):
     def devices(cls) -> tuple[str, ...]:
         jax = import_jax()
         jax.devices()  # where the chosen platform fails, its own error is the reason
-        return (*(f"gpu:{i}" for i in range(len(_local("gpu")))), *("cpu" for _ in _local("cpu")[:1]))
+        cpus = [f"cpu:{i}" if i else "cpu" for i in range(len(_local("cpu")))]
+        return (*(f"gpu:{i}" for i in range(len(_local("gpu")))), *cpus)
 
     @classmethod
     def device_of(cls, x: Array) -> str:
         if _traced(x):
             return cls.devices()[0]  # what is being traced is nowhere yet
-        device = min(x.devices(), key=lambda d: d.id)
-        return (
-            device.platform if device.platform not in ("gpu", "cuda", "rocm") else f"gpu:{_local('gpu').index(device)}"
-        )
+        places = sorted(map(_place, x.devices()))
+        kind, number = places[0]
+        if len(places) > 1:
+            return f"{kind}:{','.join(str(number) for _, number in places)}"
+        return kind if (kind, number) == ("cpu", 0) else f"{kind}:{number}"
 
     @classmethod
     def remark(cls) -> str | None:
@@ -139,6 +145,9 @@ class JaxBackend(JaxChanges, GenericBackend):
         if _traced(x):
             return x
         if isinstance(x, np.ndarray | np.generic):
+            if x.nbytes > COPIED_BYTES and not self.device.startswith("cpu"):
+                # A corpus, perhaps a file: waited for, so that it need not be copied on the host.
+                return jax.device_put(np.ascontiguousarray(x), self.native_device).block_until_ready()
             # A copy: JAX would read the user's memory after this call, and on the CPU use it as its own.
             return jax.device_put(np.array(x, order="C"), self.native_device)
         if not isinstance(x, jax.Array):
@@ -148,6 +157,23 @@ class JaxBackend(JaxChanges, GenericBackend):
                 x = x.astype(np.float32)
         return x if x.devices() == {self.native_device} else jax.device_put(x, self.native_device)
 
+    def shards(self, x: Array) -> list[tuple[str, Array]] | None:
+        import jax
+
+        if not isinstance(x, jax.Array) or _traced(x) or len(x.devices()) == 1 or not x.is_fully_addressable:
+            return None
+        parts = {}  # by their first rows: one of those that are the same on several devices
+        for shard in x.addressable_shards:
+            rows, columns = (part.indices(size)[:2] for part, size in zip(shard.index, x.shape, strict=True))
+            if columns != (0, x.shape[1]):
+                return None
+            parts.setdefault(rows, shard.data)
+        if len(parts) == 1:  # copies of all rows: each device takes some of its own
+            n, copies = x.shape[0], [shard.data for shard in x.addressable_shards]
+            cuts = ((n * i // len(copies), n * (i + 1) // len(copies)) for i in range(len(copies)))
+            return [(self.device_of(copy), copy[low:high]) for copy, (low, high) in zip(copies, cuts, strict=True)]
+        return [(self.device_of(parts[rows]), parts[rows]) for rows in sorted(parts)]
+
     def to_numpy(self, x: Array) -> np.ndarray:
         # NumPy has no bfloat16. A copy: JAX's own memory is not for writing to, and a user may want to.
         return np.array(x, dtype=np.float32 if x.dtype == self.xp.bfloat16 else None)
@@ -155,9 +181,10 @@ class JaxBackend(JaxChanges, GenericBackend):
     def is_out_of_memory(self, exc: BaseException) -> bool:
         import jax
 
-        return isinstance(exc, MemoryError) or (
-            isinstance(exc, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(exc)
-        )
+        # An error in a computation that was waiting to be dispatched has lost its own kind: INTERNAL.
+        said = "RESOURCE_EXHAUSTED" in str(exc) or "Out of memory allocating" in str(exc)
+        kinds = jax.errors.JaxRuntimeError | ValueError  # the latter from an operation on arrays that is not compiled
+        return isinstance(exc, MemoryError) or (isinstance(exc, kinds) and said)
 
     def synchronize(self) -> None:
         import jax
@@ -303,6 +330,13 @@ def _local(kind: str) -> list[Any]:
         return list(jax.local_devices(backend=kind))
     except RuntimeError:
         return []
+
+
+@cache
+def _place(device: Any) -> tuple[str, int]:
+    """A device's kind in the common spelling, and its number among those of its kind."""
+    kind = "gpu" if device.platform in ("gpu", "cuda", "rocm") else str(device.platform)
+    return kind, _local(kind).index(device)
 
 
 def _traced(x: Array) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -68,6 +69,26 @@ class TorchBackend(GenericBackend):
         if isinstance(x, np.ndarray | np.generic):
             return torch.from_numpy(_writable(np.asarray(x))).to(self.native_device)
         return torch.utils.dlpack.from_dlpack(x).to(self.native_device)
+
+    def upload(self, x: np.ndarray) -> Array:
+        if self.native_device.type != "cuda":
+            return self.asarray(x)
+        import torch
+
+        given = torch.from_numpy(_writable(x))
+        with torch.cuda.stream(self._uploads):
+            pinned = torch.empty(given.shape, dtype=given.dtype, pin_memory=True).copy_(given)  # torch reuses them
+            found = pinned.to(self.native_device, non_blocking=True)
+            # Waited for by this thread alone. Whoever takes it reads its results before letting it go, so that its memory,
+            # which goes back to this stream, is not written to while it is read.
+            self._uploads.synchronize()
+        return found
+
+    @cached_property
+    def _uploads(self) -> Any:
+        import torch
+
+        return torch.cuda.Stream(self.native_device)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         import torch

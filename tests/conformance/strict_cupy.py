@@ -65,6 +65,24 @@ class Device:
         """Nothing is ever under way."""
 
 
+class Stream:
+    """As ``cupy.cuda.Stream``: of the device that is current when it is made."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.device = Device()
+
+    def __enter__(self) -> Stream:
+        if self.device.id != Device.current():
+            raise ValueError("a stream of another device than the current one")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way."""
+
+
 class ndarray:  # noqa: N801  # CuPy's own name
     """As ``cupy.ndarray``."""
 
@@ -88,6 +106,11 @@ class ndarray:  # noqa: N801  # CuPy's own name
     def get(self, **kwargs: object) -> np.ndarray:
         type(self).copied_to_host += 1
         return self._host.copy()
+
+    def set(self, x: np.ndarray) -> None:
+        if type(x) is not np.ndarray or (x.shape, x.dtype) != (self.shape, self.dtype):
+            raise ValueError("a NumPy array of the same shape and dtype is set")
+        _own(self)[...] = x
 
     shape = property(lambda self: self._host.shape)
     ndim = property(lambda self: self._host.ndim)
@@ -258,7 +281,8 @@ def build() -> dict[str, types.ModuleType]:
     for name in ("asanyarray", "ascontiguousarray", "errstate", "vectorize"):
         vars(cupy).pop(name, None)
     modules["cupy.cuda"].Device = modules["cupy.cuda.device"].Device = Device  # type: ignore[attr-defined]
-    modules["cupy.cuda"].Stream = type("Stream", (), {})  # type: ignore[attr-defined]
+    modules["cupy.cuda"].Stream = Stream  # type: ignore[attr-defined]
+    modules["cupy.cuda"].alloc_pinned_memory = lambda size: bytearray(size + 100)  # type: ignore[attr-defined]  # or more
     modules["cupy.cuda.memory"].OutOfMemoryError = OutOfMemoryError  # type: ignore[attr-defined]
     modules["cupy.cuda.runtime"].getDeviceCount = lambda: DEVICES  # type: ignore[attr-defined]
     modules["cupy.cuda.runtime"].is_hip = False  # type: ignore[attr-defined]

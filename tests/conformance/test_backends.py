@@ -13,6 +13,9 @@ import vjaccel_numpy.backend
 from tests.conformance import plugins
 from vjaccel.arrays import Backend, get_backend
 from vjaccel.arrays.testing import BackendConformance
+from vjaccel.arrays.testing.changes import ChangeConformance
+from vjaccel.arrays.testing.ranges import RangeConformance
+from vjaccel.arrays.testing.search import SearchConformance
 
 
 class TestNumpy(BackendConformance):
@@ -64,6 +67,20 @@ class TestStrict(BackendConformance):
             yield get_backend("strict:gpu:1")
 
 
+class TestStrictSharded(ChangeConformance, RangeConformance, SearchConformance):
+    """A corpus is cut over two devices that do not mix."""
+
+    spec = "strict:gpu:1,2"
+
+    @pytest.fixture
+    def subject(self, tmp_path: Path) -> Iterator[Backend]:
+        pytest.importorskip("array_api_strict")
+        with plugins.installed(
+            tmp_path, "strict-backend", {"strict": "tests.conformance.strict_backend:StrictBackend"}
+        ):
+            yield get_backend(self.spec)
+
+
 @pytest.mark.gpu
 class TestTorchGpu(BackendConformance):
     spec = "torch:gpu"
@@ -79,3 +96,18 @@ class TestCupy(BackendConformance):
     """CuPy has GPUs alone."""
 
     spec = "cupy:gpu"
+
+
+@pytest.mark.gpu
+class TestTwoGpusOfTorch(ChangeConformance, RangeConformance, SearchConformance):
+    spec = "torch:gpu:0,1"
+
+
+@pytest.mark.gpu
+class TestTwoGpusOfJax(ChangeConformance, RangeConformance, SearchConformance):
+    spec = "jax:gpu:0,1"
+
+
+@pytest.mark.gpu
+class TestTwoGpusOfCupy(ChangeConformance, RangeConformance, SearchConformance):
+    spec = "cupy:gpu:0,1"

@@ -13,9 +13,12 @@ import pytest
 
 import vjaccel as vj
 from tests.conformance import strict_cupy
-from vjaccel.arrays import registry
+from vjaccel.arrays import registry, streams
 from vjaccel.arrays.testing import BackendConformance
+from vjaccel.arrays.testing.changes import ChangeConformance
 from vjaccel.arrays.testing.oracle import METRICS, answers, awkward, pairs
+from vjaccel.arrays.testing.ranges import RangeConformance
+from vjaccel.arrays.testing.search import SearchConformance
 
 TOLERANCE = {"cosine": 1e-6, "dot": 1e-3, "euclidean": 1e-4, "sqeuclidean": 1e-3, "manhattan": 1e-4}
 
@@ -35,6 +38,41 @@ class TestCupyStandIn(BackendConformance):
     @pytest.fixture
     def subject(self, cupy: Any) -> vj.Backend:
         return vj.get_backend("cupy:gpu:1")
+
+
+class TestCupyStandInSharded(ChangeConformance, RangeConformance, SearchConformance):
+    """A corpus is cut over both devices."""
+
+    @pytest.fixture
+    def subject(self, cupy: Any) -> vj.Backend:
+        return vj.get_backend("cupy:gpu:0,1")
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked to", "for want of room"])
+def test_a_corpus_over_several_devices_stays_on_the_host_whole(
+    cupy: Any, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, rows = awkward()
+    monkeypatch.setattr(streams, "PART_BYTES", 10_000)
+    backend = vj.get_backend("cupy:gpu:0,1")
+    second = backend.members[1]
+    if asked:
+        corpus = vj.Corpus(rows, backend=backend, resident=False)
+    else:
+        real = second.prepare
+
+        def limited(vectors: Any, metric: Any) -> Any:
+            if len(vectors) > 200:
+                raise strict_cupy.OutOfMemoryError
+            return real(vectors, metric)
+
+        monkeypatch.setattr(second, "prepare", limited)
+        corpus = vj.Corpus(rows, backend=backend)
+    assert not corpus.resident
+    assert corpus.vectors is rows
+    np.testing.assert_array_equal(corpus.topk(queries, 12).indices, answers("cosine", queries, rows, 12)[1])
+    with pytest.raises(vj.NotSupported, match="stays on the host"):
+        corpus.remove([0])
 
 
 def host(x: Any) -> np.ndarray:

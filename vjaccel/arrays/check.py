@@ -16,7 +16,7 @@ from vjaccel.arrays.protocol import Array, Backend, Metric
 from vjaccel.arrays.registry import get_backend
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["count", "mask", "metric", "positions", "same_dim", "threshold", "vectors"]
+__all__ = ["count", "floating", "mask", "metric", "positions", "same_dim", "shaped", "threshold", "vectors"]
 
 LARGEST_COUNT = 2**31 - 1
 FLOAT32 = np.dtype("float32")
@@ -97,12 +97,7 @@ def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> t
     InvalidType
         Its dtype is complex, text, an object.
     """
-    array: Any = x if type(x) is np.ndarray or home_of(x) is not None else host_array(name, x)
-    if array.ndim not in ((1, 2) if single else (2,)):
-        needed = "(n, dim) or (dim,)" if single else "(n, dim)"
-        raise InvalidInput(f"{name} has shape {tuple(array.shape)}; it needs {needed}")
-    if array.shape[-1] == 0:
-        raise InvalidInput(f"{name} has shape {tuple(array.shape)}: vectors of no width; an empty batch is (0, dim)")
+    array = shaped(name, x, single=single)
     if type(array) is np.ndarray and array.dtype is FLOAT32:
         # The usual case: asking a dtype for its name takes longer than all else here.
         with backend.on_device():
@@ -110,9 +105,25 @@ def vectors(name: str, x: object, backend: Backend, *, single: bool = True) -> t
     else:
         with at_work(backend):
             if isinstance(array, np.ndarray):
-                array = _floating(name, array, backend)
-            array = _floating(name, move(array, backend), backend)
+                array = floating(name, array, backend)
+            array = floating(name, move(array, backend), backend)
     return (array[None, :], True) if array.ndim == 1 else (array, False)
+
+
+def shaped(name: str, x: object, *, single: bool) -> Array:
+    """`x` as an array where it is, of one or two dimensions; without `single`, of two.
+
+    Raises
+    ------
+    InvalidInput, InvalidType
+    """
+    array: Any = x if type(x) is np.ndarray or home_of(x) is not None else host_array(name, x)
+    if array.ndim not in ((1, 2) if single else (2,)):
+        needed = "(n, dim) or (dim,)" if single else "(n, dim)"
+        raise InvalidInput(f"{name} has shape {tuple(array.shape)}; it needs {needed}")
+    if array.shape[-1] == 0:
+        raise InvalidInput(f"{name} has shape {tuple(array.shape)}: vectors of no width; an empty batch is (0, dim)")
+    return array
 
 
 def positions(x: object, rows: int) -> np.ndarray:
@@ -168,7 +179,13 @@ def mask(x: object, n_queries: int, rows: int, backend: Backend) -> Array:
     return move(array, backend)
 
 
-def _floating(name: str, array: Any, backend: Backend) -> Any:
+def floating(name: str, array: Array, backend: Backend) -> Array:
+    """`array`, on the host or on `backend`, in a floating dtype that the backend takes.
+
+    Raises
+    ------
+    InvalidType
+    """
     dtype = _dtype_name(array)
     if isinstance(array, np.ndarray):
         # NumPy knows bfloat16 only as another package's extension.

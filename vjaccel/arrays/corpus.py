@@ -7,12 +7,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays import certify, check, coarse
-from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
-from vjaccel.arrays.protocol import Array, Backend, Coarse, Matches, Metric, Prepared, Sketching, TopK
+from vjaccel.arrays import certify, check
+from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of, is_at
+from vjaccel.arrays.held import Held, Way
+from vjaccel.arrays.parts import Parted
+from vjaccel.arrays.placing import placed
+from vjaccel.arrays.protocol import Array, Backend, Coarse, Matches, Metric, TopK
+from vjaccel.arrays.registry import DEFAULT, get_backend
 from vjaccel.arrays.results import drained, public, public_values, result_dtype
 from vjaccel.arrays.turns import Turns
-from vjaccel.errors import InvalidInput, InvalidType, NotSupported
+from vjaccel.errors import InvalidInput, InvalidType
 
 __all__ = ["Corpus", "contradiction", "same_place", "searched"]
 
@@ -50,7 +54,12 @@ class Corpus:
         change it while the corpus is in use.
     metric : {"cosine", "dot", "euclidean", "sqeuclidean", "manhattan"}
     backend : str, optional
-        As in `vjaccel.get_backend`; otherwise where `vectors` are.
+        As in `vjaccel.get_backend`; otherwise where `vectors` are. Several devices, as ``"torch:gpu:0,1"``: the rows are cut
+        over them in order, and searched on all at once. An array that JAX has sharded by rows is searched where it lies.
+    resident : bool, optional
+        Whether `vectors` of the host go to the device to stay. Otherwise they stay on the host, each search sends them
+        through the device in parts, with the same answers, and they cannot be changed. By default they go if they fit; a
+        `numpy.memmap` that a CPU's backend would have to copy stays where it is.
     sketch : {"int8"}, optional
         Keep a copy in 8 bits beside the vectors, a quarter more memory for float32, and scan that where it is faster: for few
         queries. The answers are the same.
@@ -65,7 +74,8 @@ class Corpus:
     InvalidInput
         `vectors` is not two-dimensional; the metric, the sketch or the scan is unknown; or both are asked for.
     NotSupported
-        The backend has no such sketch, or its device no such scan, for the metric.
+        The backend has no such sketch, or its device no such scan, for the metric; or a corpus that stays on the host is to
+        have a sketch.
     InvalidType
         A dtype that is no real number.
     UnknownBackend, BackendUnavailable
@@ -84,6 +94,7 @@ class Corpus:
         *,
         metric: str | Metric = Metric.COSINE,
         backend: str | Backend | None = None,
+        resident: bool | None = None,
         sketch: Literal["int8"] | None = None,
         scan: Coarse | None = None,
     ) -> None:
@@ -98,27 +109,20 @@ class Corpus:
             raise InvalidInput(
                 f"sketch={sketch!r} and scan={scan!r} are two ways to scan a corpus; ask for one of them"
             )
-        self._sketch, self._scan = sketch, scan
+        self._way = Way(sketch, scan)
         chosen = choose(backend, {"vectors": vectors})
         self._backend = chosen.backend
         self._named = chosen.named
-        array, _ = check.vectors("vectors", vectors, self._backend, single=False)
-        self._none = array[:0, :]
         self._turns = Turns()
-        self._prepared: Prepared | None = None
         self._alive: np.ndarray | None = None
         self._numbering: _Numbering | None = None
         self._changed = False
-        if array.shape[0]:
-            with at_work(self._backend):
-                self._prepared = self._prepare(array)
-        else:
-            self._none = array
+        self._none, self._held = self._placed(vectors, resident)
 
     def __len__(self) -> int:
-        if self._prepared is None:
+        if self._held is None:
             return 0
-        return self._prepared.rows if self._alive is None else int(self._alive.sum())
+        return self._held.rows if self._alive is None else int(self._alive.sum())
 
     def __repr__(self) -> str:
         return f"<Corpus of {len(self)} x {self.dim}, {self.metric}, on {self._backend.name}:{self._backend.device}>"
@@ -139,8 +143,16 @@ class Corpus:
         return self._backend
 
     @property
+    def resident(self) -> bool:
+        """Whether the vectors are on the device to stay; otherwise each search sends them there in parts."""
+        return self._held is None or self._held.resident
+
+    @property
     def vectors(self) -> Array:
-        """The vectors, an array of the backend's library, shape (n, dim); a copy, once the corpus was changed."""
+        """The vectors, shape (n, dim), an array of the backend's library; a copy, once the corpus was changed.
+
+        Those that stay on the host are the host's.
+        """
         with self._turns.search():
             return self._rows()
 
@@ -172,11 +184,11 @@ class Corpus:
         if not array.shape[0]:
             return
         with self._turns.change(), at_work(self._backend):
-            if self._prepared is None:
+            if self._held is None:
                 array = array_namespace(array).concat([self._none, array])  # a copy
-                self._prepared = self._prepare(array)
+                _, self._held = self._placed(array, None)
             else:
-                self._prepared = self._backend.extended(self._prepared, array)
+                self._held = self._held.extended(array)
             if self._alive is not None:
                 self._alive = np.concatenate([self._alive, np.ones(array.shape[0], bool)])
             self._mark_changed()
@@ -209,9 +221,9 @@ class Corpus:
                 raise InvalidInput(
                     f"positions names {len(ids)} rows and rows has {array.shape[0]}; they must be as many"
                 )
-            if self._prepared is not None and len(ids):
+            if self._held is not None and len(ids):
                 with at_work(self._backend):
-                    self._prepared = self._backend.replaced(self._prepared, ids, array)
+                    self._held = self._held.replaced(ids, array)
                     self._mark_changed()
 
     def remove(self, positions: object) -> None:
@@ -237,17 +249,16 @@ class Corpus:
         """
         with self._turns.change():
             ids = self._ids(positions)
-            if self._prepared is None or not len(ids):
+            if self._held is None or not len(ids):
                 return
             with at_work(self._backend):
-                self._prepared = self._backend.removed(self._prepared, ids)
-                alive = np.ones(self._prepared.rows, bool) if self._alive is None else self._alive
+                self._held = self._held.removed(ids)
+                alive = np.ones(self._held.rows, bool) if self._alive is None else self._alive
                 alive[ids] = False
                 self._alive = alive
                 self._mark_changed()
                 if 4 * alive.sum() <= 3 * len(alive):
-                    rows = self._rows()
-                    self._prepared = self._prepare(rows) if rows.shape[0] else None
+                    self._held = self._held.compacted(alive)
                     self._alive = self._numbering = None
 
     def _mark_changed(self) -> None:
@@ -269,9 +280,9 @@ class Corpus:
         return found if self._alive is None else np.flatnonzero(self._alive)[found]
 
     def _rows(self) -> Array:
-        if self._prepared is None:
+        if self._held is None:
             return self._none
-        vectors = self._prepared.vectors
+        vectors = self._held.vectors
         if not self._changed:
             return vectors
         xp = array_namespace(vectors)
@@ -360,8 +371,8 @@ class Corpus:
             counts = np.zeros(asked.queries.shape[0], np.int64)
             ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
             numbering = self._numbers()
-            if self._prepared is not None:
-                for found in certify.within(self._backend, asked.queries, self._prepared, least, asked.mask, most):
+            if self._held is not None:
+                for found in self._held.within(asked.queries, least, asked.mask, most):
                     counts += np.bincount(found.queries, minlength=len(counts))
                     ids.append(found.ids if numbering is None else numbering.host[found.ids])
                     values.append(public_values(self._metric, found.scores).astype(asked.dtype))
@@ -377,33 +388,26 @@ class Corpus:
         """What a search is asked, checked, and on the corpus' backend."""
         array, single = check.vectors("queries", queries, self._checked_home("queries", queries))
         check.same_dim("queries", array, "the corpus", self._none)
-        allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self._backend)
+        # A mask over parts is cut before it is moved: it may be too much for one device.
+        cut = isinstance(self._held, Parted) and home_of(mask) is None
+        place = get_backend(DEFAULT) if cut else self._backend
+        allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), place)
         numbering = self._numbers()
         if allowed is not None and numbering is not None and len(self):
+            numbers = numbering.host if cut else numbering.device
             with self._backend.float64():
-                allowed = array_namespace(allowed).take(allowed, numbering.device, axis=allowed.ndim - 1)
+                allowed = array_namespace(allowed).take(allowed, numbers, axis=allowed.ndim - 1)
         choice = Choice(self._backend, home_of(queries), self._named)
         return _Asked(choice, array, single, allowed, result_dtype(array, self._none))
 
-    def _prepare(self, vectors: Array) -> Prepared:
-        if self._scan is not None:
-            return coarse.prepared_for(self._backend, vectors, self._metric, self._scan)
-        if self._sketch is None:
-            return self._backend.prepare(vectors, self._metric)
-        if self._sketch not in self._backend.capabilities.sketches:
-            remark = getattr(type(self._backend), "remark", lambda: None)()
-            raise NotSupported(
-                f"backend {self._backend.name!r} scans the vectors themselves and has no sketch {self._sketch!r}"
-                f"{f' ({remark})' if remark else ''}; leave it out"
-            )
-        assert isinstance(self._backend, Sketching)  # as its capabilities say
-        return self._backend.prepare_sketched(vectors, self._metric, self._sketch)
+    def _placed(self, vectors: object, resident: bool | None) -> tuple[Array, Held | None]:
+        return placed(vectors, self._backend, self._metric, self._way, named=self._named, resident=resident)
 
     def _search(self, queries: Array, k: int, mask: Array | None) -> TopK:
-        if self._prepared is None or not queries.shape[0]:
+        if self._held is None or not queries.shape[0]:
             shape = (int(queries.shape[0]), k)
             return TopK(self._backend.asarray(np.empty(shape)), self._backend.asarray(np.empty(shape, np.int64)))
-        found = self._backend.topk(queries, self._prepared, k, mask)
+        found = self._held.topk(queries, k, mask)
         numbering = self._numbers()
         if numbering is None:
             return found
@@ -423,7 +427,7 @@ class Corpus:
             It is on another device, and nobody put the corpus where it is by name.
         """
         home = home_of(x)
-        if home is None or self._named or (isinstance(self._backend, home[0]) and self._backend.device == home[1]):
+        if home is None or self._named or is_at(self._backend, home):
             return self._backend
         cls, device = home
         raise InvalidType(

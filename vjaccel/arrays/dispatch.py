@@ -16,7 +16,7 @@ from vjaccel.arrays import auto, registry
 from vjaccel.arrays.protocol import Array, Backend
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Choice", "at_work", "choose", "home_of", "host_array", "move"]
+__all__ = ["Choice", "at_work", "choose", "home_of", "host_array", "is_at", "move"]
 
 logger = logging.getLogger("vjaccel.arrays")
 
@@ -95,10 +95,18 @@ def choose(spec: str | Backend | None, operands: dict[str, object], operation: s
         return Choice(named, first, named=True)
     if not elsewhere:
         return Choice(auto.for_host(operation, operands), None, named=False)
-    if len(set(elsewhere.values())) > 1:
+    backends = {registry.get_backend(f"{cls.name}:{device}") for cls, device in set(elsewhere.values())}
+    # What is on one of several devices is where that is which lies on all of them.
+    common = next((backend for backend in backends if all(is_at(backend, x) for x in elsewhere.values())), None)
+    if common is None:
         raise InvalidType(_two_homes(elsewhere))
-    cls, device = next(iter(elsewhere.values()))
-    return Choice(registry.get_backend(f"{cls.name}:{device}"), first, named=False)
+    return Choice(common, first, named=False)
+
+
+def is_at(backend: Backend, home: Home) -> bool:
+    """Whether an array that lives there is on the device of `backend`, or on one of its several."""
+    cls, device = home
+    return isinstance(backend, cls) and device in (backend.device, *(member.device for member in backend.members))
 
 
 def home_of(x: object) -> Home | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from vjaccel.arrays.changes import GenericChanges
 from vjaccel.arrays.codes import GenericCodes
-from vjaccel.arrays.protocol import Array, Capabilities, Metric
+from vjaccel.arrays.protocol import Array, Backend, Capabilities, Metric
 
 __all__ = ["GenericBackend"]
 
@@ -36,6 +36,8 @@ class GenericBackend(GenericChanges, GenericCodes):
     requires: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
 
+    members: tuple[Backend, ...] = ()
+
     def __init__(self, device: str, xp: Any, native_device: Any = None) -> None:
         self.device = device
         self.xp = xp
@@ -53,6 +55,12 @@ class GenericBackend(GenericChanges, GenericCodes):
 
     def asarray(self, x: Array) -> Array:
         return self.xp.asarray(x, device=self.native_device)
+
+    def upload(self, x: np.ndarray) -> Array:
+        return self.asarray(x)
+
+    def shards(self, x: Array) -> list[tuple[str, Array]] | None:
+        return None
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return np.asarray(x)

@@ -167,7 +167,10 @@ class Backend(Protocol):
     """The command that installs what is missing."""
 
     device: str
-    """``cpu``, ``gpu:N`` or ``mps``."""
+    """``cpu`` (``cpu:N`` for a further one), ``gpu:N`` or ``mps``; of several devices, ``gpu:0,1``."""
+
+    members: tuple[Backend, ...]
+    """Of several devices, the backends among which a corpus is cut; all else is done on the first. Else none."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -194,6 +197,17 @@ class Backend(Protocol):
 
     def asarray(self, x: Array) -> Array:
         """`x`, a NumPy array, an array of this library or anything with DLPack, on this device; copied only if it must be."""
+        ...
+
+    def upload(self, x: np.ndarray) -> Array:
+        """`asarray` of rows that are sent once, in a thread of its own: by pinned memory, beside what is being computed."""
+        ...
+
+    def shards(self, x: Array) -> list[tuple[str, Array]] | None:
+        """The rows of an array that lies on several devices, in order: on which some lie, and these, as an array there.
+
+        None for any other array, and for one that is not divided by rows alone.
+        """
         ...
 
     def to_numpy(self, x: Array) -> np.ndarray:

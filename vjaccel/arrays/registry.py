@@ -1,7 +1,7 @@
 """Which backends there are, and which one a spec names.
 
 Backends come through the entry-point group ``vjaccel.backends``; nothing here knows one by name, but for the default. A
-spec is ``name[:device]``, ``gpu`` for any backend with one, or ``auto``.
+spec is ``name[:device]``, ``gpu`` for any backend with one, or ``auto``; a device may be several, as in ``jax:gpu:0,1``.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def get_backend(spec: str | None = None) -> Backend:
     Parameters
     ----------
     spec : str, optional
-        ``name[:device]`` such as ``jax``, ``torch:cpu``, ``cupy:gpu:1``; ``gpu``; ``auto``.
+        ``name[:device]`` such as ``jax``, ``torch:cpu``, ``cupy:gpu:1``; ``gpu``; ``auto``. Several devices of one library,
+        as ``torch:gpu:0,1,2``: a `Corpus` is cut over them and searched on all at once; all else is done on the first.
 
     Raises
     ------
@@ -219,7 +220,7 @@ def _resolve(spec: str) -> Backend:
     if name == "gpu":
         return _any_gpu(spec.strip().lower())
     known = _instances.get((name, device))
-    return known or _create(name, device)
+    return known or (_several(name, device) if "," in device else _create(name, device))
 
 
 def _create(name: str, device: str) -> Backend:
@@ -244,21 +245,42 @@ def _create(name: str, device: str) -> Backend:
     return backend
 
 
+def _several(name: str, device: str) -> Backend:
+    """A backend of the first of several devices, whose members are those of all."""
+    if not re.fullmatch(r"[a-z]+:\d+(,\d+)+", device):
+        raise InvalidInput(f"device {device!r} is not several as in 'gpu:0,1', a kind and then numbers")
+    kind, _, numbers = device.partition(":")
+    members = tuple(_resolve(f"{name}:{kind}:{number}") for number in numbers.split(","))
+    devices = [member.device for member in members]
+    if len(set(devices)) < len(devices):
+        raise InvalidInput(f"device {device!r} names one device twice; each may be named once")
+    whole = f"{devices[0].partition(':')[0]}:{','.join(device.partition(':')[2] or '0' for device in devices)}"
+    with _lock:
+        backend = _instances.get((name, whole))
+        if backend is None:
+            backend = type(members[0])(members[0].device)
+            backend.device, backend.members = whole, members
+            _instances[(name, whole)] = backend
+        _instances[(name, device)] = backend
+    return backend
+
+
 def spelled(device: str) -> str:
     """A device in the common spelling: ``cuda:1`` and ``rocm:1`` are ``gpu:1``; ``cuda`` is ``gpu``; ``cpu:0`` is ``cpu``.
 
     Raises
     ------
     InvalidInput
-        It is none of cpu, gpu, gpu:N, mps, nor a native name of those.
+        It is none of cpu, cpu:N, gpu, gpu:N, mps, nor a native name of those.
     """
     match = re.fullmatch(r"(cpu|gpu|cuda|rocm|mps)(?::(\d+))?", device)
     if not match:
-        raise InvalidInput(f"device {device!r} is none of 'cpu', 'gpu', 'gpu:N', 'mps'")
+        raise InvalidInput(f"device {device!r} is none of 'cpu', 'gpu', 'gpu:N', 'gpu:N,M', 'mps'")
     kind, number = match.groups()
-    if kind in ("cpu", "mps"):
+    if kind == "mps" or (kind == "cpu" and int(number or 0) == 0):
         return kind
-    return "gpu" if number is None else f"gpu:{int(number)}"
+    kind = "cpu" if kind == "cpu" else "gpu"
+    return kind if number is None else f"{kind}:{int(number)}"
 
 
 def _devices(name: str, cls: type[Backend]) -> tuple[str, ...]:

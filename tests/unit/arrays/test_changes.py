@@ -126,10 +126,10 @@ def test_rows_added_one_by_one_are_copied_a_few_times_each(monkeypatch: pytest.M
 def test_removed_rows_are_copied_away_when_they_are_many(corpus: vj.Corpus) -> None:
     corpus = vj.Corpus(np.ones((100, 4)))
     corpus.remove(range(20))
-    assert corpus._prepared is not None
-    assert corpus._prepared.rows == 100
+    assert corpus._held is not None
+    assert corpus._held.rows == 100
     corpus.remove(range(5))
-    assert (corpus._prepared.rows, len(corpus)) == (75, 75)
+    assert (corpus._held.rows, len(corpus)) == (75, 75)
 
 
 # Turns

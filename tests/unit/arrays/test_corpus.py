@@ -64,7 +64,7 @@ def test_a_corpus_is_scanned_by_a_sketch_or_coarsely_but_not_both() -> None:
 
 
 def test_a_sketch_takes_a_quarter_of_float32s_bytes() -> None:
-    prepared: Any = vj.Corpus(np.ones((1000, 384), np.float32), sketch="int8")._prepared
+    prepared: Any = vj.Corpus(np.ones((1000, 384), np.float32), sketch="int8")._held.prepared
     assert sum(x.nbytes for x in (prepared.codes, prepared.scales, prepared.errors)) == 1000 * 392
 
 

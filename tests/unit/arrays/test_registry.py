@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there_says_which_are() -> None:
 
 @pytest.mark.parametrize("spec", ["loopback:tpu", "loopback:gpu:", "loopback:gpu:x", "loopback:gpu:1:2"])
 def test_a_device_that_is_none_is_an_error_that_lists_the_spellings(spec: str) -> None:
-    with pytest.raises(vj.InvalidInput, match="is none of 'cpu', 'gpu', 'gpu:N', 'mps'"):
+    with pytest.raises(vj.InvalidInput, match="is none of 'cpu', 'gpu', 'gpu:N', 'gpu:N,M', 'mps'"):
         vj.get_backend(spec)
 
 

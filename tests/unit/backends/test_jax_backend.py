@@ -174,14 +174,25 @@ def test_a_corpus_in_one_piece_gives_what_its_tiles_give(
     np.testing.assert_array_equal(found.indices, answers(metric, queries, corpus, 9)[1])
 
 
-def test_memory_that_runs_out_halves_the_tile(backend: JaxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"),
+        jax.errors.JaxRuntimeError("INTERNAL: Error dispatching computation: Out of memory allocating 1 bytes."),
+        ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes."),
+    ],
+    ids=["compiled", "waiting", "not compiled"],
+)
+def test_memory_that_runs_out_halves_the_tile(
+    backend: JaxBackend, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queries, corpus = awkward()
     size, real = backend.tile_bytes, backend._scored
     failures = iter([True, True])
 
     def failing(*args: Any) -> Any:
         if next(failures, False):
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+            raise error
         return real(*args)
 
     monkeypatch.setattr(backend, "_scored", failing)

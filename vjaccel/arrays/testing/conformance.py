@@ -11,6 +11,7 @@ from vjaccel.arrays.testing.quantize import QuantizeConformance
 from vjaccel.arrays.testing.ranges import RangeConformance
 from vjaccel.arrays.testing.search import SearchConformance
 from vjaccel.arrays.testing.sketch import SketchConformance
+from vjaccel.arrays.testing.streams import StreamConformance
 
 __all__ = ["BackendConformance"]
 
@@ -25,6 +26,7 @@ class BackendConformance(
     RangeConformance,
     SketchConformance,
     SearchConformance,
+    StreamConformance,
 ):
     """Every promise of the vector operations, held against a backend.
 
