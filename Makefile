@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Test processes: JAX in one of them keeps some 5 GB of compiled kernels.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench cov gpu clean
@@ -21,7 +23,7 @@ demo: $(STAMP)  ## embed examples/data, search it on every backend that works he
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)  ## the whole test suite; the backends that were installed must work, the others are skipped
-	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest
+	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
 
 check: $(STAMP)  ## what CI checks besides the tests: lint, format, types, who may import whom
 	$(BIN)/ruff check .
