@@ -35,11 +35,13 @@ format: $(STAMP)  ## put the code in the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## measure against the peers; writes benchmarks/results/last.json and prints ratios
+bench: $(STAMP)  ## measure against the peers; keeps the machine's results and prints ratios
 	mkdir -p benchmarks/results
+	results=benchmarks/results/$$($(BIN)/python benchmarks/machine.py).json && \
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
-		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=benchmarks/results/last.json -q
-	$(BIN)/python benchmarks/ratios.py benchmarks/results/last.json
+		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=$$results -q && \
+	$(BIN)/python benchmarks/ratios.py $$results
+	$(BIN)/python docs/performance.py
 
 cov: $(STAMP)  ## branch coverage, the NumPy kernels as Python
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q --cov --cov-report=term -m "not wheel"

@@ -32,12 +32,10 @@ def test_topk_of_200k_by_384(benchmark, corpus: np.ndarray, queries: np.ndarray,
         "faiss": lambda: flat.search(some, K),
         "torch": lambda: torch.topk(wanted @ rows.T, K),
         "semantic_search": lambda: semantic_search(wanted, rows, top_k=K),
+        "scikit-learn": lambda: neighbours.kneighbors(some),
+        "usearch": lambda: search(corpus, some, K, MetricKind.IP, exact=True),
         "limit: sgemm": lambda: some @ corpus.T,
     }
-    if n_queries <= 100:
-        # Both take many seconds at a thousand queries, and are far behind before.
-        contenders["scikit-learn"] = lambda: neighbours.kneighbors(some)
-        contenders["usearch"] = lambda: search(corpus, some, K, MetricKind.IP, exact=True)
     contest(benchmark, "P1", contenders, rounds=5 if n_queries == 1000 else 7)
 
 

@@ -98,8 +98,12 @@ def cosines_of_one(query, inverse, rows, out):
 
 @kernel
 def products_of_one(query, rows, out):
+    """The product with each row; whether all are finite."""
+    finite = True
     for i in range(rows.shape[0]):
         out[i] = product(query, rows[i])
+        finite = finite and np.isfinite(out[i])
+    return finite
 
 
 @summing_kernel

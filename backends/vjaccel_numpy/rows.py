@@ -75,15 +75,19 @@ def _usable(x: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]
 
 
 def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
-    if len(a) == 1:
-        # Waking a thread of the BLAS takes as long as one query of the usual size.
-        share(
-            len(b), b.size // ONE_THREAD, lambda low, high: kernels.products_of_one(a[0], b[low:high], out[0, low:high])
-        )
-    else:
+    if len(a) > 1:
         product(a, b.T, out)
-    # The sum is finite almost always, and costs a fraction of looking at each number.
-    return bool(np.isfinite(out.sum()) or np.isfinite(out).all())
+        # The sum is finite almost always, and costs a fraction of looking at each number.
+        return bool(np.isfinite(out.sum()) or np.isfinite(out).all())
+    beyond: list[int] = []
+
+    def of_one(low: int, high: int) -> None:
+        if not kernels.products_of_one(a[0], b[low:high], out[0, low:high]):
+            beyond.append(low)
+
+    # Waking a thread of the BLAS takes as long as one query of the usual size.
+    share(len(b), b.size // ONE_THREAD, of_one)
+    return not beyond
 
 
 def _cosines(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:

@@ -78,12 +78,19 @@ class SketchedVectors(PreparedVectors):
 
 
 class _Heaps(NamedTuple):
-    """The best rows seen of one slice, for each query, and the scan score that a row must reach to be looked at."""
+    """The best rows seen of one slice, for each query.
+
+    `lines` is the scan score that a row must reach to be looked at. The slices have one for all: what one has found no row
+    of another need fall below. Threads write it unguarded, and any of their values is right. `last` is the row that was
+    scored last, and `last_scores` its exact score, which copies of it have too.
+    """
 
     scores: np.ndarray
     indices: np.ndarray
     sizes: np.ndarray
     lines: np.ndarray
+    last: np.ndarray
+    last_scores: np.ndarray
 
 
 class _Wanted(NamedTuple):
@@ -187,7 +194,8 @@ def _search(
     allowed = np.empty((0, 0), np.bool_) if mask is None else unlocked(np.ascontiguousarray(np.atleast_2d(mask)))
     corpus = prepared.weight, prepared.ordinary, prepared.norms, allowed
     parts = slices(prepared.rows, len(queries) * prepared.rows * prepared.dim // ONE_THREAD)
-    heaps = [_heaps(len(queries), k, np.dtype(float) if by_sketch else wanted.narrow.dtype) for _ in parts]
+    lines = np.full(len(queries), -np.inf, np.dtype(float) if by_sketch else wanted.narrow.dtype)
+    heaps = [_heaps(lines, k) for _ in parts]
     if len(prepared.odd):
         _offer_odd(queries, prepared, mask, heaps[0], rescore)
     products = wanted.code == kernels.EXPANDED or (len(queries) > FEW and wanted.code in (kernels.DOT, kernels.COSINE))
@@ -264,12 +272,15 @@ def _scan_products(
         kernels.collect(wanted.code, scores, start, tile, corpus, wanted.facts, heaps)
 
 
-def _heaps(n_queries: int, k: int, dtype: np.dtype) -> _Heaps:
+def _heaps(lines: np.ndarray, k: int) -> _Heaps:
+    n_queries = len(lines)
     return _Heaps(
         np.full((n_queries, k), -np.inf),
         np.full((n_queries, k), -1, np.int64),
         np.zeros(n_queries, np.int64),
-        np.full(n_queries, -np.inf, dtype),
+        lines,
+        np.full(n_queries, -1, np.int64),
+        np.empty(n_queries),
     )
 
 

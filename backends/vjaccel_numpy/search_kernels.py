@@ -120,7 +120,7 @@ def offer(score, index, scores, indices, q, size):
 @kernel
 def offer_all(exact, indices, heaps):
     """Offer the rows `indices` (c,) to each query's heap by `exact` (n_queries, c); a score of -inf is no row."""
-    heap_scores, heap_indices, sizes, _ = heaps
+    heap_scores, heap_indices, sizes = heaps[0], heaps[1], heaps[2]
     for q in range(exact.shape[0]):
         for a in range(exact.shape[1]):
             if exact[q, a] > -np.inf:
@@ -152,20 +152,35 @@ def weighted(code, score, weight):
     return score
 
 
+@kernel
+def same_rows(rows, a, b):
+    if rows[a, 0] != rows[b, 0]:
+        return False
+    differ = False
+    for j in range(rows.shape[1]):
+        differ |= rows[a, j] != rows[b, j]
+    return not differ
+
+
 @inlined
 def consider(code, q, place, rows, a, corpus, wanted, heaps, terms):
     """Offer row `a` of the tile, which is row `place` of the corpus, to query `q`'s heap."""
     _, ordinary, row_norms, mask = corpus
     queries, query_norms, shifts, bounds, relative = wanted
-    scores, indices, sizes, lines = heaps
+    scores, indices, sizes, lines, last, last_scores = heaps
     if not ordinary[place]:
         return
     if mask.shape[0] and not mask[q if mask.shape[0] > 1 else 0, place]:
         return
-    exact = exact_score(code, queries, q, query_norms[q], rows, a, row_norms[place], terms)
-    sizes[q] = offer(exact, place, scores, indices, q, sizes[q])
+    before = last[q] - (place - a)
+    if not (0 <= before < a and same_rows(rows, a, before)):
+        last_scores[q] = exact_score(code, queries, q, query_norms[q], rows, a, row_norms[place], terms)
+        last[q] = place
+    sizes[q] = offer(last_scores[q], place, scores, indices, q, sizes[q])
     if sizes[q] == scores.shape[1]:
-        lines[q] = line_under(scores[q, 0], bounds[q], relative, shifts[q])
+        line = line_under(scores[q, 0], bounds[q], relative, shifts[q])
+        if line > lines[q]:  # a store takes the line out of the other threads' caches
+            lines[q] = line
 
 
 @kernel
@@ -200,7 +215,7 @@ def collect(code, scores, first, rows, corpus, wanted, heaps):
     corpus : weight, ordinary, norms, each (n,); mask, (1 or n_queries, n), or (0, 0) for none
     wanted : queries in float64 (n_queries, dim), their norms, what the scan leaves out of their scores, the scan's absolute
         rounding bounds, each (n_queries,); its relative bound
-    heaps : scores, indices, each (n_queries, k); sizes and lines, each (n_queries,)
+    heaps : scores, indices, each (n_queries, k); sizes, lines, last row and its score, each (n_queries,)
     """
     weights, lines = corpus[0], heaps[3]
     n_queries = scores.shape[1]

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from vjaccel.arrays import check
 from vjaccel.arrays.certify import ranked
 from vjaccel.arrays.codes import Codes, Coding, Kind
-from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of
+from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of, is_at
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
 from vjaccel.errors import InvalidInput, InvalidType, NotSupported
 
@@ -93,11 +93,7 @@ class Quantized:
         k = min(check.count(k), len(self))
         times = 0 if rescore == 0 and not isinstance(rescore, bool) else check.count(rescore, "rescore")
         home = home_of(queries)
-        if (
-            home is not None
-            and not self.named
-            and not (isinstance(self.backend, home[0]) and self.backend.device == home[1])
-        ):
+        if home is not None and not self.named and not is_at(self.backend, home):
             raise InvalidType(
                 f"queries are on {home[0].name}:{home[1]} and the codes on {self.backend.name}:{self.backend.device}; "
                 f"nothing leaves a device unasked. Quantize with backend='{home[0].name}:{home[1]}', or convert the queries"
