@@ -25,6 +25,7 @@ __all__ = [
     "Recall",
     "Run",
     "Subject",
+    "Unmeasured",
     "dumps",
     "load",
     "loads",
@@ -132,8 +133,20 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Unmeasured:
+    """A case that a subject has no figure for, and why: the budget was used up, it has no such dtype, it crashed before."""
+
+    subject: str
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run on one machine; `stopped_by` says why it ended early, if it did."""
+    """One run on one machine; `stopped_by` says why it ended early, if it did.
+
+    `notes` are sentences for whoever reads it: what was left out as a whole, and why.
+    """
 
     vjaccel: str
     started: str
@@ -147,6 +160,8 @@ class Run:
     measurements: tuple[Measurement, ...]
     embedding: tuple[Embedding, ...]
     recall: tuple[Recall, ...]
+    unmeasured: tuple[Unmeasured, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def dumps(run: Run) -> str:
@@ -246,6 +261,8 @@ def _read(kind: type[T], value: Any, where: str) -> T:
     found = {}
     for f in dataclasses.fields(kind):  # type: ignore[arg-type]  # only dataclasses get here
         key, at = _key(f), f"{where}.{_key(f)}".lstrip(".")
+        if key not in value and f.default is not dataclasses.MISSING:
+            continue
         if key not in value:
             raise ValueError(f"{at} is missing")
         found[f.name] = _typed(hints[f.name], value[key], at)
