@@ -58,11 +58,16 @@ def block(case: Case, rows: np.ndarray | None, number: int) -> np.ndarray:
         moved: np.ndarray = rows + rng.standard_normal(dim, dtype=np.float32)
         return moved.astype(dtype, copy=False)
     noise = rng.standard_normal((case.shape["queries"], dim), dtype=np.float32)
+    made: np.ndarray
     if _is_clustered(case):
         made = _around(rng, noise, dim)
+    elif case.operation in ("similarity", "distance"):
+        made = noise
     else:
+        # Near a row: what is searched for is mostly there.
         made = rows[rng.integers(0, len(rows), len(noise))] + np.float32(0.02) * noise
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(dtype)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made.astype(dtype, copy=False)
 
 
 def places(case: Case, draw: int) -> np.ndarray:

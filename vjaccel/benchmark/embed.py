@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from vjaccel.benchmark import texts
 from vjaccel.benchmark.cases import Size
 from vjaccel.benchmark.results import Embedding
 from vjaccel.benchmark.subjects import Member
@@ -16,13 +17,15 @@ from vjaccel.benchmark.truth import Verdict
 
 __all__ = ["EmbedTask", "References", "embed_tasks"]
 
-TEXTS: dict[Size, int] = {"small": 64, "default": 256, "large": 8192}
+TEXTS: dict[Size, int] = {"small": 32, "default": 256, "large": 8192}
 
-ENCODED = {"cpu": (16, 32), "gpu": (32, 256)}
-"""Texts of a batch; 32 is `encode`'s own."""
+How: TypeAlias = Literal["encode", "embed"]
 
-EMBEDDED = {"cpu": (1024, 4096), "gpu": (16_384, 65_536)}
-"""Tokens of a batch."""
+BATCHES: dict[How, dict[str, tuple[int, ...]]] = {
+    "encode": {"cpu": (16, 32), "gpu": (32, 256)},
+    "embed": {"cpu": (1024, 4096), "gpu": (16_384, 65_536)},
+}
+"""Texts of a batch, where 32 is `encode`'s own; tokens of a batch."""
 
 DTYPES = {"cpu": ("float32",), "gpu": ("float32", "float16", "bfloat16")}
 """Halves are emulated by most CPUs, and are refused there."""
@@ -56,12 +59,12 @@ class EmbedTask:
     """One way to embed the same texts, in one dtype, in batches of one size."""
 
     def __init__(
-        self, how: Literal["encode", "embed"], place: str, dtype: str, batch: int, count: int, model: Path,
+        self, how: How, place: str, dtype: str, batch: int, count: int, model: Path,
         references: References, folder: Path,
     ) -> None:  # fmt: skip
         self.how = how
         self.unit: Literal["texts", "tokens"] = "texts" if how == "encode" else "tokens"
-        self.name = f"embed-{dtype}-{batch}-{self.unit}"
+        self.name = f"embed-{place}-{dtype}-{batch}-{self.unit}"
         self._place, self._dtype, self._batch, self._count = place, dtype, batch, count
         self._model = model
         self._references = references
@@ -101,7 +104,7 @@ class EmbedTask:
     def embedding(self, member: Member, series: Series) -> Embedding:
         """What is kept of a series."""
         return Embedding(
-            member.name, self._model.name, self._dtype, self._batch, self.unit, self._count, series.tokens,
+            member.name, texts.MODEL if self._model == texts.packaged() else self._model.name, self._dtype, self._batch, self.unit, self._count, series.tokens,
             tuple(series.seconds), series.refused, series.error,
         )  # fmt: skip
 
@@ -109,11 +112,9 @@ class EmbedTask:
 def embed_tasks(sizes: Size, model: Path, folder: Path) -> list[EmbedTask]:
     """All ways, `encode` first."""
     references, count = References(), TEXTS[sizes]
-    ways: tuple[tuple[Literal["encode", "embed"], dict[str, tuple[int, ...]]], ...]
-    ways = (("encode", ENCODED), ("embed", EMBEDDED))
     return [
         EmbedTask(how, place, dtype, batch, count, model, references, folder)
-        for how, batches in ways
+        for how, batches in BATCHES.items()
         for place in ("cpu", "gpu")
         for dtype in DTYPES[place]
         for batch in batches[place]

@@ -17,10 +17,10 @@ from vjaccel.errors import NotSupported
 __all__ = ["PEERS", "PeerContender", "installed"]
 
 PEERS = {
-    "faiss": "faiss", "torch": "torch", "scikit-learn": "sklearn", "usearch": "usearch",
+    "faiss": "faiss", "usearch": "usearch", "torch": "torch", "scikit-learn": "sklearn",
     "sentence-transformers": "sentence_transformers",
 }  # fmt: skip
-"""A peer's name, and the module that shows that it is installed."""
+"""A peer's name, and the module that shows that it is installed; the slowest to start come last."""
 
 IN_TORCH = ("torch", "sentence-transformers")
 
@@ -118,7 +118,12 @@ def _faiss() -> dict[str, Way]:
     def ranged(case: Case, rows: Any) -> Call:
         index = faiss.IndexFlatIP(case.shape["dim"])
         index.add(rows)
-        return lambda x: index.range_search(x, threshold(case))
+
+        def call(x: Any) -> Any:
+            offsets, values, ids = index.range_search(x, threshold(case))
+            return offsets.astype(np.int64), values, ids
+
+        return call
 
     def normalized(case: Case, rows: Any) -> Call:
         def call(x: Any) -> Any:

@@ -24,9 +24,6 @@ from vjaccel.errors import InvalidInput
 
 __all__ = ["Plan", "measure"]
 
-TURNS = 25
-"""More would tell nothing new; most budgets end before."""
-
 STARTING = 0.5
 """The share of the budget after which no more subjects are started: those that are have to be measured, too."""
 
@@ -63,6 +60,8 @@ class Plan:
     job_seconds : float, optional
         How long one answer may take before a subject counts as hung; by default a quarter of the budget, and
         30 to 60: kernels are compiled in it.
+    turns : int
+        At most so many of everything: more would tell nothing new, and most budgets end before.
     command : str
         What to say of how to repeat it.
     """
@@ -74,6 +73,7 @@ class Plan:
     model: Path | None = None
     budget: float = 120.0
     job_seconds: float | None = None
+    turns: int = 25
     command: str = ""
 
 
@@ -135,7 +135,7 @@ class _Session:
         self._tasks = self._planned()
         self._write_data()
         self._start()
-        for turn in range(TURNS):
+        for turn in range(self._plan.turns):
             if not self._turn(turn):
                 self.stopped_by = "budget"
                 return

@@ -98,7 +98,10 @@ def wanted(names: Sequence[str] | None, *, embed: bool) -> list[Wanted]:
         )
         installed = {"peer": peers.installed(), "backend": [one.library for one in _backends()]}
         found += [one for one in added if (one.kind, one.library) not in here and one.library in installed[one.kind]]
-    return sorted(found, key=lambda one: (one.kind, one.library != DEFAULT, one.library))
+    order = list(peers.PEERS)
+    return sorted(
+        found, key=lambda one: (one.kind, order.index(one.library) if one.kind == "peer" else one.library != DEFAULT)
+    )
 
 
 def further(first: Wanted, devices: Sequence[str]) -> list[Wanted]:

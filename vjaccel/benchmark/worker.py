@@ -90,7 +90,8 @@ class Worker:
             self._contender.finish()
             start = time.perf_counter()
             result = call(x)
-            self._contender.finish()
+            if origin == "device":
+                self._contender.finish()
             done = time.perf_counter()
             host = self._contender.on_host(what, result)
             fetched.append(time.perf_counter() - done)
