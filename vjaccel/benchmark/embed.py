@@ -17,7 +17,11 @@ from vjaccel.benchmark.truth import Verdict
 
 __all__ = ["EmbedTask", "References", "embed_tasks"]
 
-TEXTS: dict[Size, int] = {"small": 32, "default": 256, "large": 8192}
+TEXTS: dict[Size, dict[str, int]] = {
+    "small": {"cpu": 32, "gpu": 256},
+    "default": {"cpu": 256, "gpu": 4096},
+    "large": {"cpu": 1024, "gpu": 16_384},
+}
 
 How: TypeAlias = Literal["encode", "embed"]
 
@@ -34,7 +38,7 @@ TOLERANCE = {("cpu", "float32"): 1e-5, ("gpu", "float32"): 1e-4, ("gpu", "float1
 
 
 class References:
-    """The vectors that others are compared with: those of `encode` in float32, of the same turn."""
+    """The vectors that others are compared with: those of `encode` in float32, on that kind of device, of the same turn."""
 
     def __init__(self) -> None:
         self._vectors: dict[int, np.ndarray] = {}
@@ -49,10 +53,11 @@ class References:
 
     def settle(self, turn: int, vectors: np.ndarray) -> None:
         """These are the vectors of a turn: who has waited for them is compared."""
-        self._vectors[turn] = vectors
+        self._vectors = {turn: vectors}
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            self.compare(*one)
+            if one[0] == turn:  # others wait for what never came
+                self.compare(*one)
 
 
 class EmbedTask:
@@ -67,6 +72,7 @@ class EmbedTask:
         self.name = f"embed-{place}-{dtype}-{batch}-{self.unit}"
         self._place, self._dtype, self._batch, self._count = place, dtype, batch, count
         self._model = model
+        self._model_name = texts.MODEL if model == texts.packaged() else model.name
         self._references = references
         self._file = folder / "vectors.npz"
 
@@ -104,18 +110,18 @@ class EmbedTask:
     def embedding(self, member: Member, series: Series) -> Embedding:
         """What is kept of a series."""
         return Embedding(
-            member.name, texts.MODEL if self._model == texts.packaged() else self._model.name, self._dtype, self._batch, self.unit, self._count, series.tokens,
+            member.name, self._model_name, self._dtype, self._batch, self.unit, self._count, series.tokens,
             tuple(series.seconds), series.refused, series.error,
         )  # fmt: skip
 
 
 def embed_tasks(sizes: Size, model: Path, folder: Path) -> list[EmbedTask]:
     """All ways, `encode` first."""
-    references, count = References(), TEXTS[sizes]
+    references = {place: References() for place in TEXTS[sizes]}
     return [
-        EmbedTask(how, place, dtype, batch, count, model, references, folder)
+        EmbedTask(how, place, dtype, batch, TEXTS[sizes][place], model, references[place], folder)
         for how, batches in BATCHES.items()
-        for place in ("cpu", "gpu")
+        for place in references
         for dtype in DTYPES[place]
         for batch in batches[place]
     ]
