@@ -66,9 +66,9 @@ def _all(sizes: Size) -> Iterator[Case]:
     dim, middle = WIDTHS[sizes], MIDDLE[sizes]
     for queries, rows in SEARCHED[sizes]:
         yield _case("topk", "cosine", "float32", queries=queries, rows=rows, dim=dim, k=K)
-    yield _case("topk", "euclidean", "float32", queries=100, rows=middle, dim=dim, k=K)
     for dtype in ("float16", "float64"):
         yield _case("topk", "cosine", dtype, queries=100, rows=middle, dim=dim, k=K)
+    yield _case("topk", "euclidean", "float32", queries=100, rows=middle, dim=dim, k=K)
     yield _case("topk-once", "cosine", "float32", queries=10, rows=middle, dim=dim, k=K)
     yield _case("within", "cosine", "float32", queries=10, rows=middle, dim=dim)
     yield _case("pairs", "cosine", "float32", rows=PAIRED[sizes], dim=dim, k=100)

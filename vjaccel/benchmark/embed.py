@@ -76,6 +76,9 @@ class EmbedTask:
         self._references = references
         self._file = folder / "vectors.npz"
 
+    def rest(self) -> None:
+        pass
+
     def fits(self, member: Member) -> str | None:
         kind, library = ("peer", "sentence-transformers") if self.how == "encode" else ("backend", "torch")
         does = (member.wanted.kind, member.wanted.library) == (kind, library) and member.device.startswith(self._place)

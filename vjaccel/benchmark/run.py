@@ -17,7 +17,7 @@ from vjaccel.benchmark import data, machine, texts
 from vjaccel.benchmark.cases import Size, cases, recall_case
 from vjaccel.benchmark.child import Child, Crashed, TimedOut
 from vjaccel.benchmark.embed import EmbedTask, embed_tasks
-from vjaccel.benchmark.results import Case, Run, Unmeasured
+from vjaccel.benchmark.results import Case, Embedding, Measurement, Recall, Run, Unmeasured
 from vjaccel.benchmark.subjects import Member, Wanted, errors_file, further, wanted
 from vjaccel.benchmark.tasks import CaseTask, Series, Task, Truths
 from vjaccel.errors import InvalidInput
@@ -145,9 +145,8 @@ class _Session:
     # The plan
 
     def _planned(self) -> list[Task]:
-        plan, tasks = self._plan, []
-        tasks = [CaseTask(Truths(case, self._folder), self._folder) for case in self._cases]
-        found: list[Task] = [*tasks]
+        plan = self._plan
+        found: list[Task] = [CaseTask(Truths(case, self._folder), self._folder) for case in self._cases]
         if plan.operations is None or "quantized" in plan.operations:
             codes = Truths(recall_case(plan.sizes), self._folder)
             found += [CaseTask(codes, self._folder, how) for how in HOWS]
@@ -193,23 +192,30 @@ class _Session:
         self._members.append(member)
         request = {"do": "start", "kind": one.kind, "name": one.library, "device": one.device}
         answer = self._asked(member, request, START_SECONDS, "when it was started")
-        if answer is None:
+        if answer is not None and "failed" in answer:
+            member.lost("failed", f"when it was started: {answer['failed']}")
+        if answer is None or "failed" in answer:
             return []
         member.device, member.start_s = answer["device"], answer["seconds"]
+        if any(member.name == other.name for other in self._members if other is not member):
+            # Named twice, as `torch` and `torch:cpu`.
+            member.close()
+            self._members.remove(member)
+            return []
         if one.kind == "backend":
             member.dtypes, member.quantizes = tuple(answer["dtypes"]), answer["codes"]
             if not one.embeds_only:
-                member.limits = (
-                    self._asked(member, {"do": "limits"}, START_SECONDS, "when it was asked what it can") or {}
-                )
+                # A failure here costs the roof over its kernels, and nothing else.
+                found = self._asked(member, {"do": "limits"}, START_SECONDS, "when its limits were measured") or {}
+                member.limits = {} if "failed" in found else found
         return further(one, answer["devices"])
 
     def _asked(self, member: Member, request: dict[str, Any], most: float, when: str) -> dict[str, Any] | None:
-        """The answer; None where there is none, or it says that the subject failed as a whole."""
+        """The answer; None where there is none: the subject is lost, or the budget is used up."""
         assert member.child is not None  # it is asked only while it is there
         patience = min(most, max(self.left, 0.0) + GRACE)
         try:
-            answer = member.child.ask(request, patience)
+            return member.child.ask(request, patience)
         except Crashed as exc:
             member.lost("crashed", f"{when}: {exc}")
         except TimedOut as exc:
@@ -217,10 +223,6 @@ class _Session:
                 member.close()
             else:
                 member.lost("hung", f"{when}: {exc}")
-        else:
-            if request["do"] == "measure" or request["do"] == "embed" or "failed" not in answer:
-                return answer
-            member.lost("failed", f"{when}: {answer['failed']}")
         return None
 
     # The turns
@@ -248,14 +250,18 @@ class _Session:
         return self._series[key]
 
     def _turn(self, turn: int) -> bool:
-        """One turn of everything; False once the budget is used up. A task that does not fit ends it: a smaller one that
-        would, and came instead, would be measured oftener than others."""
-        seen = None
+        """One turn of everything; False once the budget is used up.
+
+        A task that does not fit ends it: a smaller one that came instead would be measured oftener than others.
+        """
+        seen: Task | None = None
         for task, member, origin, series in self._open(turn):
             expected = 2 * median(series.seconds) if series.seconds else 0.0
             if self.left < expected or self.left <= 0:
                 return False
             if task is not seen:
+                if seen is not None:
+                    seen.rest()
                 self._clock.tick()
                 seen = task
             self._progress(self.gone, self._plan.budget, f"{task.name} on {member.name}")
@@ -266,7 +272,7 @@ class _Session:
         request = task.request(member, origin, turn, series)
         answer = self._asked(member, request, self._job_seconds, f"at {task.name}")
         if answer is None:
-            series.unmeasured = series.unmeasured or (SPENT if member.state == "ok" else f"it {member.state}")
+            series.unmeasured = _why_not(member)
         elif "not_supported" in answer:
             series.unmeasured = answer["not_supported"]
         elif "failed" in answer:
@@ -285,17 +291,16 @@ class _Session:
         """All of it, as it stands."""
         here = machine.described(self._clock)
         gpus = machine.gpu_names()
-        members = list({member.name: member for member in reversed(self._members)}.values())[::-1]
         kept = _Kept()
         for task in self._tasks:
-            for member in members:
+            for member in self._members:
                 for origin in task.origins(member):
                     kept.take(task, member, origin, self._series_of(task, member, origin))
         return Run(
             vjaccel=vjaccel.__version__, started=self._started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
             seconds=self.gone, stopped_by=self.stopped_by, command=self._plan.command, machine=here,
-            versions=machine.versions(), subjects=tuple(m.subject(_hardware(m.device, here.cpu, gpus)) for m in members),
-            cases=tuple(case for case in self._cases), measurements=tuple(kept.measurements),
+            versions=machine.versions(), subjects=tuple(m.subject(_hardware(m.device, here.cpu, gpus)) for m in self._members),
+            cases=tuple(self._cases), measurements=tuple(kept.measurements),
             embedding=tuple(kept.embedding), recall=tuple(kept.recall), unmeasured=tuple(kept.unmeasured),
             notes=tuple(self._notes),
         )  # fmt: skip
@@ -305,17 +310,16 @@ class _Kept:
     """The rows of a run."""
 
     def __init__(self) -> None:
-        self.measurements, self.embedding, self.recall = [], [], []  # type: ignore[var-annotated]  # see `Run`
+        self.measurements: list[Measurement] = []
+        self.embedding: list[Embedding] = []
+        self.recall: list[Recall] = []
         self.unmeasured: list[Unmeasured] = []
 
     def take(self, task: Task, member: Member, origin: str, series: Series | None) -> None:
         if series is None:
             return
         if not series.seconds and series.refused is None:
-            why = series.unmeasured or (
-                f"it {member.state}" if member.state in ("crashed", "hung", "failed") else SPENT
-            )
-            self.unmeasured.append(Unmeasured(member.name, task.name, why))
+            self.unmeasured.append(Unmeasured(member.name, task.name, series.unmeasured or _why_not(member)))
         elif isinstance(task, EmbedTask):
             self.embedding.append(task.embedding(member, series))
         elif isinstance(task, CaseTask) and task.how is None:
@@ -324,6 +328,10 @@ class _Kept:
             self.recall.append(task.recall(member, series))
         else:
             self.unmeasured.append(Unmeasured(member.name, task.name, series.refused or SPENT))
+
+
+def _why_not(member: Member) -> str:
+    return f"it {member.state}" if member.state in ("crashed", "hung", "failed") else SPENT
 
 
 def _hardware(device: str, cpu: str, gpus: list[str]) -> str | None:

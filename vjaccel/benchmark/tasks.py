@@ -56,6 +56,10 @@ class Task(Protocol):
 
     name: str
 
+    def rest(self) -> None:
+        """Let go of what was kept for the turn: another task comes."""
+        ...
+
     def fits(self, member: Member) -> str | None:
         """Why that subject does not do it; None where it does, "" where nobody would expect it to."""
         ...
@@ -89,6 +93,10 @@ class Truths:
             self._turn, self._draw, self._known = turn, secrets.randbits(32), {}
         return self._draw
 
+    def forget(self) -> None:
+        """Let go of the answers: large cases have large ones."""
+        self._known = {}
+
     def of(self, number: int) -> Truth:
         """The answer to the block of that number, for the rows that are drawn in this turn."""
         if number not in self._known:
@@ -107,6 +115,9 @@ class CaseTask:
         self.name = self.case.id if how is None else f"{self.case.id}, {how}"
         self._truths = truths
         self._folder = folder
+
+    def rest(self) -> None:
+        self._truths.forget()
 
     def fits(self, member: Member) -> str | None:
         if member.wanted.embeds_only:

@@ -45,8 +45,7 @@ def _show_cases(run: Run, cases: list[Case], console: Console, *, ratios: bool) 
     rows = list(dict.fromkeys((m.subject, m.origin) for m in run.measurements))
     found = {(m.subject, m.origin, m.case): m for m in run.measurements}
     base = {case.id: _median(found.get((BASELINE, "host", case.id))) for case in cases}
-    first = cases[0]
-    table = Table(box=None, pad_edge=False, title_justify="left", title=_title(first), title_style="bold cyan")
+    table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold", max_width=26)
     for case in cases:
         table.add_column(_heading(case), justify="right", no_wrap=True)
@@ -61,8 +60,13 @@ def _show_cases(run: Run, cases: list[Case], console: Console, *, ratios: bool) 
             table.add_row(name, *(_cell(m, base[c.id] if ratios else None) for m, c in zip(of_it, cases, strict=True)))
             shown = True
     if shown:
-        console.print(table)
-        console.print()
+        _print(_title(cases[0]), table, console)
+
+
+def _print(title: str, table: Table, console: Console) -> None:
+    console.print(title, style="bold cyan", markup=False)
+    console.print(table)
+    console.print()
 
 
 def _cell(found: Measurement | None, base: float | None) -> Text:
@@ -74,7 +78,11 @@ def _cell(found: Measurement | None, base: float | None) -> Text:
     if base is None:
         return Text(_time(own))
     ratio = base / own
-    return Text(f"{ratio:.3g}x" if ratio < 100 else f"{ratio:,.0f}x", style="green" if ratio >= 1.1 else "")
+    return Text(_ratio(ratio), style="green" if ratio >= 1.1 else "")
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.1f}x" if ratio >= 0.95 else f"{ratio:.2g}x"
 
 
 def _title(case: Case) -> str:
@@ -110,33 +118,29 @@ def _show_embedding(run: Run, console: Console) -> None:
     rows = [row for row in run.embedding if row.seconds or row.refused]
     if not rows:
         return
-    table = Table(
-        box=None, pad_edge=False, title=f"Embedding by {rows[0].model}", title_justify="left", title_style="bold cyan"
-    )
+    table = Table(box=None, pad_edge=False)
     for heading in ("", "dtype", "a batch"):
         table.add_column(heading)
     table.add_column("tokens/s", justify="right")
     for row in rows:
         rate = Text("refused", style="bold red") if row.refused else Text(f"{row.tokens / median(row.seconds):,.0f}")
         table.add_row(row.subject, row.dtype, f"{row.batch:,} {row.unit}", rate)
-    console.print(table)
-    console.print()
+    _print(f"embedding by {rows[0].model}", table, console)
 
 
 def _show_recall(run: Run, console: Console) -> None:
     if not run.recall:
         return
     rows, dim = run.recall[0].rows, run.recall[0].dim
-    title = f"Searching codes of {_number(rows)} x {dim}, in clusters"
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold cyan")
+    title = f"quantized: searching codes of {_number(rows)} x {dim}, in clusters"
+    table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("how")
     for heading in ("recall@10", "queries/s"):
         table.add_column(heading, justify="right")
     for row in run.recall:
         table.add_row(row.subject, row.how, f"{row.recall_at_10:.3f}", f"{row.queries / median(row.seconds):,.0f}")
-    console.print(table)
-    console.print()
+    _print(title, table, console)
 
 
 def _remarks(run: Run, names: list[str]) -> Iterator[str]:

@@ -48,12 +48,15 @@ class Honest(GenericBackend):
 
 
 class Wrong(Honest):
-    """One part in a hundred off."""
+    """One part in a hundred off, and at another operation it raises, with two lines."""
 
     name: ClassVar[str] = "wrong"
 
     def normalize(self, x: Array) -> Array:
         return super().normalize(x) * np.float32(1.01)
+
+    def scores(self, metric: Metric, a: Array, b: Array) -> Array:
+        raise RuntimeError("the kernel does not compile\nand more that nobody needs")
 
 
 class SometimesWrong(Honest):
@@ -120,7 +123,7 @@ class PuttingOff(Recording):
         waiting = getattr(x, "later", None)
         if waiting is None:
             return super().to_numpy(x)
-        time.sleep(0.2)
+        time.sleep(0.05)
         return super().to_numpy(super().normalize(waiting))
 
 
@@ -150,16 +153,7 @@ class Hanging(Honest):
         return super().normalize(x)
 
 
-class Failing(Honest):
-    """Raises, with two lines."""
-
-    name: ClassVar[str] = "failing"
-
-    def scores(self, metric: Metric, a: Array, b: Array) -> Array:
-        raise RuntimeError("the kernel does not compile\nand more that nobody needs")
-
-
 ENTRIES = {
     cls.name: f"tests.unit.benchmark.dishonest:{cls.__name__}"
-    for cls in (Honest, Wrong, SometimesWrong, Skipping, PuttingOff, Crashing, Hanging, Failing)
+    for cls in (Honest, Wrong, SometimesWrong, Skipping, PuttingOff, Crashing, Hanging)
 }

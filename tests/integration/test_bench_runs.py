@@ -12,7 +12,7 @@ from tests.unit.benchmark.dishonest import ENTRIES
 from vjaccel.benchmark.results import Measurement, Run, Subject, load, save
 from vjaccel.benchmark.run import Plan, measure
 
-OTHERS = ("wrong", "sometimes", "skipping", "later", "crashing", "failing")
+OTHERS = ("wrong", "sometimes", "skipping", "later", "crashing")
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,8 @@ def test_a_run_that_was_not_stopped_says_so(run: Run, operation: str) -> None:
     assert {case.operation for case in run.cases} == {"normalize", "similarity"}
 
 
-def test_a_backend_that_is_wrong_is_refused_where_it_is(run: Run) -> None:
+def test_a_backend_that_is_wrong_is_refused(run: Run) -> None:
     assert all("its values are off by" in (m.refused or "") for m in of(run, "wrong:cpu", "normalize"))
-    assert all(m.refused is None for m in of(run, "wrong:cpu", "similarity"))
     assert subject(run, "wrong:cpu").state == "refused"
     assert "its values are off by" in (subject(run, "wrong:cpu").reason or "")
 
@@ -84,7 +83,7 @@ def test_a_backend_that_computes_after_the_time_was_taken_is_refused(run: Run) -
 def test_from_the_host_the_same_backend_has_no_time_to_hide(run: Run) -> None:
     from_host = [m for m in of(run, "later:gpu:0", "normalize") if m.origin == "host"]
     assert from_host
-    assert all(m.refused is None and min(m.seconds) >= 0.2 for m in from_host)
+    assert all(m.refused is None and min(m.seconds) >= 0.05 for m in from_host)
 
 
 def test_a_backend_that_crashes_is_marked_with_its_last_words(run: Run) -> None:
@@ -94,10 +93,14 @@ def test_a_backend_that_crashes_is_marked_with_its_last_words(run: Run) -> None:
     assert any(one.subject == "crashing:cpu" and one.reason == "it crashed" for one in run.unmeasured)
 
 
-def test_a_backend_that_raises_is_refused_there_and_goes_on_elsewhere(run: Run) -> None:
-    reasons = {m.refused for m in of(run, "failing:cpu", "similarity")}
+def test_an_error_is_a_refusal_in_its_own_first_line(run: Run) -> None:
+    reasons = {m.refused for m in of(run, "wrong:cpu", "similarity")}
     assert reasons == {"it failed: RuntimeError: the kernel does not compile"}
-    assert all(m.refused is None for m in of(run, "failing:cpu", "normalize"))
+
+
+def test_who_is_refused_at_one_thing_is_measured_at_others(run: Run) -> None:
+    assert subject(run, "sometimes:cpu").state == "refused"
+    assert all(m.refused is None and m.seconds for m in of(run, "sometimes:cpu", "similarity"))
 
 
 def test_the_limits_of_a_device_are_measured(run: Run) -> None:
@@ -116,10 +119,16 @@ def test_a_run_is_the_same_when_it_is_read_again(run: Run, tmp_path: Path) -> No
 def test_a_backend_that_hangs_is_marked_and_the_others_go_on(plugins: None) -> None:
     run = measure(
         Plan(
-            operations=("normalize",), backends=("hanging", "honest"), sizes="small", turns=1, budget=300, job_seconds=8
+            operations=("normalize",),
+            backends=("hanging", "honest", "honest:cpu"),
+            sizes="small",
+            turns=1,
+            budget=300,
+            job_seconds=8,
         )
     )
     found = subject(run, "hanging:cpu")
+    assert [one.name for one in run.subjects] == ["hanging:cpu", "honest:cpu"]  # who was named twice is there once
     assert found.state == "hung"
     assert "no answer in 8 s" in (found.reason or "")
     assert all(m.refused is None and m.seconds for m in of(run, "honest:cpu", "normalize"))
