@@ -23,7 +23,7 @@ SIZES: tuple[Size, ...] = ("small", "default", "large")
 WIDTHS: dict[Size, int] = {"small": 128, "default": 384, "large": 768}
 SEARCHED: dict[Size, tuple[tuple[int, int], ...]] = {
     "small": ((1, 5_000), (100, 5_000), (100, 20_000)),
-    "default": ((1, 20_000), (1, 200_000), (100, 2_000), (100, 20_000), (100, 200_000), (1_000, 20_000)),
+    "default": ((1, 20_000), (1, 100_000), (100, 2_000), (100, 20_000), (100, 100_000), (1_000, 20_000)),
     "large": ((1, 1_000_000), (100, 10_000), (100, 100_000), (100, 1_000_000), (1_000, 1_000_000), (10_000, 100_000)),
 }
 """Queries and rows of `topk`: a series in each, so that the size shows from which a device pays."""
@@ -33,7 +33,7 @@ MIDDLE: dict[Size, int] = {"small": 20_000, "default": 20_000, "large": 100_000}
 
 NORMALIZED: dict[Size, tuple[int, ...]] = {
     "small": (500, 20_000),
-    "default": (2_000, 20_000, 200_000),
+    "default": (2_000, 20_000, 100_000),
     "large": (10_000, 100_000, 1_000_000),
 }
 ALL_PAIRS: dict[Size, tuple[tuple[int, int], ...]] = {
@@ -43,7 +43,7 @@ ALL_PAIRS: dict[Size, tuple[tuple[int, int], ...]] = {
 }
 PAIRED: dict[Size, int] = {"small": 2_000, "default": 5_000, "large": 20_000}
 MANHATTAN: dict[Size, tuple[int, int]] = {"small": (50, 2_000), "default": (200, 5_000), "large": (1_000, 20_000)}
-RECALLED: dict[Size, tuple[int, int]] = {"small": (50, 10_000), "default": (100, 50_000), "large": (1_000, 500_000)}
+RECALLED: dict[Size, tuple[int, int]] = {"small": (50, 10_000), "default": (100, 20_000), "large": (1_000, 500_000)}
 K = 10
 
 

@@ -146,10 +146,12 @@ class _Session:
 
     def _planned(self) -> list[Task]:
         plan = self._plan
-        found: list[Task] = [CaseTask(Truths(case, self._folder), self._folder) for case in self._cases]
+        by_case = [CaseTask(Truths(case, self._folder), self._folder) for case in self._cases]
         if plan.operations is None or "quantized" in plan.operations:
             codes = Truths(recall_case(plan.sizes), self._folder)
-            found += [CaseTask(codes, self._folder, how) for how in HOWS]
+            by_case += [CaseTask(codes, self._folder, how) for how in HOWS]
+        # Should the budget not last for one round of everything, it is the largest that are missing, and not whole operations.
+        found: list[Task] = [*sorted(by_case, key=lambda task: task.case.flops)]
         if plan.embed:
             model = plan.model or texts.packaged()
             if model is None:

@@ -134,7 +134,7 @@ class CaseTask:
     def request(self, member: Member, origin: str, turn: int, series: Series) -> dict[str, Any]:
         case = {name: getattr(self.case, name) for name in self.case.__dataclass_fields__}
         return {
-            "do": "measure", "case": case, "how": self.how, "origin": origin, "blocks": self._blocks(turn),
+            "do": "measure", "case": case, "how": self.how, "origin": origin, "blocks": self._blocks(origin, turn),
             "cold": 0 if series.seconds and median(series.seconds) > LONG else 1, "draw": self._truths.draw(turn),
             "folder": str(self._folder), "file": "result.npz",
         }  # fmt: skip
@@ -142,8 +142,9 @@ class CaseTask:
     def take(self, member: Member, origin: str, turn: int, answer: dict[str, Any], series: Series) -> None:
         if series.first_s is None and answer["cold"]:
             series.first_s = answer["cold"][0]
-        for number, found in zip(self._blocks(turn), self._results(), strict=False):
-            self._judge(member, turn, number, found, series)
+        blocks = self._blocks(origin, turn)
+        for number, found in zip(blocks, self._results(), strict=False):
+            self._judge(member, [blocks[0] % (2 * CALLS), *range(blocks[0], number)], number, found, series)
         series.seconds += answer["seconds"]
         if origin == "device" and series.refused is None:
             series.refused = _late(answer, member.limits.get("upload_bytes_per_s"))
@@ -163,8 +164,10 @@ class CaseTask:
             member.name, self.how or "", shape["rows"], shape["dim"], found, tuple(series.seconds), shape["queries"]
         )
 
-    def _blocks(self, turn: int) -> list[int]:
-        return list(range(turn * CALLS, (turn + 1) * CALLS))
+    def _blocks(self, origin: str, turn: int) -> list[int]:
+        """Of the calls of a turn; those of one origin are no others' either."""
+        start = (2 * turn + (origin == "device")) * CALLS
+        return list(range(start, start + CALLS))
 
     def _results(self) -> list[dict[str, np.ndarray]]:
         path = self._folder / "result.npz"
@@ -176,25 +179,25 @@ class CaseTask:
         path.unlink()
         return [found[call] for call in sorted(found)]
 
-    def _judge(self, member: Member, turn: int, number: int, found: dict[str, np.ndarray], series: Series) -> None:
+    def _judge(
+        self, member: Member, earlier: list[int], number: int, found: dict[str, np.ndarray], series: Series
+    ) -> None:
         expected = self._truths.of(number)
         if self.how is not None and self.how != "exact":
             series.recalls.append(recall(expected, found["ids"]))
             return
         exact = member.wanted.kind == "backend"
         judged = verdict(self.case, expected, found, exact=exact)
-        if judged.refused is not None and self._is_earlier(turn, number, found, exact):
+        if judged.refused is not None and self._is_earlier(earlier, number, found, exact):
             judged = Verdict(None, "it gave its answer to other data once more: work was skipped")
         series.judged(judged)
         if self.how is not None:
             series.recalls.append(recall(expected, found["ids"]))
 
-    def _is_earlier(self, turn: int, number: int, found: dict[str, np.ndarray], exact: bool) -> bool:
+    def _is_earlier(self, earlier: list[int], number: int, found: dict[str, np.ndarray], exact: bool) -> bool:
         """Whether a wrong result is the right one of an earlier call: the first of all, or one of this turn."""
-        earlier = {0, *(other for other in self._blocks(turn) if other < number)} - {number}
-        return any(
-            verdict(self.case, self._truths.of(other), found, exact=exact).refused is None for other in sorted(earlier)
-        )
+        others = [self._truths.of(other) for other in dict.fromkeys(earlier) if other != number]
+        return any(verdict(self.case, other, found, exact=exact).refused is None for other in others)
 
 
 def _late(answer: dict[str, Any], rate: float | None) -> str | None:

@@ -203,7 +203,8 @@ def _rows(
     if not left or not right:
         return
     one, other = (min(side, key=lambda name: median(side[name].seconds)) for side in (left, right))
-    yield f"best: {one} / {other}", left[one], right[other]
+    if one != other:
+        yield f"best: {one} / {other}", left[one], right[other]
     for subject in left:
         if subject in right:
             yield subject, left[subject], right[subject]

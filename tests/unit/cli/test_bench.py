@@ -93,6 +93,27 @@ def test_the_figures_are_json_on_standard_output_and_in_the_file_and_load_again(
     assert results.load("a.json") == found
 
 
+def test_a_report_has_its_figures_beside_it(run: Run) -> None:
+    pytest.importorskip("plotly")
+    pytest.importorskip("vjaccel.benchmark.report")
+    done = run(
+        "bench", "--ops", "normalize", "--backends", "honest", "--sizes", "small", "--budget", "5", "-o", "report.html"
+    )
+    assert (done.code, done.err) == (0, "")
+    assert "wrote report.html" in done.out
+    assert "<html" in Path("report.html").read_text(encoding="utf-8")
+    assert results.load("report.json").measurements
+
+
+def test_two_runs_make_a_report_too(run: Run) -> None:
+    pytest.importorskip("plotly")
+    pytest.importorskip("vjaccel.benchmark.report")
+    results.save(a_run(1.0), "a.json")
+    results.save(a_run(0.25), "b.json")
+    assert run("bench", "--compare", "a.json", "b.json", "-o", "both.html").code == 0
+    assert "<html" in Path("both.html").read_text(encoding="utf-8")
+
+
 def test_one_backend_has_nothing_to_be_compared_with() -> None:
     text = shown(a_run(only="numpy:cpu"))
     assert "Only numpy:cpu was measured: there is nothing to compare with." in text
