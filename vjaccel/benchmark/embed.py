@@ -26,10 +26,10 @@ TEXTS: dict[Size, dict[str, int]] = {
 How: TypeAlias = Literal["encode", "embed"]
 
 BATCHES: dict[How, dict[str, tuple[int, ...]]] = {
-    "encode": {"cpu": (16, 32), "gpu": (32, 256)},
+    "encode": {"cpu": (32, 16), "gpu": (256, 32)},
     "embed": {"cpu": (1024, 4096), "gpu": (16_384, 65_536)},
 }
-"""Texts of a batch, where 32 is `encode`'s own; tokens of a batch."""
+"""Texts of a batch, where 32 is `encode`'s own; tokens of a batch. Of the small size only the first are tried."""
 
 DTYPES = {"cpu": ("float32",), "gpu": ("float32", "float16", "bfloat16")}
 """Halves are emulated by most CPUs, and are refused there."""
@@ -126,7 +126,7 @@ def embed_tasks(sizes: Size, model: Path, folder: Path) -> list[EmbedTask]:
         for how, batches in BATCHES.items()
         for place in references
         for dtype in DTYPES[place]
-        for batch in batches[place]
+        for batch in batches[place][: 1 if sizes == "small" else None]
     ]
 
 
