@@ -68,7 +68,7 @@ def bench(
         # The figures first: whatever becomes of their picture, they are kept.
         results.save(run, output.with_suffix(".json"))
         if output.suffix == ".html":
-            _reports().write_report(run, output)
+            _drawing("report").write_report(run, output)
     if as_json:
         typer.echo(results.dumps(run), nl=False)
     else:
@@ -84,7 +84,7 @@ def _compared(a: results.Run, b: results.Run, names: tuple[Path, Path], output: 
     if output is None:
         bench_tables.show_comparison(a, b, (str(names[0]), str(names[1])), Console(highlight=False))
     else:
-        _reports().write_comparison(a, b, output)
+        _drawing("compare").write_comparison(a, b, output)
         typer.echo(f"wrote {output}")
 
 
@@ -107,7 +107,7 @@ def _check(output: Path | None, *, as_json: bool, comparing: bool) -> None:
     for path in [output] if comparing else dict.fromkeys((output, output.with_suffix(".json"))):
         _check_writable(path)
     if output.suffix == ".html":
-        _reports()
+        _drawing("report")
 
 
 def _check_writable(path: Path) -> None:
@@ -122,11 +122,11 @@ def _check_writable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
-def _reports() -> Any:
-    """What draws reports; its library is an extra."""
+def _drawing(what: str) -> Any:
+    """What draws reports, and comparisons of them; its library is an extra."""
     if find_spec("plotly") is None:
         raise MissingExtra("a report", "report")
-    return importlib.import_module("vjaccel.benchmark.report")
+    return importlib.import_module(f"vjaccel.benchmark.{what}")
 
 
 def _list(names: str) -> list[str]:
