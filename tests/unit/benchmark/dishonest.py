@@ -123,7 +123,7 @@ class PuttingOff(Recording):
         waiting = getattr(x, "later", None)
         if waiting is None:
             return super().to_numpy(x)
-        time.sleep(0.05)
+        time.sleep(0.1)
         return super().to_numpy(super().normalize(waiting))
 
 
