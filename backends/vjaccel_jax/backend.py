@@ -189,8 +189,10 @@ class JaxBackend(JaxChanges, GenericBackend):
     def synchronize(self) -> None:
         import jax
 
-        # A device runs what it is given in order.
-        jax.device_put(np.zeros(()), self.native_device).block_until_ready()
+        # A CPU computes in several threads and in any order, and a GPU copies beside its computations: nothing that is asked
+        # of the device now waits for what was asked before.
+        here = [x for x in jax.live_arrays() if not x.is_deleted() and self.native_device in x.devices()]
+        jax.block_until_ready(here)
 
     def matmul(self, a: Array, b: Array) -> Array:
         return self.xp.matmul(a, b, precision="highest")

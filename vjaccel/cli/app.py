@@ -11,6 +11,7 @@ import typer
 
 from vjaccel import __version__
 from vjaccel.cli.backends import backends
+from vjaccel.cli.bench import bench
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
 from vjaccel.cli.search import search
@@ -33,6 +34,7 @@ app.command()(embed)
 app.command()(search)
 app.command()(backends)
 app.command()(doctor)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:

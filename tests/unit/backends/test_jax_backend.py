@@ -313,3 +313,16 @@ assert len(spread.devices()) == 4
 print((np.asarray(vj.topk(spread, spread, 3).indices) == vj.topk(x, x, 3).indices).all())
 """
     assert in_a_process(code, XLA_FLAGS="--xla_force_host_platform_device_count=4") == "True"
+
+
+def test_synchronize_returns_when_what_was_asked_is_done() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    backend = vj.get_backend("jax:cpu")
+    x = backend.asarray(np.ones((1500, 1500), np.float32))
+    done = jax.jit(lambda x: x @ x @ x)
+    done(x).block_until_ready()  # compiled
+    several = [done(x + jnp.float32(i)) for i in range(3)]
+    backend.synchronize()
+    assert all(y.is_ready() for y in several)
