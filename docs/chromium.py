@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,15 @@ __all__ = ["Browser", "Page", "chromium"]
 
 PATIENCE = 60.0
 """Seconds that any one answer may take."""
+
+# Chromium reads commands from its descriptor 3 and answers on 4. The pipes may have those numbers themselves, crossed.
+_LAUNCH = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(x), fcntl.F_DUPFD, 10) for x in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -57,7 +67,7 @@ class Browser:
         return message
 
     @contextmanager
-    def page(self, path: Path, *, width: int, dark: bool = False, scale: float = 1.0) -> Iterator[Page]:
+    def page(self, path: Path, *, width: int, dark: bool = False) -> Iterator[Page]:
         """The file at `path` as a page `width` wide, once its plots are drawn."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -65,11 +75,11 @@ class Browser:
         del self.events[:]
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
-        page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=scale, mobile=False)
+        page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
         page.call("Page.navigate", url=path.resolve().as_uri())
-        page.until("document.documentElement?.dataset.drawn === 'yes'")
+        page.until("document.documentElement?.dataset.drawn")
         try:
             yield page
         finally:
@@ -92,10 +102,28 @@ class Page:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
+    def dark(self, on: bool) -> None:
+        """Ask for dark or for light, as a reader does in the system's settings, and wait until it is drawn."""
+        before = self.evaluate("document.documentElement.dataset.drawn")
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.until(f"document.documentElement.dataset.drawn !== {json.dumps(before)}")
+
+    def resize(self, width: int) -> None:
+        """Make the window `width` wide, and wait until the plots have followed."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until every plot is as wide as its place."""
+        self.until(
+            "[...document.querySelectorAll('.plot')].every(x => Math.abs(x._fullLayout.width - x.clientWidth) < 1)"
+        )
+
     def until(self, script: str) -> None:
         """Wait until the expression `script` is true."""
         deadline = time.monotonic() + PATIENCE
-        while not self.evaluate(script):
+        while not self.evaluate(f"Boolean({script})"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never came true: {script}; {self.complaints()}")
             time.sleep(0.05)
@@ -118,13 +146,15 @@ class Page:
         sent = (e["params"] for e in self._browser.events if e["method"] == "Network.requestWillBeSent")
         return [values["request"]["url"] for values in sent]
 
-    def picture(self, path: Path, element: str | None = None) -> None:
+    def picture(self, path: Path, element: str | None = None, scale: float = 1.0) -> None:
         """Write the whole page, or the first `element` of it (a CSS selector), as a PNG."""
         box = self.evaluate(
             f"(() => {{ const r = document.querySelector({json.dumps(element or 'html')}).getBoundingClientRect();"
             " return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}; })()"
         )
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=box | {"scale": 1})
+        shot = self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=box | {"scale": scale}
+        )
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
@@ -140,7 +170,6 @@ def chromium(program: str | None = None) -> Iterator[Browser]:
     program = program or shutil.which("chromium")
     if program is None:
         raise FileNotFoundError("chromium is not installed: apt-get install chromium")
-    # It reads commands from its descriptor 3 and answers on 4; a shell puts the pipes there.
     commands_out, commands_in = os.pipe()
     answers_out, answers_in = os.pipe()
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as folder:
@@ -156,7 +185,7 @@ def chromium(program: str | None = None) -> Iterator[Browser]:
             f"--user-data-dir={folder}",
         ]
         process = subprocess.Popen(  # noqa: S603  # the program that was found above
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{commands_out} 4>&{answers_in}', program, *options],
+            [sys.executable, "-c", _LAUNCH, str(commands_out), str(answers_in), program, *options],
             pass_fds=(commands_out, answers_in),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

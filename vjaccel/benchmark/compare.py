@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 from vjaccel.benchmark.figures import Timing, apart, counted, fastest, geometric_mean, roofs, timing
 from vjaccel.benchmark.marks import Mark, colour
 from vjaccel.benchmark.page import Fold, Plot, Section, Table, write_page
-from vjaccel.benchmark.plots import Row, logarithmic, rows_plot
+from vjaccel.benchmark.plots import Part, Strip, logarithmic, rows_plot
 from vjaccel.benchmark.results import Embedding, Recall, Run
 from vjaccel.benchmark.sections_machine import machine_table, refused_table
-from vjaccel.benchmark.words import case_words, percent, rate, ratio, scaled, seconds, times
+from vjaccel.benchmark.words import case_words, percent, rate, ratio, scaled, seconds, shape, times
 
 __all__ = ["Change", "changes", "write_comparison"]
 
@@ -32,6 +32,7 @@ class Change(NamedTuple):
     """One thing that both runs have; `beyond` is whether they differ by more than the noise."""
 
     group: str
+    row: str
     name: str
     a: Timing
     b: Timing
@@ -80,7 +81,7 @@ def changes(a: Run, b: Run) -> list[Change]:
     left = {(c.series, c.case.id): c for c in counted(a)}
     right = {(c.series, c.case.id): c for c in counted(b)}
     return [
-        _change(a, b, x.case.operation, f"{x.series.label}: {case_words(x.case)}", x.timing, y.timing)
+        _change(a, b, (x.case.operation, x.series.label, f"{x.series.label}: {case_words(x.case)}"), x.timing, y.timing)
         for x, y in _both(left, right)
     ]
 
@@ -92,17 +93,19 @@ _BEST_WORDS = [
 _SAME_WORDS = ["The same subject, the same case, its data at the same place."]
 _EMBEDDING_WORDS = ["The time for the same texts, by subject, model, dtype and batch."]
 _NOISE_WORDS = (
-    "A change is marked when the two ranges, from the 10th to the 90th percentile of the rounds and widened to both sides by "
-    "half of the machine's clock spread, do not meet. A figure of one round has no range, and is never marked."
+    "A change is marked when the two ranges do not meet. A range is that from the 10th to the 90th percentile of the rounds, "
+    "of fewer than ten all of them, widened to both sides by half of the machine's clock spread. A figure of one round has no "
+    "range, and is never marked."
 )
 
 
 def _best(a: Run, b: Run) -> list[Change]:
-    pairs = _both(fastest(counted(a)), fastest(counted(b)))
-    return [
-        _change(a, b, x.case.operation, case_words(x.case), x.timing, y.timing, x.series.label, y.series.label)
-        for x, y in pairs
-    ]
+    found = []
+    for x, y in _both(fastest(counted(a)), fastest(counted(b))):
+        group = " ".join(filter(None, (x.case.operation, x.case.metric, x.case.dtype)))
+        names = (group, shape(x.case.shape), case_words(x.case))
+        found.append(_change(a, b, names, x.timing, y.timing, x.series.label, y.series.label))
+    return found
 
 
 def _embedding(a: Run, b: Run) -> list[Change]:
@@ -113,19 +116,17 @@ def _embedding(a: Run, b: Run) -> list[Change]:
             if e.refused is None and e.seconds
         }
 
-    return [
-        _change(
-            a, b, x.model, f"{x.subject}: {x.dtype}, {x.batch} {x.unit} a batch", timing(x.seconds), timing(y.seconds)
-        )
-        for x, y in _both(by_key(a), by_key(b))
-    ]
+    found = []
+    for x, y in _both(by_key(a), by_key(b)):
+        names = (x.model, f"{x.subject} {x.dtype}", f"{x.subject} {x.dtype}, {x.batch} {x.unit} a batch, {x.model}")
+        found.append(_change(a, b, names, timing(x.seconds), timing(y.seconds)))
+    return found
 
 
 def _change(
-    a: Run, b: Run, group: str, name: str, left: Timing, right: Timing, by_a: str = "", by_b: str = ""
+    a: Run, b: Run, names: tuple[str, str, str], left: Timing, right: Timing, by_a: str = "", by_b: str = ""
 ) -> Change:
-    beyond = apart(left, right, a.machine.clock_spread, b.machine.clock_spread)
-    return Change(group, name, left, right, by_a, by_b, beyond)
+    return Change(*names, left, right, by_a, by_b, apart(left, right, a.machine.clock_spread, b.machine.clock_spread))
 
 
 def _both(left: dict[K, V], right: dict[K, V]) -> list[tuple[V, V]]:
@@ -159,48 +160,44 @@ def _short(a: Run, b: Run, same: Sequence[Change], best: Sequence[Change]) -> Se
 def _section(name: str, title: str, words: Sequence[str], found: Sequence[Change]) -> Section:
     if not found:
         return Section(name, title, ["There is none that both runs have."])
-    names = any(c.by_a for c in found)
-    head = (
-        "what",
-        *(("A by",) if names else ()),
-        "A",
-        *(("B by",) if names else ()),
-        "B",
-        "spreads A, B",
-        "B over A",
-        "verdict",
-    )
+    head = ("what", "A", "B", "spreads A, B", "B over A", "verdict")
     rows = [
         (
-            f"{number}. {c.name}",
-            *((c.by_a,) if names else ()),
-            seconds(c.a.median),
-            *((c.by_b,) if names else ()),
-            seconds(c.b.median),
+            c.name,
+            f"{seconds(c.a.median)} {c.by_a}".strip(),
+            f"{seconds(c.b.median)} {c.by_b}".strip(),
             f"{percent(c.a.spread)}, {percent(c.b.spread)}",
             ratio(c.ratio),
             _verdict(c),
         )
-        for number, c in enumerate(found, 1)
+        for c in found
     ]
     strong = frozenset(i for i, c in enumerate(found) if c.beyond)
-    table = Table(f"{title}; what differs by more than the noise is marked", head, rows, strong)
-    return Section(name, title, words, _KEY, [_plot(title, found)], [Fold(table) if len(rows) > 60 else table])
+    table = Table(f"{title}: what differs by more than the noise is marked", head, rows, strong)
+    return Section(name, title, words, _KEY, [_plot(title, found)], [Fold(table) if len(rows) > 40 else table])
 
 
 def _plot(title: str, found: Sequence[Change]) -> Plot:
-    groups: dict[str, list[Row]] = {}
-    values = [1.0]
-    for number, c in enumerate(found, 1):
-        low, high = c.a.low / c.b.high, c.a.high / c.b.low
-        values += [low, high]
-        kind, mark = _KEY[2] if not c.beyond else _KEY[0] if c.ratio > 1 else _KEY[1]
-        by = f"\nA {seconds(c.a.median)} {c.by_a}, B {seconds(c.b.median)} {c.by_b}"
-        row = Row(str(number), kind, mark, c.ratio, low, high, f"{number}. {c.name}\nB {times(c.ratio)} as A{by}")
-        groups.setdefault(c.group, []).append(row)
-    says = "A mark for each, in the order of the table, which has the same figures."
-    axis = logarithmic("how many times as fast B is", values, ratio)
+    places: dict[tuple[str, str], dict[int, list[Change]]] = {}
+    for c in found:
+        kind = 2 if not c.beyond else 0 if c.ratio > 1 else 1
+        places.setdefault((c.group, c.row), {}).setdefault(kind, []).append(c)
+    groups: dict[str, list[Strip]] = {}
+    for (group, row), kinds in places.items():
+        parts = [
+            Part(*_KEY[kind], [c.ratio for c in own], list(map(_hover, own))) for kind, own in sorted(kinds.items())
+        ]
+        groups.setdefault(group, []).append(Strip(row, parts))
+    says = "Marks on rows, one for each line of the table, which has the same figures."
+    axis = logarithmic("how many times as fast B is", [1.0, *(c.ratio for c in found)], ratio)
     return rows_plot(title, says, list(groups.items()), axis, line=1.0)
+
+
+def _hover(c: Change) -> str:
+    return (
+        f"{c.name}\nB is {times(c.ratio)} as A: {_verdict(c)}\n"
+        f"A {seconds(c.a.median)} {c.by_a}, B {seconds(c.b.median)} {c.by_b}"
+    )
 
 
 def _verdict(c: Change) -> str:
@@ -226,7 +223,7 @@ def _recall(a: Run, b: Run) -> Section:
     title = "Quantized search"
     for x, y in found:
         left, right = timing(x.seconds), timing(y.seconds)
-        c = _change(a, b, x.how, x.subject, left, right)
+        c = _change(a, b, (x.how, x.subject, x.how), left, right)
         name = f"{x.subject}: {x.how}, {scaled(x.rows)} rows of {x.dim}"
         rows.append((name, f"{x.recall_at_10:.4f}", f"{y.recall_at_10:.4f}", scaled(x.queries / left.median),
                      scaled(y.queries / right.median), ratio(c.ratio), _verdict(c)))  # fmt: skip

@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Timing(NamedTuple):
-    """The rounds of one figure: median, 10th and 90th percentile."""
+    """The rounds of one figure: their median, and their range from `low` to `high`."""
 
     median: float
     low: float
@@ -45,7 +45,7 @@ class Timing(NamedTuple):
 
     @property
     def spread(self) -> float | None:
-        """(p90 - p10) / median; unknown for a single round."""
+        """The range as a share of the median; unknown for a single round."""
         return (self.high - self.low) / self.median if self.rounds > 1 else None
 
 
@@ -120,9 +120,10 @@ class Cost(NamedTuple):
 
 
 def timing(seconds: Sequence[float]) -> Timing:
-    """The median and the range of `seconds`, which has at least one round."""
+    """The median and the range of `seconds`: the 10th to the 90th percentile, of fewer than ten rounds all of them."""
     ordered = sorted(seconds)
-    return Timing(median(ordered), _percentile(ordered, 0.1), _percentile(ordered, 0.9), len(ordered))
+    out = 0.1 if len(ordered) >= 10 else 0.0
+    return Timing(median(ordered), _percentile(ordered, out), _percentile(ordered, 1 - out), len(ordered))
 
 
 def apart(a: Timing, b: Timing, clock_a: float, clock_b: float) -> bool:
@@ -149,13 +150,13 @@ def subject_of(run: Run, name: str) -> Subject:
 
 
 def counted(run: Run) -> list[Counted]:
-    """The measurements that count: not refused, with at least one warm round, of no subject that was refused as a whole."""
+    """The measurements that count: not refused, and with at least one warm round; each answer was checked by itself."""
     subjects = {s.name: s for s in run.subjects}
     cases = {c.id: c for c in run.cases}
     found = []
     for m in run.measurements:
         subject = subjects[m.subject]
-        if m.refused is None and m.seconds and subject.state != "refused":
+        if m.refused is None and m.seconds:
             series = Series(m.subject, m.origin, is_gpu(subject.device))
             found.append(Counted(series, cases[m.case], timing(m.seconds), m.first_s, m.error))
     return found

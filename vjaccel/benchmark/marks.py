@@ -29,6 +29,10 @@ SYMBOLS = {
     "hexagon": "M4.5 2h7l3.500 6l-3.500 6h-7l-3.500-6z",
     "hourglass": "M3 2h10l-10 12h10z",
     "bowtie": "M2 3v10l12-10v10z",
+    "triangle-left": "M2 8l12-7v14z",
+    "triangle-right": "M14 8l-12-7v14z",
+    "diamond-tall": "M8 1l4.500 7l-4.500 7l-4.500-7z",
+    "diamond-wide": "M1 8l7-4.500l7 4.500l-7 4.500z",
 }
 """plotly's symbols, and each as a path in a square of 16 for the legend."""
 

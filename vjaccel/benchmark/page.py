@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -105,7 +106,7 @@ def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Secti
         js=_asset("report.js"),
         contents="".join(f'<li><a href="#{escape(s.id)}">{escape(s.title)}</a></li>' for s in sections),
         sections="".join(map(_section, sections)),
-        plotly=base64.b64encode(gzip.compress(_plotly().encode(), mtime=0)).decode(),
+        plotly=_packed(_plotly()),
     )
     part = path.with_name(f".{path.name}.part")
     try:
@@ -120,7 +121,8 @@ def _section(section: Section) -> str:
     tables = "".join(_fold(t.table) if isinstance(t, Fold) else _table(t) for t in section.tables)
     plots = "".join(map(_plot, section.plots))
     grid = f'<div class="plots{" many" if len(section.plots) > 1 else ""}">{plots}</div>' if plots else ""
-    beside = len(section.plots) == 1 and tables
+    narrow = all(isinstance(t, Table) and len(t.head) <= 5 for t in section.tables)
+    beside = len(section.plots) == 1 and tables and narrow
     body = f'<div class="beside">{grid}<div class="tables">{tables}</div></div>' if beside else grid + tables
     points = "".join(f"<li>{escape(x)}</li>" for x in section.points)
     return (
@@ -183,6 +185,11 @@ def _fold(table: Table) -> str:
 
 def _asset(name: str) -> str:
     return (files("vjaccel.benchmark") / "assets" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _packed(script: str) -> str:
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
 def _plotly() -> str:

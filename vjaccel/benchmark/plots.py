@@ -13,7 +13,7 @@ from vjaccel.benchmark.marks import Mark
 from vjaccel.benchmark.page import Plot
 from vjaccel.benchmark.words import short, ticks
 
-__all__ = ["Axis", "Dot", "Line", "Row", "Strip", "dots_plot", "linear", "logarithmic", "plain", "rows_plot"]
+__all__ = ["Axis", "Dot", "Line", "Part", "Row", "Strip", "dots_plot", "linear", "logarithmic", "plain", "rows_plot"]
 
 ROW, HEADER, FRAME = 24, 26, 64
 
@@ -37,14 +37,20 @@ class Row(NamedTuple):
     hover: str
 
 
-class Strip(NamedTuple):
-    """One line of a rows plot that has many small marks."""
+class Part(NamedTuple):
+    """Marks that look alike; `name` is the legend's."""
 
-    label: str
     name: str
     mark: Mark
     values: Sequence[float]
     hovers: Sequence[str]
+
+
+class Strip(NamedTuple):
+    """One line of a rows plot that has many small marks."""
+
+    label: str
+    parts: Sequence[Part]
 
 
 class Dot(NamedTuple):
@@ -112,7 +118,7 @@ def rows_plot(
         for row in rows:
             places.append(at)
             labels.append(plain(short(row.label)))
-            data.append(_strip(row, at) if isinstance(row, Strip) else _row(row, at))
+            data += [_part(x, at) for x in row.parts] if isinstance(row, Strip) else [_row(row, at)]
             at += 1
     layout = _layout(int(at * ROW) + FRAME, axis, None)
     layout["margin"]["t"] = 8
@@ -171,11 +177,13 @@ def _row(row: Row, at: float) -> dict[str, Any]:
     return look | {"x": [row.value], "y": [at], "hoverinfo": "text", "hovertext": [_hover(row.name, row.hover)]}
 
 
-def _strip(row: Strip, at: float) -> dict[str, Any]:
-    look = {"type": "scatter", "mode": "markers", "marker": row.mark.plotly | {"size": 7}}
-    places = {"x": list(row.values), "y": [at] * len(row.values)}
+def _part(part: Part, at: float) -> dict[str, Any]:
+    look = {"type": "scatter", "mode": "markers", "marker": part.mark.plotly | {"size": 7}}
+    places = {"x": list(part.values), "y": [at] * len(part.values)}
     return (
-        look | places | {"meta": row.name, "hoverinfo": "text", "hovertext": [_hover(row.name, h) for h in row.hovers]}
+        look
+        | places
+        | {"meta": part.name, "hoverinfo": "text", "hovertext": [_hover(part.name, h) for h in part.hovers]}
     )
 
 
@@ -207,7 +215,13 @@ def _line(line: Line) -> dict[str, Any]:
 
 def _heading(text: str, at: float) -> dict[str, Any]:
     where = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "y", "y": at, "yanchor": "middle", "xshift": 4}
-    return {"text": f"<b>{plain(text)}</b>", "showarrow": False, "align": "left", "bgcolor": "var(--paper)"} | where
+    return {
+        "text": f"<b>{plain(short(text, 32))}</b>",
+        "font": {"size": 11},
+        "showarrow": False,
+        "align": "left",
+        "bgcolor": "var(--paper)",
+    } | where
 
 
 def _layout(height: int, x: Axis, y: Axis | None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _short(run: Run) -> Section:
     """What one would want to know first."""
     kept = counted(run)
     refused = sum(m.refused is not None for m in run.measurements) + sum(e.refused is not None for e in run.embedding)
-    failed = [s.name for s in run.subjects if s.state != "ok"]
+    failed = [s.name for s in run.subjects if s.state in ("crashed", "hung", "failed")]
     points = []
     found = speedups(run)
     for operation in dict.fromkeys(one.operation for one in found):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vjaccel.benchmark.figures import Series, costs, counted, geometric_mean
 from vjaccel.benchmark.marks import Mark, colour
 from vjaccel.benchmark.page import Fold, Section, Table
-from vjaccel.benchmark.plots import Dot, Line, Row, Strip, dots_plot, linear, logarithmic, rows_plot
+from vjaccel.benchmark.plots import Dot, Line, Part, Row, Strip, dots_plot, linear, logarithmic, rows_plot
 from vjaccel.benchmark.results import Run
 from vjaccel.benchmark.words import UNKNOWN, case_words, percent, rate, seconds
 
@@ -16,8 +16,8 @@ def refused_section(run: Run) -> Section:
     """What does not count, each with its reason."""
     tables = [x for x in (_subjects_table(run), refused_table(run)) if x.rows]
     words = (
-        "What was refused stands in no plot and in no mean: its answer was wrong, or work was skipped. Of a subject that "
-        "failed, what it had measured until then counts."
+        "What was refused stands in no plot and in no mean: its answer was wrong, or work was skipped. The other figures of "
+        "the same subject count, as each answer was checked by itself; so does what a subject had measured before it failed."
         if tables
         else "Nothing was refused: every answer was within its tolerance of float64, and every subject came to its end."
     )
@@ -84,15 +84,16 @@ def noise_section(run: Run, look: dict[Series, Mark]) -> Section:
     """How far the figures can be trusted."""
     clock = run.machine.clock
     words = [
-        f"The same piece of work, taken {len(clock)} times through the run, varied by {percent(run.machine.clock_spread)}: "
-        "a difference smaller than that may be the machine's clock, and not the code. A figure's spread is that of its own "
-        "rounds. Both are (p90 - p10) / median.",
+        f"The same piece of work, taken {len(clock)} times through the run, varied by {percent(run.machine.clock_spread)}, "
+        "(p90 - p10) / median: a difference smaller than that may be the machine's clock, and not the code. A figure's spread "
+        "is the range of its own rounds (from the 10th to the 90th percentile, of fewer than ten all of them) as a share of "
+        "their median.",
     ]
     plots = []
     if len(clock) > 1:
         middle = sorted(clock)[len(clock) // 2]
         away = [x / middle - 1 for x in clock]
-        most = max(0.02, *(abs(x) for x in away))
+        low, high = min(-0.01, *away), max(0.01, *away)
         dots = [Dot(i + 1, x, f"sample {i + 1}: {seconds(clock[i])}") for i, x in enumerate(away)]
         plots.append(
             dots_plot(
@@ -100,7 +101,7 @@ def noise_section(run: Run, look: dict[Series, Mark]) -> Section:
                 f"The time of the same work, {len(clock)} times; its spread is {percent(run.machine.clock_spread)}.",
                 [Line("clock", Mark(colour(-1), "circle", True), [dots])],
                 linear("sample", 1, len(clock), lambda x: f"{x:.0f}"),
-                linear("slower than the middle", -most, most, lambda x: f"{x * 100:+.1f} %"),
+                linear("slower than the middle", low, high, lambda x: f"{x * 100:+.3g} %"),
                 height=260,
             )
         )
@@ -111,10 +112,10 @@ def noise_section(run: Run, look: dict[Series, Mark]) -> Section:
         if spread:
             sizes = sorted(x for x, _ in spread)
             hovers = [f"{case}\nspread {percent(x)}" for x, case in spread]
-            strips.append(Strip(series.label, series.label, look[series], [x for x, _ in spread], hovers))
+            strips.append(Strip(series.label, [Part(series.label, look[series], [x for x, _ in spread], hovers)]))
             rows.append((series.label, percent(sizes[len(sizes) // 2]), percent(sizes[-1]), str(len(sizes))))
     if strips:
-        most = max(x for s in strips for x in s.values)
+        most = max(x for s in strips for x in s.parts[0].values)
         axis = linear("spread of a figure's rounds", 0.0, max(most, run.machine.clock_spread, 0.01), percent)
         says = "One mark for each figure, by its spread; the upright line is the clock's. The table has the figures."
         plots.append(rows_plot("Spread of every figure", says, [("", strips)], axis, line=run.machine.clock_spread))
@@ -162,7 +163,7 @@ def machine_table(runs: list[tuple[str, Run]]) -> Table:
 
 def _subjects_table(run: Run) -> Table:
     rows = [(s.name, s.state, s.reason or UNKNOWN) for s in run.subjects if s.state != "ok"]
-    return Table("Subjects that did not come to their end", ("subject", "state", "reason"), rows)
+    return Table("Subjects that failed, or gave a wrong answer", ("subject", "state", "reason"), rows)
 
 
 def _versions_table(run: Run) -> Table:

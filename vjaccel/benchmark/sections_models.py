@@ -9,7 +9,7 @@ from vjaccel.benchmark.marks import SYMBOLS, Mark
 from vjaccel.benchmark.page import Section, Table
 from vjaccel.benchmark.plots import Dot, Line, dots_plot, linear, logarithmic
 from vjaccel.benchmark.results import Embedding, Recall, Run
-from vjaccel.benchmark.words import UNKNOWN, percent, rate, scaled, seconds
+from vjaccel.benchmark.words import deviation, percent, rate, scaled, seconds
 
 __all__ = ["embedding_section", "recall_section"]
 
@@ -54,7 +54,7 @@ def embedding_section(run: Run, look: dict[Series, Mark]) -> Section:
             ("subject, dtype", "batch", "tokens/s", "spread", "deviation"),
             [
                 (f"{e.subject} {e.dtype}", str(e.batch), scaled(_tokens(e)), percent(timing(e.seconds).spread),
-                 UNKNOWN if e.error is None else f"{e.error:.1e}")
+                 deviation(e.error))
                 for e in group
             ],
         )

@@ -21,7 +21,7 @@ from vjaccel.benchmark.marks import Mark
 from vjaccel.benchmark.page import Fold, Plot, Section, Table
 from vjaccel.benchmark.plots import Dot, Line, Row, dots_plot, logarithmic, rows_plot
 from vjaccel.benchmark.results import BASELINE, Case, Run
-from vjaccel.benchmark.words import UNKNOWN, case_words, percent, rate, ratio, scaled, seconds, shape
+from vjaccel.benchmark.words import UNKNOWN, case_words, deviation, percent, rate, ratio, scaled, seconds, shape
 
 __all__ = ["NO_GPU", "has_gpu", "pays_words", "roofline_section", "speedup_section", "throughput_section"]
 
@@ -62,8 +62,8 @@ def speedup_section(run: Run, look: dict[Series, Mark]) -> Section:
     best = {op: max((o for o in found if o.operation == op), key=lambda o: o.mean) for op in groups}
     for i, one in enumerate(found):
         values = [x for _, x in one.ratios]
-        rows.append((f"{one.operation}: {one.series.label}", ratio(one.mean), f"{ratio(min(values))} … {ratio(max(values))}",
-                     str(len(values))))  # fmt: skip
+        span = f"{ratio(min(values))} … {ratio(max(values))}" if len(values) > 1 else UNKNOWN
+        rows.append((f"{one.operation}: {one.series.label}", ratio(one.mean), span, str(len(values))))
         if one is best[one.operation]:
             strong.add(i)
     table = Table(
@@ -81,11 +81,14 @@ def throughput_section(run: Run, look: dict[Series, Mark]) -> Section:
     groups: dict[tuple[str, str | None, str], list[Counted]] = defaultdict(list)
     for c in rows:
         groups[c.case.operation, c.case.metric, c.case.dtype].append(c)
-    plots = [_throughput_plot(key, group, look) for key, group in groups.items()]
+    grown = {key: group for key, group in groups.items() if len({c.case.flops for c in group}) > 1}
+    plots = [_throughput_plot(key, group, look) for key, group in grown.items()]
     words = [
         "Work done a second against the size of the call. Lines join cases that differ in rows alone. A filled sign is "
         "a GPU, the line solid with the data on it, dashed with data from the host; a hollow one is a CPU.",
     ]
+    if len(grown) < len(groups):
+        words.append("What was measured at one size alone is in the table, and in no plot.")
     tables: list[Table | Fold] = []
     if has_gpu(run):
         words.append(
@@ -96,7 +99,7 @@ def throughput_section(run: Run, look: dict[Series, Mark]) -> Section:
     else:
         words.append(NO_GPU)
     tables.append(Fold(_cases_table(run, rows)))
-    legend = _legend({c.series for c in rows}, look)
+    legend = _legend({c.series for group in grown.values() for c in group}, look)
     return Section("throughput", "Throughput against size", words, legend, plots, tables)
 
 
@@ -222,7 +225,7 @@ def _cases_table(run: Run, rows: Sequence[Counted]) -> Table:
             ratio(base[c.case.id] / c.timing.median) if c.case.id in base else UNKNOWN,
             rate(c.case.flops / c.timing.median, "FLOP/s"),
             rate(c.case.bytes / c.timing.median, "B/s"),
-            UNKNOWN if c.error is None else f"{c.error:.1e}",
+            deviation(c.error),
         )
         for c in ordered
     ]

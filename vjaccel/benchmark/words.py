@@ -6,7 +6,20 @@ import math
 
 from vjaccel.benchmark.results import Case
 
-__all__ = ["UNKNOWN", "case_words", "percent", "rate", "ratio", "scaled", "seconds", "shape", "short", "ticks", "times"]
+__all__ = [
+    "UNKNOWN",
+    "case_words",
+    "deviation",
+    "percent",
+    "rate",
+    "ratio",
+    "scaled",
+    "seconds",
+    "shape",
+    "short",
+    "ticks",
+    "times",
+]
 
 UNKNOWN = "–"  # noqa: RUF001  # a dash, as tables have it
 
@@ -63,6 +76,11 @@ def case_words(case: Case) -> str:
     return " ".join(filter(None, (case.operation, case.metric, case.dtype, shape(case.shape))))
 
 
+def deviation(value: float | None) -> str:
+    """How far from float64: `2.1e-07`."""
+    return UNKNOWN if value is None else f"{value:.1e}" if value else "0"
+
+
 def short(text: str, limit: int = 22) -> str:
     """`text`, its middle left out where it is longer than `limit`."""
     if len(text) <= limit:
@@ -74,7 +92,7 @@ def short(text: str, limit: int = 22) -> str:
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers on a logarithmic axis from `low` to `high`, at most about `most`."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for digits in ((1, 2, 5), (1, 3), (1,)):
+    for digits in ((1, 1.2, 1.5, 2, 3, 4, 5, 7), (1, 1.5, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         found = [d * 10.0**e for e in range(first, last + 1) for d in digits if low <= d * 10.0**e <= high]
         if 2 <= len(found) <= most:
             return found

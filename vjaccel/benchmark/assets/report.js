@@ -1,6 +1,7 @@
 "use strict";
 (async () => {
   const hidden = new Set();
+  let drawn = 0;
 
   // Colours stand in the figures as CSS variables, so that one figure is right in light and in dark.
   const coloured = (value, style) =>
@@ -19,6 +20,7 @@
       }
       await Plotly.react(place, figure.data, figure.layout, {displayModeBar: false, responsive: true, scrollZoom: false});
     }
+    document.documentElement.dataset.drawn = ++drawn;
   };
 
   try {
@@ -43,5 +45,4 @@
     });
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  document.documentElement.dataset.drawn = "yes";
 })();
