@@ -72,11 +72,13 @@ class Counted(NamedTuple):
 
 
 class Speedup(NamedTuple):
-    """How many times as fast as the baseline, case by case."""
+    """How many times as fast as the baseline, case by case; `faster` and `slower` are cases, by more than the noise."""
 
     operation: str
     series: Series
     ratios: tuple[tuple[Case, float], ...]
+    faster: int
+    slower: int
 
     @property
     def mean(self) -> float:
@@ -165,15 +167,22 @@ def counted(run: Run) -> list[Counted]:
 def speedups(run: Run) -> list[Speedup]:
     """By operation and series, over the cases that the baseline has too; operations and series in the run's order."""
     rows = counted(run)
-    base = {c.case.id: c.timing.median for c in rows if c.series.subject == BASELINE}
-    groups: dict[tuple[str, Series], list[tuple[Case, float]]] = defaultdict(list)
+    base = {c.case.id: c.timing for c in rows if c.series.subject == BASELINE}
+    groups: dict[tuple[str, Series], list[Counted]] = defaultdict(list)
     for c in rows:
         if c.case.id in base:
-            groups[c.case.operation, c.series].append((c.case, base[c.case.id] / c.timing.median))
+            groups[c.case.operation, c.series].append(c)
     operations = list(dict.fromkeys(c.operation for c in run.cases))
     order = {s.name: i for i, s in enumerate(run.subjects)}
     keys = sorted(groups, key=lambda k: (operations.index(k[0]), order[k[1].subject], k[1].origin))
-    return [Speedup(operation, series, tuple(groups[operation, series])) for operation, series in keys]
+    found = []
+    for operation, series in keys:
+        ratios = tuple((c.case, base[c.case.id].median / c.timing.median) for c in groups[operation, series])
+        noise = run.machine.clock_spread
+        beyond = [apart(c.timing, base[c.case.id], noise, noise) for c in groups[operation, series]]
+        faster = sum(b and x > 1 for b, (_, x) in zip(beyond, ratios, strict=True))
+        found.append(Speedup(operation, series, ratios, faster, sum(beyond) - faster))
+    return found
 
 
 def fastest(rows: Iterable[Counted]) -> dict[str, Counted]:

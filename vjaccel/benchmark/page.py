@@ -172,7 +172,8 @@ def _row(table: Table, number: int, row: Sequence[str]) -> str:
         for h, x in zip(table.head[1:], row[1:], strict=True)
     )
     strong = ' class="strong"' if number in table.strong else ""
-    return f'<tr{strong}><th scope="row" class="name">{escape(row[0])}</th>{cells}</tr>'
+    name = escape(row[0]).replace("_", "_<wbr>")  # where a long name may be broken
+    return f'<tr{strong}><th scope="row" class="name">{name}</th>{cells}</tr>'
 
 
 def _number(text: str) -> str:

@@ -24,6 +24,9 @@ from vjaccel.benchmark.words import percent, times
 
 __all__ = ["write_report"]
 
+UNQUIET = 0.25
+"""A clock's spread above which the report begins with it."""
+
 
 def write_report(run: Run, path: str | Path) -> None:
     """Write the report of `run` to `path`.
@@ -70,15 +73,12 @@ def _short(run: Run) -> Section:
     refused = sum(m.refused is not None for m in run.measurements) + sum(e.refused is not None for e in run.embedding)
     failed = [s.name for s in run.subjects if s.state in ("crashed", "hung", "failed")]
     points = []
-    found = speedups(run)
-    for operation in dict.fromkeys(one.operation for one in found):
-        best = max((one for one in found if one.operation == operation), key=lambda one: one.mean)
-        if best.series.subject == BASELINE:
-            points.append(f"{operation}: nothing is faster than {BASELINE} over all cases.")
-        else:
-            points.append(
-                f"{operation}: {best.series.label} is {times(best.mean)} as {BASELINE} over {len(best.ratios)} cases."
-            )
+    if run.machine.clock_spread > UNQUIET:
+        points.append(
+            f"The machine was not quiet: the same work varied by {percent(run.machine.clock_spread)} through the run, and "
+            "smaller differences than that say nothing."
+        )
+    points += [_fastest_point(run, operation) for operation in dict.fromkeys(one.operation for one in speedups(run))]
     if has_gpu(run):
         points += _pays_points(run)
     else:
@@ -89,8 +89,25 @@ def _short(run: Run) -> Section:
     )
     if run.stopped_by:
         points.append(f"The run was stopped by {_STOPS[run.stopped_by]}: what had been measured until then is here.")
-    points.append(f"The machine's clock varied by {percent(run.machine.clock_spread)} through the run.")
+    if run.machine.clock_spread <= UNQUIET:
+        points.append(f"The machine's clock varied by {percent(run.machine.clock_spread)} through the run.")
     return Section("short", "In short", points=points)
+
+
+def _fastest_point(run: Run, operation: str) -> str:
+    """The fastest of an operation, if it is by more than the noise."""
+    others = [one for one in speedups(run) if one.operation == operation and one.series.subject != BASELINE]
+    ahead = [one for one in others if one.mean > 1 and one.faster]
+    if not others:
+        return f"{operation}: measured with {BASELINE} alone."
+    if not ahead:
+        return f"{operation}: nothing is faster than {BASELINE} by more than the noise."
+    best = max(ahead, key=lambda one: one.mean)
+    cases = sum(c.operation == operation for c in run.cases)
+    return (
+        f"{operation}: {best.series.label} is {times(best.mean)} as {BASELINE} over {len(best.ratios)} of {cases} cases, "
+        f"in {best.faster} of them by more than the noise."
+    )
 
 
 def _pays_points(run: Run) -> list[str]:

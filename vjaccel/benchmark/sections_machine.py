@@ -175,7 +175,7 @@ def _range(values: tuple[float, ...]) -> str:
         return UNKNOWN
     if max(values) <= 0:
         return "nothing that could be told"
-    return f"{seconds(max(0.0, min(values)))} … {seconds(max(values))}"
+    return f"{seconds(min(values))} … {seconds(max(values))}" if min(values) > 0 else f"up to {seconds(max(values))}"
 
 
 def _cores(run: Run) -> str:

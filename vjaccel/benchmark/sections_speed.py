@@ -44,7 +44,8 @@ def speedup_section(run: Run, look: dict[Series, Mark]) -> Section:
         return Section("speedup", "Speed-up over NumPy", words)
     words = [
         f"How many times as fast as {BASELINE} each one is: the mark is the geometric mean over the cases that both have, the "
-        "whisker goes from the worst case to the best. Right of the upright line is faster. A refused figure is in none.",
+        "whisker goes from the worst case to the best. Right of the upright line is faster. A refused figure is in none. "
+        "The table counts the cases that are faster and slower by more than the noise.",
     ]
     groups: dict[str, list[Row]] = defaultdict(list)
     for one in found:
@@ -63,12 +64,19 @@ def speedup_section(run: Run, look: dict[Series, Mark]) -> Section:
     for i, one in enumerate(found):
         values = [x for _, x in one.ratios]
         span = f"{ratio(min(values))} … {ratio(max(values))}" if len(values) > 1 else UNKNOWN
-        rows.append((f"{one.operation}: {one.series.label}", ratio(one.mean), span, str(len(values))))
-        if one is best[one.operation]:
+        rows.append(
+            (
+                f"{one.operation}: {one.series.label}",
+                ratio(one.mean),
+                span,
+                f"{one.faster} / {one.slower} / {len(values)}",
+            )
+        )
+        if one is best[one.operation] and one.faster:
             strong.add(i)
     table = Table(
-        "Speed-up over NumPy; the fastest of each operation is marked",
-        ("operation: subject", "mean", "worst … best", "cases"),
+        "Speed-up over NumPy; the fastest beyond the noise is marked",
+        ("operation: subject", "mean", "worst … best", "faster / slower / cases"),
         rows,
         frozenset(strong),
     )

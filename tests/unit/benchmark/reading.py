@@ -34,7 +34,7 @@ class _Parser(HTMLParser):
         given = dict(attrs)
         self.read.tags.add(tag)
         self.read.references += [f"{k}={v}" for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
-        if tag in ("meta", "path", "link", "img"):
+        if tag in ("meta", "path", "link", "img", "wbr"):
             return
         self._stack.append((tag, given))
         if tag == "section":

@@ -79,6 +79,17 @@ def test_a_speedup_is_the_geometric_mean_over_the_cases_that_both_have() -> None
     assert found["numpy:cpu"].mean == pytest.approx(1.0)
 
 
+def test_a_speedup_counts_the_cases_that_differ_by_more_than_the_noise() -> None:
+    run = a_run(
+        measured("numpy:cpu", SMALL, 1.0, 1.1),
+        measured("numpy:cpu", LARGE, 1.0, 1.1),
+        measured("torch:gpu", SMALL, 0.5, 0.6),
+        measured("torch:gpu", LARGE, 0.9, 1.05),
+    )
+    found = {one.series.subject: one for one in speedups(run)}
+    assert (found["torch:gpu"].faster, found["torch:gpu"].slower) == (1, 0)
+
+
 def test_a_refused_figure_is_in_no_speedup() -> None:
     run = a_run(
         measured("numpy:cpu", SMALL, 1.0),
