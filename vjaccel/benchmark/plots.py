@@ -75,7 +75,7 @@ def logarithmic(title: str, values: Sequence[float], words: Callable[[float], st
     low, high = min(values), max(values)
     pad = max(0.08 * math.log10(high / low), 0.12)
     low, high = low / 10**pad, high * 10**pad
-    at = ticks(low, high, most)
+    at = next(found for n in range(most, 1, -1) if _fit(found := ticks(low, high, n), words) or n == 2)
     return Axis(
         title,
         {
@@ -94,6 +94,8 @@ def linear(title: str, low: float, high: float, words: Callable[[float], str]) -
     digit = 10.0 ** math.floor(math.log10(about))
     step = next(d * digit for d in (1, 2, 5, 10) if d * digit >= about * 0.999)
     at = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    while len(at) > 2 and not _fit(at, words):
+        at = at[::2]
     return Axis(
         title,
         {
@@ -157,6 +159,11 @@ def dots_plot(
 def plain(text: str) -> str:
     """`text` as plotly shows it letter by letter: it takes markup, and would make a link of one."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _fit(at: Sequence[float], words: Callable[[float], str]) -> bool:
+    """Whether the labels stand beside each other in the narrowest plot, whose axis is about 200 pixels long."""
+    return sum(len(words(x)) * 7 + 14 for x in at) < 210
 
 
 def _hover(*lines: str) -> str:

@@ -11,6 +11,9 @@ from vjaccel.benchmark.words import UNKNOWN, case_words, percent, rate, seconds
 
 __all__ = ["costs_section", "machine_section", "machine_table", "noise_section", "refused_section", "refused_table"]
 
+LEAST_SPREAD = 1e-4
+"""Where a spread of nothing is drawn, on a logarithmic axis."""
+
 
 def refused_section(run: Run) -> Section:
     """What does not count, each with its reason."""
@@ -112,13 +115,18 @@ def noise_section(run: Run, look: dict[Series, Mark]) -> Section:
         if spread:
             sizes = sorted(x for x, _ in spread)
             hovers = [f"{case}\nspread {percent(x)}" for x, case in spread]
-            strips.append(Strip(series.label, [Part(series.label, look[series], [x for x, _ in spread], hovers)]))
+            strips.append(
+                Strip(
+                    series.label, [Part(series.label, look[series], [max(x, LEAST_SPREAD) for x, _ in spread], hovers)]
+                )
+            )
             rows.append((series.label, percent(sizes[len(sizes) // 2]), percent(sizes[-1]), str(len(sizes))))
     if strips:
-        most = max(x for s in strips for x in s.parts[0].values)
-        axis = linear("spread of a figure's rounds", 0.0, max(most, run.machine.clock_spread, 0.01), percent)
+        values = [x for s in strips for x in s.parts[0].values]
+        clock_line = max(run.machine.clock_spread, LEAST_SPREAD)
+        axis = logarithmic("spread of a figure's rounds", [*values, clock_line], percent)
         says = "One mark for each figure, by its spread; the upright line is the clock's. The table has the figures."
-        plots.append(rows_plot("Spread of every figure", says, [("", strips)], axis, line=run.machine.clock_spread))
+        plots.append(rows_plot("Spread of every figure", says, [("", strips)], axis, line=clock_line))
     table = Table("Spread of the figures", ("subject", "in the middle", "at the most", "figures"), rows)
     return Section("noise", "Noise", words, plots=plots, tables=[table] if rows else [])
 
