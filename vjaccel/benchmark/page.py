@@ -168,7 +168,7 @@ def _table(table: Table) -> str:
 
 def _row(table: Table, number: int, row: Sequence[str]) -> str:
     cells = "".join(
-        f'<td{_number(x)}><span class="head">{escape(h)}</span><span>{escape(x)}</span></td>'
+        f'<td{_kind(x)}><span class="head">{escape(h)}</span><span>{escape(x)}</span></td>'
         for h, x in zip(table.head[1:], row[1:], strict=True)
     )
     strong = ' class="strong"' if number in table.strong else ""
@@ -176,8 +176,11 @@ def _row(table: Table, number: int, row: Sequence[str]) -> str:
     return f'<tr{strong}><th scope="row" class="name">{name}</th>{cells}</tr>'
 
 
-def _number(text: str) -> str:
-    return ' class="number"' if len(text) < 16 and any(x.isdigit() for x in text) else ""
+def _kind(text: str) -> str:
+    """A number is never broken; a long text gets a line of its own where cells stand below each other."""
+    if len(text) < 16 and any(x.isdigit() for x in text):
+        return ' class="number"'
+    return ' class="long"' if len(text) > 16 else ""
 
 
 def _fold(table: Table) -> str:
