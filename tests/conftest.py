@@ -11,7 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of every N tests one, by VJACCEL_TEST_PART=I/N: so several processes share a long list on a machine with no plugin for it."""
+    """Of every N tests one, by VJACCEL_TEST_PART=I/N: several processes share a long list where no plugin does it."""
     if part := os.environ.get("VJACCEL_TEST_PART"):
         number, parts = map(int, part.split("/"))
         left_out = [item for place, item in enumerate(items) if place % parts != number - 1]
