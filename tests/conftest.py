@@ -10,6 +10,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of every N tests one, by VJACCEL_TEST_PART=I/N: several processes share a long list where no plugin does it."""
     if part := os.environ.get("VJACCEL_TEST_PART"):
