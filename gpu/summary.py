@@ -9,19 +9,28 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
+NAMED = ("numba", "numpy", "scipy", "sentence-transformers", "torch", "transformers", "jax", "vjaccel")
+"""The versions that are shown; versions.txt has all."""
+
+LAST = 8
+"""Lines of a log that are shown of a step that went wrong."""
+
 SHOWN = 40
 """Failed tests that are named; the logs have the others."""
 
 
 def main(out: Path) -> None:
-    print("vjaccel on this machine:", _read(out / "started.txt"))
+    print("vjaccel, measured", _read(out / "started.txt"))
     print(f"Python {platform.python_version()}, {platform.platform()}")
     print(_hardware(out / "nvidia-smi.txt"))
     print(_backends(out / "backends.json"))
+    print(", ".join(line for line in _read(out / "versions.txt").splitlines() if line.split()[0].lower() in NAMED))
     print("\nSteps")
     for line in _read(out / "steps.tsv").splitlines():
         name, code, seconds = line.split("\t")
         print(f"  {name:10} {seconds:>5} s  {code}")
+        if code.startswith(("failed", "cut off")):
+            print("\n".join(f"{' ' * 22}{said}" for said in _read(out / f"{name}.log").splitlines()[-LAST:]))
     print("\nTests and benchmarks")
     failed: list[str] = []
     skipped: Counter[str] = Counter()
