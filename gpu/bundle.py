@@ -32,7 +32,7 @@ CARRIED_ALL_THE_SAME = ("pip", "psutil", "threadpoolctl")
 """A pip whose behaviour is known; and small ones that the benchmarks import, wherever they come from."""
 
 FILES = (
-    "LICENSE", "benchmarks/*.py", "docs/gpu.md", "examples/data/*", "gpu/*.sh", "gpu/summary.py",
+    "LICENSE", "benchmarks/*.py", "docs/gpu.md", "examples/data/*", "gpu/*.sh", "gpu/run_plugin.py", "gpu/summary.py",
     "pyproject.toml", "tests/conftest.py", "tests/gpu/*.py", "tests/unit/conftest.py",
     "tests/unit/backends/test_cupy_gpu.py", "tests/unit/embedding/conftest.py",
     "tests/unit/embedding/test_local_model.py", "tests/unit/embedding/tiny_models.py",
@@ -84,7 +84,7 @@ def make(folder: Path, python: str) -> None:
             target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
-    for script in ("install.sh", "run.sh", "steps.sh", "summary.py"):
+    for script in ("install.sh", "run.sh", "run_plugin.py", "steps.sh", "summary.py"):
         (folder / "gpu" / script).rename(folder / script)
     (folder / "gpu").rmdir()
     (folder / "docs" / "gpu.md").rename(folder / "README.md")

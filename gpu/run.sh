@@ -5,7 +5,7 @@
 set -uo pipefail
 [ $# -eq 1 ] || { echo "usage: run.sh OUT" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd) && mkdir -p "$1" && out=$(cd "$1" && pwd) && work=$(mktemp -d) && cd "$here" || exit 2
-whole=1480  # seconds; twenty more may pass until what was told to stop has done so
+whole=1470  # seconds; some more may pass until what was told to stop has done so
 python=${PYTHON:-python3}
 
 export OUT=$out WORK=$work PYTHON=$python
@@ -40,7 +40,7 @@ step() {
         code="not run: no time was left"
     else
         # An interrupt, so that pytest writes down what it has; what was started in the background would ignore it otherwise.
-        env --default-signal=INT timeout --signal=INT --kill-after=15 "$limit" bash steps.sh "$name" >"$out/$name.log" 2>&1
+        env --default-signal=INT timeout --signal=INT --kill-after=25 "$limit" bash steps.sh "$name" >"$out/$name.log" 2>&1
         code=$?
         case $code in
         0) code="done" ;;
@@ -53,10 +53,10 @@ step() {
     echo "   $code"
 }
 
-step install 120
-step exactness 460
-step search 300
-step streaming 240
-step embed 240
-step report 180
+step install 90
+step exactness 450
+step search 270
+step streaming 300
+step embed 220
+step report 150
 ! grep -qvE $'\t(done|left out.*)\t' "$out/steps.tsv"

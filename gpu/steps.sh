@@ -6,7 +6,7 @@ small=${VJACCEL_REHEARSE:-0}
 
 # pytest NAME OPTIONS...: results in OUT/NAME.xml. A warning of a library that is newer than those tested is no failure here.
 pytest() {
-    env --default-signal=INT "$bin/python" -m pytest -v --tb=short -W default --junitxml="$OUT/$1.xml" \
+    env --default-signal=INT PYTHONPATH=. "$bin/python" -m pytest -p run_plugin -v --tb=short -W default --junitxml="$OUT/$1.xml" \
         -o junit_logging=no --basetemp="$WORK/pytest-$1" --continue-on-collection-errors "${@:2}"
 }
 
@@ -24,7 +24,7 @@ benchmarks() {
 exactness() {
     local group name which parts part pid code=0 pids=() groups of files
     groups=("torch|torch and not jax and not cupy|1" "cupy|cupy and not jax|1" "others|not torch and not jax and not cupy|1"
-            "jax|jax|4" "embedding||1")
+            "jax|jax|6" "embedding||1")
     [ "$small" = 1 ] && groups=("others|not jax|1" "jax|jax|1" "embedding||1")
     trap : INT  # which the processes get too: they are waited for
     for group in "${groups[@]}"; do
@@ -36,7 +36,7 @@ exactness() {
         [ "$small" = 1 ] && [ "$name" != embedding ] && of=50  # all are skipped: some show that as well
         for ((part = 1; part <= parts; part++)); do
             VJACCEL_TEST_PART=$part/$of pytest "exactness-$name-$part" -m gpu -k "$which" \
-                --ignore=tests/gpu/test_gpu_memory.py "${files[@]}" >"$OUT/exactness-$name-$part.log" 2>&1 &
+                --ignore=tests/gpu/test_gpu_memory.py --ignore=tests/gpu/test_gpu_sizes.py "${files[@]}" >"$OUT/exactness-$name-$part.log" 2>&1 &
             pids+=($!)
         done
     done
@@ -63,9 +63,12 @@ search)
     benchmarks search benchmarks/test_gpu_search.py
     ;;
 streaming)
-    pytest memory -m gpu tests/gpu/test_gpu_memory.py
-    code=$?
-    benchmarks streaming benchmarks/test_gpu_streaming.py && exit $code
+    # Alone on the device, for they need much of it; JAX gives back at once what it no longer needs.
+    code=0
+    pytest memory -m gpu tests/gpu/test_gpu_memory.py || code=1
+    XLA_PYTHON_CLIENT_ALLOCATOR=platform pytest sizes -m gpu tests/gpu/test_gpu_sizes.py || code=1
+    benchmarks streaming benchmarks/test_gpu_streaming.py || code=1
+    exit $code
     ;;
 embed)
     benchmarks embed benchmarks/test_gpu_embed.py

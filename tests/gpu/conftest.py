@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 
 import psutil
 import pytest
 
 import vjaccel as vj
+from tests.gpu.memory import memory
 from vjaccel.arrays.testing.subject import REQUIRED
 
 SPECS = os.environ.get("VJACCEL_GPU_SPECS", "torch:gpu,jax:gpu,cupy:gpu").split(",")
@@ -48,8 +48,7 @@ def room(spec: str) -> Callable[[float], None]:
         if here < 2 * wanted:
             pytest.skip(f"needs {2 * wanted / 1e9:.0f} GB of the host's memory, and {here / 1e9:.0f} are free")
         if "gpu" in spec:
-            ask = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-            free = int(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[0]) << 20
+            free, _ = memory()
             if free < wanted:
                 pytest.skip(f"needs {wanted / 1e9:.0f} GB of the device's memory, and {free / 1e9:.0f} are free")
 

@@ -14,9 +14,9 @@ LIMIT = 1 << 30
 
 
 def total() -> int:
-    """The device's memory."""
-    ask = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    return int(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[0]) << 20
+    """The device's memory, asked for in another process, so that no library is begun in this one."""
+    done = subprocess.run([sys.executable, "-m", "tests.gpu.memory"], capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
 def limited(spec: str) -> None:
@@ -29,6 +29,7 @@ def limited(spec: str) -> None:
 
         torch.cuda.set_per_process_memory_fraction(LIMIT / total())
     elif name == "jax":
+        os.environ.pop("XLA_PYTHON_CLIENT_ALLOCATOR", None)
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
         os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{LIMIT / total():.4f}"
     else:

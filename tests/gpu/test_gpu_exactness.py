@@ -30,14 +30,21 @@ class Case(NamedTuple):
 
 
 @cache
-def case(metric: str, rows: int, queries: int, k: int = K, spread: float = 1.0) -> Case:
-    """Made once for all backends. A small spread: rows close together, far from zero, as text's vectors are."""
-    corpus = copied(drawn(rows, DIM))
+def corpus(rows: int, spread: float) -> np.ndarray:
+    """A small spread: rows close together, far from zero, as text's vectors are."""
+    found = copied(drawn(rows, DIM))
     if spread != 1.0:
-        corpus *= np.float32(spread)
-        corpus += drawn(1, DIM, seed=9)
-    wanted = near(corpus, np.random.default_rng(3).integers(0, rows, queries), 0.3 * spread)
-    return Case(corpus, wanted, best(metric, wanted, corpus, k))
+        found *= np.float32(spread)
+        found += drawn(1, DIM, seed=9)
+    return found
+
+
+@cache
+def case(metric: str, rows: int, queries: int, k: int = K, spread: float = 1.0) -> Case:
+    """Made once for all backends."""
+    held = corpus(rows, spread)
+    wanted = near(held, np.random.default_rng(3).integers(0, rows, queries), 0.3 * spread)
+    return Case(held, wanted, best(metric, wanted, held, k))
 
 
 def corpus_of(rows: np.ndarray, metric: str, spec: str, scan: Coarse | None) -> vj.Corpus:
@@ -80,8 +87,8 @@ def test_manhattan_is_searched_as_by_float64(spec: str, sized: Sized) -> None:
 def test_a_k_above_2048_is_no_special_number(spec: str, sized: Sized, scan: Coarse | None) -> None:
     rows = sized(200_000)
     k = min(5000, rows // 2)
-    corpus, queries, expected = case("dot", rows, 20, k)
-    np.testing.assert_array_equal(corpus_of(corpus, "dot", spec, scan).topk(queries, k).indices, expected)
+    held, queries, expected = case("dot", rows, 20, k)
+    np.testing.assert_array_equal(corpus_of(held, "dot", spec, scan).topk(queries, k).indices, expected)
 
 
 def test_all_pairs_are_within_float32_of_float64(spec: str, sized: Sized) -> None:
