@@ -6,10 +6,10 @@ STAMP := .venv/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench cov gpu clean
+.PHONY: help install demo test check format bench cov gpu gpu-bundle clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install the tested versions
 
@@ -44,10 +44,13 @@ bench: $(STAMP)  ## measure against the peers; keeps the machine's results and p
 	$(BIN)/python docs/performance.py
 
 cov: $(STAMP)  ## branch coverage, the NumPy kernels as Python
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q --cov --cov-report=term -m "not wheel"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q --cov --cov-report=term -m "not wheel and not bundle"
 
 gpu: $(STAMP)  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
+gpu-bundle: $(STAMP)  ## a folder for a machine with a GPU and no network, and its run.sh: see docs/gpu.md
+	$(BIN)/python gpu/bundle.py gpu-bundle
+
 clean:  ## remove .venv and what was made
-	rm -rf .venv build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks .coverage
+	rm -rf .venv build dist demo-output gpu-bundle .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks .coverage

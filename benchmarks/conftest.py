@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 LIBRARIES = (
-    "numpy", "numba", "torch", "jax", "faiss-cpu", "scikit-learn", "usearch", "sentence-transformers", "transformers",
+    "numpy", "numba", "torch", "jax", "cupy-cuda13x", "faiss-cpu", "scikit-learn", "usearch",
+    "sentence-transformers", "transformers",
 )  # fmt: skip
 ROWS, DIM = 200_000, 384
 

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-ALSO = {"recall": "recall@10", "ids_equal": "ids equal", "beyond_mb": "MB beyond in- and output", "rate": "a second"}
+ALSO = {"recall": "recall@10", "ids_equal": "ids equal", "beyond_mb": "MB beyond in- and output", "rate": "a second",
+        "bus_share": "of the bus", "gpu_busy": "GPU busy"}  # fmt: skip
 """What a benchmark says besides times, by its key in extra_info."""
 
 WIDTH = 180
@@ -44,7 +46,7 @@ def main(path: str) -> None:
         best = min(ours.values())
         ratio = f"{min(peers.values()) / best:.2f}" if peers else ""
         table.add_row(
-            info["bar"], bench["name"].removeprefix("test_"), f"{best:.2f}", ratio,
+            info["bar"], escape(bench["name"].removeprefix("test_")), f"{best:.2f}", ratio,
             "  ".join(f"{n} {ms:.1f}" for n, ms in others.items()),
             "  ".join(f"{label} {info[key]}" for key, label in ALSO.items() if key in info),
         )  # fmt: skip

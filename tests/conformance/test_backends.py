@@ -79,35 +79,3 @@ class TestStrictSharded(ChangeConformance, RangeConformance, SearchConformance):
             tmp_path, "strict-backend", {"strict": "tests.conformance.strict_backend:StrictBackend"}
         ):
             yield get_backend(self.spec)
-
-
-@pytest.mark.gpu
-class TestTorchGpu(BackendConformance):
-    spec = "torch:gpu"
-
-
-@pytest.mark.gpu
-class TestJaxGpu(BackendConformance):
-    spec = "jax:gpu"
-
-
-@pytest.mark.gpu
-class TestCupy(BackendConformance):
-    """CuPy has GPUs alone."""
-
-    spec = "cupy:gpu"
-
-
-@pytest.mark.gpu
-class TestTwoGpusOfTorch(ChangeConformance, RangeConformance, SearchConformance):
-    spec = "torch:gpu:0,1"
-
-
-@pytest.mark.gpu
-class TestTwoGpusOfJax(ChangeConformance, RangeConformance, SearchConformance):
-    spec = "jax:gpu:0,1"
-
-
-@pytest.mark.gpu
-class TestTwoGpusOfCupy(ChangeConformance, RangeConformance, SearchConformance):
-    spec = "cupy:gpu:0,1"
