@@ -1,6 +1,6 @@
 """Embed 2,000 texts with a packaged model, then search them on every backend that works on this machine.
 
-`make demo` runs it. It needs no GPU, no network and no service; it writes two files into ``demo-output``.
+`make demo` runs it. It needs no GPU, no network and no service; it writes its files into ``demo-output``.
 """
 
 from __future__ import annotations
@@ -54,6 +54,15 @@ def main() -> None:
             file.write(json.dumps({"query": query, "found": found}) + "\n")
     for path in (embedded, matches):
         console.print(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    compared(folder / "report.html")
+
+
+def compared(report: Path) -> None:
+    """The backends and their peers measured against each other, for half a minute."""
+    command = ["bench", "--sizes", "small", "--ops", "topk,normalize", "--budget", "30", "-o", str(report)]
+    console.print(f"\n$ vjaccel {' '.join(command)}")
+    subprocess.run([sys.executable, "-m", "vjaccel", *command], check=True)
+    console.print(f"open {report}: which backend is faster here, and from which size on")
 
 
 def searched(place: str, queries: object, vectors: object) -> tuple[vj.TopK, float]:

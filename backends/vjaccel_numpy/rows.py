@@ -75,7 +75,7 @@ def _usable(x: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]
 
 
 def _products(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
-    if len(a) > 1:
+    if len(a) != 1:
         product(a, b.T, out)
         # The sum is finite almost always, and costs a fraction of looking at each number.
         return bool(np.isfinite(out.sum()) or np.isfinite(out).all())

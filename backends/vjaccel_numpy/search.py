@@ -81,8 +81,8 @@ class _Heaps(NamedTuple):
     """The best rows seen of one slice, for each query.
 
     `lines` is the scan score that a row must reach to be looked at. The slices have one for all: what one has found no row
-    of another need fall below. Threads write it unguarded, and any of their values is right. `last` is the row that was
-    scored last, and `last_scores` its exact score, which copies of it have too.
+    of another need fall below. Threads write it unguarded, and any of their values is right. `last` is the tile's row
+    that was scored last, and `last_scores` its exact score, which copies of it have too.
     """
 
     scores: np.ndarray

@@ -172,10 +172,9 @@ def consider(code, q, place, rows, a, corpus, wanted, heaps, terms):
         return
     if mask.shape[0] and not mask[q if mask.shape[0] > 1 else 0, place]:
         return
-    before = last[q] - (place - a)
-    if not (0 <= before < a and same_rows(rows, a, before)):
+    if last[q] < 0 or not same_rows(rows, a, last[q]):
         last_scores[q] = exact_score(code, queries, q, query_norms[q], rows, a, row_norms[place], terms)
-        last[q] = place
+        last[q] = a
     sizes[q] = offer(last_scores[q], place, scores, indices, q, sizes[q])
     if sizes[q] == scores.shape[1]:
         line = line_under(scores[q, 0], bounds[q], relative, shifts[q])
@@ -215,10 +214,12 @@ def collect(code, scores, first, rows, corpus, wanted, heaps):
     corpus : weight, ordinary, norms, each (n,); mask, (1 or n_queries, n), or (0, 0) for none
     wanted : queries in float64 (n_queries, dim), their norms, what the scan leaves out of their scores, the scan's absolute
         rounding bounds, each (n_queries,); its relative bound
-    heaps : scores, indices, each (n_queries, k); sizes, lines, last row and its score, each (n_queries,)
+    heaps : scores, indices, each (n_queries, k); sizes, lines, the tile's row that was scored last and its
+        score, each (n_queries,)
     """
     weights, lines = corpus[0], heaps[3]
     n_queries = scores.shape[1]
+    heaps[4][:] = -1
     terms = np.empty(rows.shape[1])
     for a in range(scores.shape[0]):
         weight = weights[first + a]
@@ -333,6 +334,7 @@ def scan_products(code, narrow, first, rows, corpus, wanted, heaps):
     No slice is taken in the loops: numba counts references to each, atomically, on memory that the threads share.
     """
     scores = np.empty((narrow.shape[0], STEP), rows.dtype)
+    heaps[4][:] = -1
     terms = np.empty(rows.shape[1])
     for start in range(0, rows.shape[0], STEP):
         many = min(STEP, rows.shape[0] - start)
@@ -344,6 +346,7 @@ def scan_products(code, narrow, first, rows, corpus, wanted, heaps):
 def scan_distances(code, narrow, first, rows, corpus, wanted, heaps):
     """The same by SQUARES or MANHATTAN."""
     scores = np.empty((narrow.shape[0], STEP), rows.dtype)
+    heaps[4][:] = -1
     terms = np.empty(rows.shape[1])
     for start in range(0, rows.shape[0], STEP):
         for q in range(narrow.shape[0]):

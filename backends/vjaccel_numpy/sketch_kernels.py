@@ -150,6 +150,7 @@ def consider_found(code, rows, corpus, wanted, heaps, found):
     """Consider what `scan_codes` found: `rows` (c, dim), exact, of the places found."""
     places, heights = found
     lines = heaps[3]
+    heaps[4][:] = -1
     terms = np.empty(rows.shape[1])
     for a in range(rows.shape[0]):
         for q in range(lines.shape[0]):

@@ -17,14 +17,15 @@ LEAST_SPREAD = 1e-4
 
 def refused_section(run: Run) -> Section:
     """What does not count, each with its reason."""
-    tables = [x for x in (_subjects_table(run), refused_table(run)) if x.rows]
+    refused = [x for x in (_subjects_table(run), refused_table(run)) if x.rows]
     words = (
         "What was refused stands in no plot and in no mean: its answer was wrong, or work was skipped. The other figures of "
         "the same subject count, as each answer was checked by itself; so does what a subject had measured before it failed."
-        if tables
+        if refused
         else "Nothing was refused: every answer was within its tolerance of float64, and every subject came to its end."
     )
-    return Section("refused", "Refused, and what failed", [words], tables=tables)
+    tables = [*refused, *(x for x in (_unmeasured_table(run),) if x.rows)]
+    return Section("refused", "Refused, and what failed", [words, *run.notes], tables=tables)
 
 
 def refused_table(run: Run) -> Table:
@@ -172,6 +173,12 @@ def machine_table(runs: list[tuple[str, Run]]) -> Table:
 def _subjects_table(run: Run) -> Table:
     rows = [(s.name, s.state, s.reason or UNKNOWN) for s in run.subjects if s.state != "ok"]
     return Table("Subjects that failed, or gave a wrong answer", ("subject", "state", "reason"), rows)
+
+
+def _unmeasured_table(run: Run) -> Table:
+    cases = {c.id: case_words(c) for c in run.cases}
+    rows = [(x.subject, cases.get(x.case, x.case), x.reason) for x in run.unmeasured]
+    return Table("Not measured", ("subject", "case", "reason"), rows)
 
 
 def _versions_table(run: Run) -> Table:
