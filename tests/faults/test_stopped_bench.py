@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conformance.plugins import write_metadata
 from tests.unit.benchmark.dishonest import ENTRIES, MARK
@@ -42,6 +43,7 @@ def until(true: Callable[[], bool], process: subprocess.Popen[str] | None = None
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_keeps_what_was_measured(tmp_path: Path) -> None:
     process = started(tmp_path)
     workers = psutil.Process(process.pid).children()
