@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import psutil
 import pytest
 
-LIBRARIES = (
-    "numpy", "numba", "torch", "jax", "cupy-cuda13x", "faiss-cpu", "scikit-learn", "usearch",
-    "sentence-transformers", "transformers",
-)  # fmt: skip
+from vjaccel.benchmark.machine import versions
+
 ROWS, DIM = 200_000, 384
 
 
@@ -23,7 +20,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     kept["cpu"] = {"brand_raw": machine_info["cpu"].get("brand_raw")}
     machine_info.clear()
     machine_info.update(kept)
-    machine_info["versions"] = {name: found for name in LIBRARIES if (found := _version(name))}
+    machine_info["versions"] = versions()
     machine_info["cores"] = psutil.cpu_count(logical=False)
     machine_info["memory_gb"] = round(psutil.virtual_memory().total / 1e9)
     machine_info["platform"] = platform.platform()
@@ -37,13 +34,6 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output
         {key: bench[key] for key in ("name", "extra_info")} for bench in output_json["benchmarks"]
     ]
     del output_json["commit_info"]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ moment: that shows that the benchmarks run, and measures nothing.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ def drawn(rows: int, dim: int, seed: int = 0) -> np.ndarray:
     return found
 
 
-class Device:
+class Device(ABC):
     """One library on one device. What is timed ends when the device has done it."""
 
     def __init__(self, spec: str) -> None:
@@ -61,19 +62,19 @@ class Device:
         """a b^T in float32, without TF32."""
         return a @ b.T
 
-    def copy(self, x: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def copy(self, x: Any) -> Any: ...
 
-    def normalized(self, x: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def normalized(self, x: Any) -> Any: ...
 
+    @abstractmethod
     def topk(self, a: Any, b: Any, k: int) -> Any:
         """The ids by a product and the library's own selection, not certified."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sent(self, parts: list[np.ndarray]) -> Callable[[], object]:
         """A call that sends `parts`, one after the other, from memory that is best for it: what the bus can do."""
-        raise NotImplementedError
 
 
 class Torch(Device):
@@ -107,10 +108,13 @@ class Jax(Device):
 
         self.jax = jax
         numbers = jax.numpy
-        self.product = jax.jit(lambda a, b: numbers.matmul(a, b.T, precision="highest"))  # type: ignore[method-assign]
+        self._product = jax.jit(lambda a, b: numbers.matmul(a, b.T, precision="highest"))
         self._topk = jax.jit(lambda a, b, k: jax.lax.top_k(numbers.matmul(a, b.T, precision="highest"), k)[1],
                              static_argnums=2)  # fmt: skip
         self._normalized = jax.jit(lambda x: x / numbers.linalg.norm(x, axis=1, keepdims=True))
+
+    def product(self, a: Any, b: Any) -> Any:
+        return self._product(a, b)
 
     def copy(self, x: Any) -> Any:
         return self.jax.numpy.copy(x)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-import psutil
-from cpuinfo import get_cpu_info
+from vjaccel.benchmark.machine import Clock, described
 
 __all__ = ["name"]
 
 
 def name() -> str:
     """Its processor and cores, as a file may be called."""
-    brand = re.sub(r"\((r|tm)\)|processor|cpu|@.*", " ", get_cpu_info().get("brand_raw", "unknown").lower())
-    return f"{re.sub('[^a-z0-9]+', '-', brand).strip('-')}-{psutil.cpu_count(logical=False)}-cores"
+    machine = described(Clock())
+    brand = re.sub(r"\((r|tm)\)|processor|cpu|@.*", " ", machine.cpu.lower())
+    return f"{re.sub('[^a-z0-9]+', '-', brand).strip('-')}-{machine.physical_cores}-cores"
 
 
 if __name__ == "__main__":

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+import texts
 from rounds import contest
 
 import vjaccel as vj
 
-GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "glosses.jsonl"
 K = 10
 QUERIES = 100
 
@@ -19,9 +16,8 @@ QUERIES = 100
 @pytest.fixture(scope="module")
 def glosses() -> np.ndarray:
     """The embedded glosses; the first of them are the queries, the rest the corpus."""
-    texts = [json.loads(line)["text"] for line in GLOSSES.read_text(encoding="utf-8").splitlines()]
     with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu") as embedder:
-        vectors: np.ndarray = embedder.embed(texts).embeddings
+        vectors: np.ndarray = embedder.embed(texts.glosses()).embeddings
     return vectors
 
 

@@ -5,45 +5,39 @@ The workers take turns as contenders do, so the rates are of one load of the mac
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import texts
 from rounds import contest
 
 import vjaccel as vj
 
-GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "glosses.jsonl"
 WORKERS = (1, 2, 4, 8)
 LATENCY = 0.05
 """Seconds that a provider across a network takes to answer."""
 
 
-@pytest.fixture(scope="module")
-def glosses() -> list[str]:
-    return [json.loads(line)["text"] for line in GLOSSES.read_text(encoding="utf-8").splitlines()]
-
-
-def waiting(texts: list[str]) -> np.ndarray:
+def waiting(batch: list[str]) -> np.ndarray:
     time.sleep(LATENCY)
-    return np.ones((len(texts), 8), np.float32)
+    return np.ones((len(batch), 8), np.float32)
 
 
 @pytest.mark.parametrize("model", ["local:all-MiniLM-L6-v2", waiting], ids=["a local model", "a provider that waits"])
-def test_embedding_by_workers(benchmark, glosses: list[str], model: object) -> None:
-    texts = glosses[:500]
+def test_embedding_by_workers(benchmark, model: Any) -> None:
+    wanted = texts.glosses()[:500]
     with ExitStack() as stack:
-        made = {n: stack.enter_context(vj.Embedder(model, workers=n, batch_tokens=512)) for n in WORKERS}  # type: ignore[arg-type]
+        made = {n: stack.enter_context(vj.Embedder(model, workers=n, batch_tokens=512)) for n in WORKERS}
         contest(
             benchmark,
             "scaling",
-            {f"vjaccel, {n} workers": partial(embedder.embed, texts) for n, embedder in made.items()},
+            {f"vjaccel, {n} workers": partial(embedder.embed, wanted) for n, embedder in made.items()},
             rounds=3,
-            work=len(texts),
+            work=len(wanted),
         )
 
 

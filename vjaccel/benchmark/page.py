@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,9 +18,10 @@ from string import Template
 from typing import Any
 
 from vjaccel.benchmark.marks import SYMBOLS, Mark
-from vjaccel.errors import MissingExtra, OutputError
+from vjaccel.benchmark.results import write_whole
+from vjaccel.errors import MissingExtra
 
-__all__ = ["Fold", "Plot", "Section", "Table", "check_page", "write_page"]
+__all__ = ["Fold", "Plot", "Section", "Table", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -65,39 +64,16 @@ class Section:
     points: Sequence[str] = field(default_factory=tuple)
 
 
-def check_page(path: str | Path) -> None:
-    """Refuse, before anything is measured, a report that could not be written.
+def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Section]) -> None:
+    """Write the page; what stood at `path` stays until the new one is whole.
 
     Raises
     ------
     MissingExtra
         plotly is not installed.
     OutputError
-        The folder is not there, or nothing can be written in it.
+        The file cannot be written.
     """
-    _plotly()
-    path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as exc:
-        raise OutputError(f"cannot write {path}: {exc.strerror} in {path.parent}") from exc
-
-
-def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Section]) -> None:
-    """Write the page; what stood at `path` stays until the new one is whole.
-
-    Raises
-    ------
-    MissingExtra, OutputError
-        As `check_page`.
-    """
-    check_page(path)
-    path = Path(path)
     sections = list(sections)
     text = Template(_asset("report.html")).substitute(
         title=escape(title),
@@ -108,13 +84,7 @@ def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Secti
         sections="".join(map(_section, sections)),
         plotly=_packed(_plotly()),
     )
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
+    write_whole(Path(path), text)
 
 
 def _section(section: Section) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "load",
     "loads",
     "save",
+    "write_whole",
 ]
 
 SCHEMA = "vjaccel-bench/1"
@@ -177,10 +178,24 @@ def save(run: Run, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
+    write_whole(Path(path), dumps(run))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file; what stood at `path` stays until the new one is whole.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
     try:
-        Path(path).write_text(dumps(run), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     except OSError as exc:
-        raise OutputError(f"{path} cannot be written: {exc.strerror}.") from exc
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def load(path: str | Path) -> Run:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shlex
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +16,8 @@ from vjaccel.benchmark import results
 from vjaccel.benchmark.cases import OPERATIONS, Size
 from vjaccel.benchmark.run import Plan, measure
 from vjaccel.cli import bench_tables
-from vjaccel.errors import InvalidInput, MissingExtra, OutputError
+from vjaccel.errors import InvalidInput, MissingExtra
+from vjaccel.io.whole import check_place
 from vjaccel.observe import BudgetBar
 
 __all__ = ["bench"]
@@ -105,21 +104,9 @@ def _check(output: Path | None, *, as_json: bool, comparing: bool) -> None:
     if output.suffix not in kinds:
         raise InvalidInput(f"{output} is none of {', '.join(kinds)}, which can be written")
     for path in [output] if comparing else dict.fromkeys((output, output.with_suffix(".json"))):
-        _check_writable(path)
+        check_place(path)
     if output.suffix == ".html":
         _drawing("report")
-
-
-def _check_writable(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise OutputError(f"cannot write {path}: no permission")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            return
-    except OSError as exc:
-        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def _drawing(what: str) -> Any:

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from vjaccel.errors import InvalidInput, OutputError
+from vjaccel.errors import InvalidInput
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
-from vjaccel.io.whole import whole_file, writing
+from vjaccel.io.whole import check_place, whole_file, writing
 
 __all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "open_output"]
 
@@ -39,11 +39,7 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     for name in inputs:
         if name != "-" and os.path.realpath(name) in written:
             raise InvalidInput(f"{name} is one of the inputs, and would be written over or removed")
-    folder = Path(os.path.realpath(path)).parent
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {folder}")
-    if path.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else f'no permission in {folder}'}")
+    check_place(path)
 
 
 class Output:

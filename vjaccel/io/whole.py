@@ -10,7 +10,22 @@ from typing import BinaryIO
 
 from vjaccel.errors import OutputError
 
-__all__ = ["whole_file", "writing"]
+__all__ = ["check_place", "whole_file", "writing"]
+
+
+def check_place(path: Path) -> None:
+    """Refuse, before anything is computed, a file that could not be written.
+
+    Raises
+    ------
+    OutputError
+        It is a folder, or its own folder is not there or cannot be written to.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else f'no permission in {folder}'}")
 
 
 @contextmanager

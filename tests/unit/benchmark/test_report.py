@@ -11,7 +11,6 @@ import pytest
 from made_up import HOSTILE, cpu_run, gpu_run
 from reading import read
 
-from vjaccel.benchmark.page import check_page
 from vjaccel.benchmark.report import write_report
 from vjaccel.errors import MissingExtra, OutputError
 
@@ -164,20 +163,18 @@ def test_one_round_and_a_clock_that_stands_still_have_a_report(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("place", ["nowhere/a.html", "."])
-def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path: Path, place: str) -> None:
+def test_a_place_that_cannot_be_written_is_an_error_that_leaves_nothing(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
     with pytest.raises(OutputError, match="cannot write"):
-        check_page(tmp_path / place)
-
-
-def test_checking_a_place_leaves_nothing_there(tmp_path: Path) -> None:
-    check_page(tmp_path / "a.html")
-    assert list(tmp_path.iterdir()) == []
+        write_report(gpu_run(), folder / place)
+    assert list(tmp_path.rglob("*")) == [folder]
 
 
 def test_without_plotly_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
     with pytest.raises(MissingExtra, match=re.escape("pip install 'vjaccel[report]'")):
-        check_page(tmp_path / "a.html")
+        write_report(gpu_run(), tmp_path / "a.html")
 
 
 def test_what_is_faster_only_within_the_noise_is_not_called_faster(reports: Path, tmp_path: Path) -> None:

@@ -46,5 +46,9 @@ def test_a_bar_is_reached_or_missed_by_its_figure(tmp_path: Path) -> None:
     assert "| 2x | **missed** |" in rows[1]
 
 
-def test_without_results_of_a_gpu_the_page_says_so(tmp_path: Path) -> None:
-    assert "No figure here was measured on a GPU" in PERFORMANCE["page"]([])
+@pytest.mark.parametrize(("bar", "said"), [("P1b", True), ("P12", False)])
+def test_without_results_of_a_gpu_the_page_says_so(tmp_path: Path, bar: str, said: bool) -> None:
+    path = tmp_path / "made-up.json"
+    bench = {"name": "test_anything", "extra_info": {"bar": bar, "best_ms": {"vjaccel": 1.0}}}
+    path.write_text(json.dumps(MADE_UP | {"benchmarks": [bench]}))
+    assert ("No figure here was measured on a GPU" in PERFORMANCE["page"]([path])) is said
