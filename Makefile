@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench cov gpu gpu-bundle clean
+.PHONY: help install demo test rehearse check format bench cov gpu gpu-bundle clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,10 @@ demo: $(STAMP)  ## embed examples/data, search it on every backend that works he
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)  ## the whole test suite; the backends that were installed must work, the others are skipped
-	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not bundle and not soak"
+
+rehearse: $(STAMP)  ## the folder of make gpu-bundle, made and tried on CPUs
+	$(BIN)/python -m pytest -m bundle
 
 check: $(STAMP)  ## what CI checks besides the tests: lint, format, types, who may import whom
 	$(BIN)/ruff check .
@@ -44,7 +47,7 @@ bench: $(STAMP)  ## measure against the peers; keeps the machine's results and p
 	$(BIN)/python docs/performance.py
 
 cov: $(STAMP)  ## branch coverage, the NumPy kernels as Python
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q --cov --cov-report=term -m "not wheel and not bundle"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q --cov --cov-report=term -m "not wheel and not bundle and not soak"
 
 gpu: $(STAMP)  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
