@@ -188,7 +188,8 @@ def _counted(inputs: Inputs, embedder: Embedder, bar: RunBar) -> dict[str, Any]:
 
 def _measured(statistics: EmbeddingStatistics) -> dict[str, Any]:
     rates = {name: getattr(statistics, name) for name in ("texts_per_second", "tokens_per_second")}
-    return asdict(statistics) | rates
+    times = {name: getattr(statistics, name).isoformat(timespec="milliseconds") for name in ("started", "ended")}
+    return asdict(statistics) | times | rates
 
 
 def _show(report: dict[str, Any], as_json: bool) -> None:

@@ -4,7 +4,16 @@
 """
 
 from vjaccel.embedding.embedder import Embedder
-from vjaccel.embedding.providers.protocol import ModelIdentity
+from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Reply
 from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 
-__all__ = ["Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError", "ModelIdentity", "Progress"]
+__all__ = [
+    "BatchFailed",
+    "Embedder",
+    "EmbeddingResult",
+    "EmbeddingStatistics",
+    "ItemError",
+    "ModelIdentity",
+    "Progress",
+    "Reply",
+]

@@ -6,11 +6,13 @@ idle at a chunk's end; no more than that is held.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -36,11 +38,14 @@ class Run:
     progress: Callable[[Progress], object] | None
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
     process: psutil.Process = field(default_factory=psutil.Process)
     peak_memory_bytes: int = 0
+    cpu_before: float = 0.0
     done: int = 0
 
     def __post_init__(self) -> None:
+        self.cpu_before = self._cpu()
         self._look()
 
     def advance(self, texts: int, under_way: Tally) -> None:
@@ -48,16 +53,21 @@ class Run:
         self.done += texts
         self._look()
         if self.progress is not None:
-            known = self.tally.counted and under_way.counted
+            known = self.tally.told and under_way.told
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds()))
 
     def statistics(self) -> EmbeddingStatistics:
         """Of the chunks that are finished."""
-        return self.tally.statistics(self._seconds(), self.peak_memory_bytes)
+        used = self._cpu() - self.cpu_before
+        return self.tally.statistics(self.began, self._seconds(), self.peak_memory_bytes, used)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
+
+    def _cpu(self) -> float:
+        times = self.process.cpu_times()
+        return times.user + times.system
 
     def _look(self) -> None:
         self.peak_memory_bytes = max(self.peak_memory_bytes, self.process.memory_info().rss)
@@ -80,6 +90,7 @@ def driven(
     read = 0
     tokenising: Future[Chunk] | None = None
     ahead: deque[tuple[Chunk, list[Future[int]]]] = deque()
+    stop = threading.Event()
     provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
     workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
@@ -93,7 +104,7 @@ def driven(
                 read += len(items)
             if tokenising is not None:
                 chunk = tokenising.result()
-                task = partial(embedded, chunk, prompt=run.prompt, provider=provider)
+                task = partial(embedded, chunk, prompt=run.prompt, provider=provider, stop=stop)
                 ahead.append((chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
             tokenising = following
             while ahead and (len(ahead) > 1 or following is None):
@@ -101,6 +112,7 @@ def driven(
             if following is None:
                 break
     finally:
+        stop.set()
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)
         provider.ended()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ class ItemError:
     code : str
         ``INVALID_TEXT`` for what is no text, or none that can be tokenised, ``EMBEDDING_GENERATION_FAILED`` when the model or
         provider failed on it, ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of
-        another width.
+        another width; and a remote provider's: see docs/providers.md.
     message : str
         For people.
     """
@@ -39,32 +40,53 @@ class EmbeddingStatistics:
     ----------
     texts, embedded, failed : int
         ``texts`` is the sum of the other two.
+    failures : dict of str to int
+        Failed texts by the `code` of their error.
     truncated : int or None
         Texts longer than the model takes.
     tokens_lost : int or None
         Tokens that were cut off them.
     tokens : int or None
-        Of the texts that the model embedded, special ones included, padding not.
+        Of the texts that the model embedded, special ones included, padding not; a remote service's own count.
     padding_share : float or None
         The share of padding in the batches that it embedded.
     batches : int
         Batches that were run, those repeated after a failure included.
+    retries : int
+        Requests to a remote service beyond the first for their batch.
+    waited : float
+        Seconds that batches have waited for limits and between attempts, all of them together.
+    latency_p50, latency_p95, latency_p99 : float or None
+        Seconds a batch took, without what it waited, that half of them, 95% and 99% did not exceed.
+    started, ended : datetime
+        In UTC; `ended` is when these statistics were made.
     seconds : float
         Wall-clock time.
     peak_memory_bytes : int
         The largest resident memory of this process that was seen after a batch.
+    cpu_seconds : float
+        Of this process, all its threads together, since the run began.
     """
 
     texts: int
     embedded: int
     failed: int
+    failures: dict[str, int]
     truncated: int | None
     tokens_lost: int | None
     tokens: int | None
     padding_share: float | None
     batches: int
+    retries: int
+    waited: float
+    latency_p50: float | None
+    latency_p95: float | None
+    latency_p99: float | None
+    started: datetime
+    ended: datetime
     seconds: float
     peak_memory_bytes: int
+    cpu_seconds: float
 
     @property
     def texts_per_second(self) -> float | None:

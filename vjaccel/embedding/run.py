@@ -7,8 +7,12 @@ knows a thread or a loop; what several threads write to holds a lock.
 from __future__ import annotations
 
 import threading
+import time
+from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,10 +21,10 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.planner import plan
-from vjaccel.embedding.providers.protocol import Prepared, Provider
+from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
 from vjaccel.embedding.result import EmbeddingStatistics, ItemError
 
-__all__ = ["Chunk", "Gathered", "Rows", "Tally", "Width", "embedded", "planned", "prepared"]
+__all__ = ["Chunk", "Gathered", "Rows", "Tally", "Width", "embedded", "planned", "prepared", "said"]
 
 BATCH_COST = 32
 """Tokens in the time of which a batch is started, and the part of its budget where that is large. Measured on a CPU, budget
@@ -29,37 +33,59 @@ BATCH_COST = 32
 
 @dataclass
 class Tally:
-    """What is counted as a run goes; `counted` is whether tokens are."""
+    """What is counted as a run goes.
+
+    `counted` is whether the provider counts tokens before it embeds, `told` whether tokens are known of all that was embedded.
+    """
 
     texts: int = 0
-    failed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
     tokens_lost: int = 0
     tokens: int = 0
     padded: int = 0
     batches: int = 0
+    retries: int = 0
+    waited: float = 0.0
+    latencies: array[float] = field(default_factory=lambda: array("d"))
     counted: bool = True
+    told: bool = True
 
     def add(self, other: Tally) -> None:
         """Count what `other` has counted too."""
         for each in fields(self):
             mine, others = getattr(self, each.name), getattr(other, each.name)
-            setattr(self, each.name, mine and others if each.name == "counted" else mine + others)
+            setattr(self, each.name, mine and others if isinstance(mine, bool) else mine + others)
 
-    def statistics(self, seconds: float, peak_memory_bytes: int) -> EmbeddingStatistics:
+    @property
+    def failed(self) -> int:
+        """Texts that have no vector."""
+        return self.failures.total()
+
+    def statistics(self, started: datetime, seconds: float, peak_memory_bytes: int, cpu: float) -> EmbeddingStatistics:
         """The statistics, None for what the provider cannot count."""
         known = self.counted
+        p50, p95, p99 = np.percentile(self.latencies, (50, 95, 99)).tolist() if self.latencies else (None, None, None)
         return EmbeddingStatistics(
             texts=self.texts,
             embedded=self.texts - self.failed,
             failed=self.failed,
+            failures=dict(self.failures),
             truncated=self.truncated if known else None,
             tokens_lost=self.tokens_lost if known else None,
-            tokens=self.tokens if known else None,
+            tokens=self.tokens if self.told else None,
             padding_share=1.0 - self.tokens / self.padded if known and self.padded else None,
             batches=self.batches,
+            retries=self.retries,
+            waited=self.waited,
+            latency_p50=p50,
+            latency_p95=p95,
+            latency_p99=p99,
+            started=started,
+            ended=started + timedelta(seconds=seconds),
             seconds=seconds,
             peak_memory_bytes=peak_memory_bytes,
+            cpu_seconds=cpu,
         )
 
 
@@ -127,7 +153,7 @@ class Gathered:
         """Note why a text has no vector; `index` counts over the whole run."""
         with self.lock:
             self.errors.append(ItemError(index, code, message))
-            self.tally.failed += 1
+            self.tally.failures[code] += 1
 
 
 @dataclass
@@ -174,7 +200,7 @@ def _prepared(
         return [(places, provider.prepare([texts[i] for i in places], prompt))]
     except Exception as exc:
         if len(places) == 1:
-            gathered.fail(first + places[0], "INVALID_TEXT", _said(exc))
+            gathered.fail(first + places[0], "INVALID_TEXT", said(exc))
             return []
     half = len(places) // 2
     return [
@@ -195,42 +221,67 @@ def _batches(chunk: Chunk, some: np.ndarray, provider: Provider) -> list[np.ndar
     return [some[batch] for batch in batches]
 
 
-def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider) -> int:
+def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, stop: threading.Event) -> int:
     """Embed one batch, and say how many texts that were.
 
-    What fails is tried again in halves, so that one bad text costs one error and not its batch.
+    What fails is tried again in halves, so that one bad text costs one error and not its batch. Nothing is begun once `stop`
+    is set, and a failure that every batch would share sets it.
     """
     tally, waiting = chunk.gathered.tally, [batch]
-    while waiting:
+    while waiting and not stop.is_set():
         part = waiting.pop()
         if len(part) > 1 and chunk.padded(part) > provider.batch_tokens:
             # Memory ran out since this was planned.
             waiting.extend(_batches(chunk, part, provider))
             continue
+        reply, failed, began = Reply(None), None, time.perf_counter()
         try:
-            _keep(chunk, part, provider.embed([chunk.prepared.items[i] for i in part], prompt))
+            found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
+            reply = found if isinstance(found, Reply) else Reply(found)
+            took = time.perf_counter() - began - reply.waited
+            _keep(chunk, part, reply.vectors)
         except Exception as exc:
-            waiting.extend(_after(exc, chunk, part, provider))
-            tokens = padded = 0
-        else:
-            tokens, padded = int(chunk.prepared.lengths[part].sum()), chunk.padded(part)
+            failed = exc
+            took = time.perf_counter() - began
         with chunk.gathered.lock:
-            tally.batches += 1
-            tally.tokens += tokens
-            tally.padded += padded
+            _count(tally, chunk, part, failed or reply, took)
+        if failed is not None:
+            if isinstance(failed, BatchFailed) and failed.then == "stop":
+                stop.set()
+                raise failed.__cause__ or failed
+            waiting.extend(_after(failed, chunk, part, provider))
     return len(batch)
+
+
+def _count(tally: Tally, chunk: Chunk, part: np.ndarray, ended: Reply | Exception, took: float) -> None:
+    tally.batches += 1
+    if isinstance(ended, Reply | BatchFailed):
+        tally.retries += ended.retries
+        tally.waited += ended.waited
+    if not isinstance(ended, Reply):
+        return
+    tally.latencies.append(took)
+    if chunk.prepared.counted:
+        tally.tokens += int(chunk.prepared.lengths[part].sum())
+        tally.padded += chunk.padded(part)
+    elif ended.tokens is not None:
+        tally.tokens += ended.tokens
+    else:
+        tally.told = False
 
 
 def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider) -> list[np.ndarray]:
     """What is to be tried again after a batch failed."""
-    if len(part) > 1:
+    known = exc if isinstance(exc, BatchFailed) else BatchFailed(said(exc))
+    if known.then == "split" and len(part) > 1:
         padded = chunk.padded(part)
         # Of texts without a token the budget says nothing.
         if padded and provider.is_out_of_memory(exc):
             # Remembered, so that the same size is not tried again in this run or the next.
             provider.batch_tokens = max(1, min(provider.batch_tokens, padded // 2))
         return [part[len(part) // 2 :], part[: len(part) // 2]]
-    chunk.gathered.fail(chunk.first + int(chunk.valid[part[0]]), "EMBEDDING_GENERATION_FAILED", _said(exc))
+    for i in chunk.valid[part]:
+        chunk.gathered.fail(chunk.first + int(i), known.code, str(known))
     return []
 
 
@@ -267,5 +318,6 @@ def _float32(vectors: Any) -> Any:
         return xp.astype(vectors, xp.float32, copy=False)
 
 
-def _said(exc: Exception) -> str:
+def said(exc: BaseException) -> str:
+    """An exception in one line."""
     return f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"

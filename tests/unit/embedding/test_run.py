@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import pytest
 
 import vjaccel as vj
+from vjaccel.embedding import BatchFailed, Reply
 from vjaccel.embedding.run import Tally
 
 
@@ -54,10 +59,46 @@ def test_memory_that_runs_out_over_empty_texts_leaves_the_budget_for_others() ->
 
 
 def test_tallies_add_up_and_know_tokens_only_where_both_do() -> None:
-    tally = Tally(texts=3, failed=1, tokens=10, padded=20, batches=1)
-    tally.add(Tally(texts=2, tokens=6, padded=12, batches=1))
-    known = tally.statistics(2.0, 5)
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    tally = Tally(texts=3, tokens=10, padded=20, batches=1, failures=Counter(INVALID_TEXT=1), latencies=array("d", [2]))
+    tally.add(Tally(texts=2, tokens=6, padded=12, batches=1, retries=2, latencies=array("d", [4])))
+    known = tally.statistics(began, 2.0, 5, 0.5)
     assert (known.texts, known.embedded, known.tokens, known.padding_share) == (5, 4, 16, 0.5)
     assert (known.texts_per_second, known.tokens_per_second) == (2, 8)
-    tally.add(Tally(texts=1, counted=False))
-    assert (tally.statistics(2.0, 5).texts, tally.statistics(2.0, 5).tokens) == (6, None)
+    assert (known.failed, known.failures, known.retries, known.latency_p50) == (1, {"INVALID_TEXT": 1}, 2, 3.0)
+    assert (known.ended - known.started).total_seconds() == 2
+    tally.add(Tally(texts=1, told=False))
+    unknown = tally.statistics(began, 2.0, 5, 0.5)
+    assert (unknown.texts, unknown.tokens) == (6, None)
+
+
+@pytest.mark.parametrize(("then", "asked"), [("split", [4, 2, 1, 1, 2]), ("give up", [4])])
+def test_a_provider_says_whether_a_failed_batch_is_tried_in_halves(
+    then: Literal["split", "give up"], asked: list[int]
+) -> None:
+    seen: list[int] = []
+
+    def failing(texts: list[str]) -> Reply:
+        seen.append(len(texts))
+        if "bad" in texts:
+            raise BatchFailed("no", code="RATE_LIMITED", then=then, retries=3, waited=1.5)
+        return Reply(np.ones((len(texts), 2)), tokens=len(texts))
+
+    result = vj.Embedder(failing).embed(["a", "bad", "c", "d"], on_error="collect")
+    assert seen == asked
+    found = result.statistics
+    assert found.failures == {"RATE_LIMITED": len(result.errors)}
+    assert (found.retries, found.waited) == (3 * (len(asked) - 2 if then == "split" else 1), 1.5 * found.retries / 3)
+    assert found.tokens == len(result.ok) - len(result.errors)
+
+
+def test_what_will_not_pass_ends_the_run_with_its_own_error() -> None:
+    seen: list[int] = []
+
+    def refusing(texts: list[str]) -> Reply:
+        seen.append(len(texts))
+        raise BatchFailed("refused", then="stop") from PermissionError("no key")
+
+    with pytest.raises(PermissionError, match="no key"):
+        vj.Embedder(refusing).embed(["a"] * 3000, on_error="collect")
+    assert len(seen) == 1

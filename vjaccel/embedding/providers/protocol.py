@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["ModelIdentity", "Prepared", "Provider", "ProviderOptions"]
+__all__ = ["BatchFailed", "ModelIdentity", "Prepared", "Provider", "ProviderOptions", "Reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,16 @@ class ModelIdentity:
         What was put before each text.
     normalized : bool or None
         Whether vectors have norm one; None where nobody knows.
+    revision : str or None
+        Of a model of a hub, where one was asked for.
+    dtype : str or None
+        What the model computes in; None where nobody knows.
+    truncate : str
+        What becomes of texts that are longer than the model takes.
+    precision : str
+        What the numbers of a vector are.
+    endpoint : str or None
+        Where a remote model is asked, where that is not its provider's usual place.
     """
 
     provider: str
@@ -34,6 +44,11 @@ class ModelIdentity:
     dimensions: int | None
     prompt: str
     normalized: bool | None
+    revision: str | None = None
+    dtype: str | None = None
+    truncate: str = "end"
+    precision: str = "float32"
+    endpoint: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -41,8 +56,9 @@ class ModelIdentity:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelIdentity:
-        """The identity that `to_dict` wrote; what it does not know is left out."""
-        return cls(**{name: values.get(name) for name in cls.__slots__})  # type: ignore[arg-type]
+        """The identity that `to_dict` wrote; what it does not say is None, or as it was before one could ask for it."""
+        known = {field.name: values.get(field.name, field.default) for field in fields(cls)}
+        return cls(**{name: None if value is MISSING else value for name, value in known.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,65 @@ class ProviderOptions:
     revision: str | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    truncate: str = "end"
+    engine: str = "torch"
+    base_url: str | None = None
+    timeout: float = 120.0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class Reply(NamedTuple):
+    """What came back for a batch.
+
+    Attributes
+    ----------
+    vectors : array, shape (n, dim)
+        Of any library, on any device; in the order of the items.
+    tokens : int or None
+        What the service says it has read; None where it does not say, or where `Prepared` has counted.
+    retries : int
+        Requests beyond the first.
+    waited : float
+        Seconds spent waiting for limits and between attempts.
+    """
+
+    vectors: Any
+    tokens: int | None = None
+    retries: int = 0
+    waited: float = 0.0
+
+
+class BatchFailed(Exception):
+    """Raised by `Provider.embed` where it knows what is to be done with a batch that got no vectors.
+
+    Any other exception is as ``then="split"`` with the code ``EMBEDDING_GENERATION_FAILED``.
+
+    Attributes
+    ----------
+    code : str
+        Of the errors of its texts.
+    then : {"stop", "split", "give up"}
+        ``stop``: no batch will fare better, and the run ends with the exception that this one was raised from.
+        ``split``: its halves may be taken, or all but one text. ``give up``: each of its texts has failed.
+    retries, waited
+        As in `Reply`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "EMBEDDING_GENERATION_FAILED",
+        then: Literal["stop", "split", "give up"] = "split",
+        retries: int = 0,
+        waited: float = 0.0,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.then = then
+        self.retries = retries
+        self.waited = waited
 
 
 class Prepared(NamedTuple):
@@ -73,12 +148,15 @@ class Prepared(NamedTuple):
         Tokens cut off each.
     counted : bool
         Whether lengths are tokens.
+    chunks : ndarray of int64 or None
+        How many windows each text was cut into, where texts that are too long are; their vectors' mean is its vector.
     """
 
     items: list[Any]
     lengths: np.ndarray
     lost: np.ndarray
     counted: bool
+    chunks: np.ndarray | None = None
 
 
 class Provider(Protocol):
@@ -107,7 +185,12 @@ class Provider(Protocol):
         ...
 
     def embed(self, items: list[Any], prompt: str) -> Any:
-        """The vectors of some items: an array (len(items), dim) of any library, on any device."""
+        """The vectors of some items: an array (len(items), dim) of any library, on any device, or a `Reply` with one.
+
+        Raises
+        ------
+        BatchFailed
+        """
         ...
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
