@@ -11,6 +11,7 @@
     ├── ModelUnavailable    (OSError)              a model that is not on this machine and cannot be fetched, or is refused
     ├── FileFormatError     (ValueError)           an input file, or a line of it, that cannot be read
     ├── OutputError         (OSError)              an output that cannot be written
+    ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
     └── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
@@ -33,6 +34,7 @@ __all__ = [
     "ModelUnavailable",
     "NotSupported",
     "OutputError",
+    "TooManyErrors",
     "UnknownBackend",
     "UnknownProvider",
     "VjaccelError",
@@ -126,6 +128,12 @@ class OutputError(VjaccelError, OSError):
     """An output that cannot be written."""
 
     code = "OUTPUT"
+
+
+class TooManyErrors(VjaccelError, RuntimeError):
+    """More texts failed than the run's `max_errors`, and it was stopped."""
+
+    code = "TOO_MANY_ERRORS"
 
 
 class EmbeddingErrors(VjaccelError, RuntimeError):

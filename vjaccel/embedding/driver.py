@@ -19,11 +19,15 @@ from typing import Any
 
 import psutil
 
+from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.result import EmbeddingStatistics, Progress
-from vjaccel.embedding.run import Chunk, Gathered, Tally, embedded, planned, prepared
+from vjaccel.embedding.run import Chunk, embedded, planned, prepared
+from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.window import Window
+from vjaccel.errors import TooManyErrors
 
-__all__ = ["CHUNK", "Run", "driven"]
+__all__ = ["CHUNK", "Run", "driven", "inline"]
 
 CHUNK = 4096
 """Texts that are planned together: enough to find neighbours of one length."""
@@ -36,6 +40,9 @@ class Run:
     prompt: str
     total: int | None
     progress: Callable[[Progress], object] | None
+    window: Window | None = field(default_factory=Window)
+    max_errors: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -57,6 +64,27 @@ class Run:
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds()))
 
+    def set_aside(self, gathered: Gathered) -> None:
+        """Note what of a chunk has failed before any of it was embedded."""
+        if gathered.errors:
+            self.advance(len(gathered.errors), gathered.tally)
+
+    def check(self, under_way: Tally) -> None:
+        """Raise TooManyErrors if there are."""
+        failed = self.tally.failed + under_way.failed
+        if self.max_errors is not None and failed > self.max_errors:
+            worst = ", ".join(f"{code} {n}" for code, n in (self.tally.failures + under_way.failures).most_common())
+            raise TooManyErrors(f"stopped: {failed} texts have failed, and max_errors is {self.max_errors} ({worst})")
+
+    def finished(self, gathered: Gathered) -> Gathered:
+        """Take a chunk into account all of whose batches are done, and those before it."""
+        gathered.copied()
+        if gathered.copies:
+            self.advance(len(gathered.copies), gathered.tally)
+        self.tally.add(gathered.tally)
+        self.check(Tally())
+        return gathered
+
     def statistics(self) -> EmbeddingStatistics:
         """Of the chunks that are finished."""
         used = self._cpu() - self.cpu_before
@@ -73,24 +101,36 @@ class Run:
         self.peak_memory_bytes = max(self.peak_memory_bytes, self.process.memory_info().rss)
 
 
-def driven(
-    provider: Provider, texts: Iterable[Any], size: int, run: Run, gathering: Callable[[int, int], Gathered]
-) -> Generator[Gathered]:
+Gathering = Callable[[int, int], Gathered]
+"""From the number of a chunk's first text in the run, and how many texts it has, to what gathers its vectors."""
+
+
+def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering) -> Gathered:
+    """What is gathered for texts of one chunk, in the calling thread: what `driven` does, without what it costs."""
+    gathered = gathering(0, len(texts))
+    provider.begun()
+    try:
+        provider.started()
+        chunk = prepared(texts, run.prompt, provider, gathered, run.window, last=True)
+        run.set_aside(gathered)
+        for batch in planned(chunk, provider):
+            run.advance(embedded(chunk, batch, run.prompt, provider, run.stop), gathered.tally)
+            run.check(gathered.tally)
+    finally:
+        provider.ended()
+    return run.finished(gathered)
+
+
+def driven(provider: Provider, texts: Iterable[Any], size: int, run: Run, gathering: Gathering) -> Generator[Gathered]:
     """What is gathered for each `size` texts, in their order, each when all its batches are done.
 
     Closing the iterator cancels what waits, lets what runs end, and leaves no thread. When reading `texts` fails, what was
     read before is given out, and then that error is raised.
-
-    Parameters
-    ----------
-    gathering : callable
-        From the index of a chunk's first text and the number of its texts to what gathers its vectors.
     """
     reader = _Reader(texts)
     read = 0
     tokenising: Future[Chunk] | None = None
     ahead: deque[tuple[Chunk, list[Future[int]]]] = deque()
-    stop = threading.Event()
     provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
     workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
@@ -100,11 +140,13 @@ def driven(
             following: Future[Chunk] | None = None
             if items:
                 gathered = gathering(read, len(items))
-                following = preparing.submit(prepared, items, read, run.prompt, provider, gathered)
+                following = preparing.submit(
+                    prepared, items, run.prompt, provider, gathered, run.window, last=len(items) < size
+                )
                 read += len(items)
             if tokenising is not None:
                 chunk = tokenising.result()
-                task = partial(embedded, chunk, prompt=run.prompt, provider=provider, stop=stop)
+                task = partial(embedded, chunk, prompt=run.prompt, provider=provider, stop=run.stop)
                 ahead.append((chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
             tokenising = following
             while ahead and (len(ahead) > 1 or following is None):
@@ -112,7 +154,7 @@ def driven(
             if following is None:
                 break
     finally:
-        stop.set()
+        run.stop.set()
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)
         provider.ended()
@@ -122,12 +164,11 @@ def driven(
 
 def _finished(chunk: Chunk, batches: list[Future[int]], run: Run) -> Gathered:
     gathered = chunk.gathered
-    if len(chunk.valid) < gathered.size:
-        run.advance(gathered.size - len(chunk.valid), gathered.tally)
+    run.set_aside(gathered)
     for batch in as_completed(batches):
         run.advance(batch.result(), gathered.tally)
-    run.tally.add(gathered.tally)
-    return gathered
+        run.check(gathered.tally)
+    return run.finished(gathered)
 
 
 class _Reader:

@@ -19,11 +19,12 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
-from vjaccel.embedding.driver import CHUNK, Run, driven
+from vjaccel.embedding.driver import CHUNK, Run, driven, inline
+from vjaccel.embedding.gathered import Gathered, Rows, Width
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
-from vjaccel.embedding.run import Gathered, Rows, Width
+from vjaccel.embedding.window import Window
 from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
 
 __all__ = ["Embedder"]
@@ -143,6 +144,7 @@ class Embedder:
         on_error: OnError = "raise",
         backend: str | Backend | None = None,
         out: np.ndarray | None = None,
+        max_errors: int | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> EmbeddingResult:
         """Embed all of `texts`.
@@ -159,6 +161,8 @@ class Embedder:
             Leave the vectors on this backend's device, as its arrays; otherwise they are NumPy.
         out : ndarray or memmap, shape (n, dim), float32, optional
             Written to, and the result's `embeddings`.
+        max_errors : int, optional
+            Stop once more texts than this have failed.
         progress : callable, optional
             Called with a `Progress` after each batch.
 
@@ -170,6 +174,8 @@ class Embedder:
         ------
         EmbeddingErrors
             Some texts failed; its `result` has all the others.
+        TooManyErrors
+            More than `max_errors` failed, and the run was stopped.
         InvalidInput
             `texts` is one text, `out` has another shape or dtype, or the embedder is closed.
         """
@@ -178,21 +184,24 @@ class Embedder:
         target = get_backend(backend) if isinstance(backend, str) else backend
         if out is not None:
             self._check_out(out, len(items), target)
-        run = Run(self._prompt_for(None, prompt), len(items), progress)
+        run = Run(self._prompt_for(None, prompt), len(items), progress, max_errors=_checked_most(max_errors))
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
 
         def gathering(first: int, size: int) -> Gathered:
-            return Gathered(size, width, rows, first)
+            return Gathered(first, size, width, rows, first)
 
         with self._running():
-            chunks = list(driven(self._provider, items, CHUNK, run, gathering))
+            if len(items) <= CHUNK and self._provider.workers == 1:
+                chunks = [inline(self._provider, items, run, gathering)]
+            else:
+                chunks = list(driven(self._provider, items, CHUNK, run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         if out is not None and ok.any():
             self._width.settled(out.shape[1])
         wide = width.known or 0
         embeddings = _on_device(chunks, ok, wide, target) if target is not None else _blanked(rows, wide, ok)
-        errors = _sorted(error for chunk in chunks for error in chunk.errors)
+        errors = _sorted(error for chunk in chunks for error in chunk.errors.values())
         return _settled(EmbeddingResult(embeddings, ok, errors, run.statistics()), on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
@@ -210,6 +219,9 @@ class Embedder:
         chunk_size: int = CHUNK,
         prompt: str | None = None,
         on_error: OnError = "raise",
+        max_errors: int | None = None,
+        deduplicate: bool = True,
+        on_batch: Callable[[np.ndarray, np.ndarray], object] | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Iterator[EmbeddingResult]:
         """Embed an iterable of any length in constant memory: a result for each `chunk_size` texts, in their order.
@@ -217,12 +229,23 @@ class Embedder:
         Two chunks are read ahead of the one that is given out. An iterator that is closed or dropped stops what runs, and
         leaves no thread. Parameters and errors are those of `embed`; with ``on_error="raise"`` the first chunk with a failure
         raises. Indices in errors, and the statistics, count over the whole stream so far.
+
+        Parameters
+        ----------
+        deduplicate : bool
+            Embed a text once that comes again within 100,000 texts, whose vectors are held for that. False where the caller
+            knows that none does.
+        on_batch : callable, optional
+            Told the numbers of texts in the stream, int64 (n,), and their vectors, float32 (n, dim), as soon as these are
+            there, in the thread that embedded them: for what keeps them from being lost.
         """
         if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
             raise InvalidInput(f"chunk_size must be a whole number of at least 1, not {chunk_size!r}")
         _check_on_error(on_error)
         self._open()
-        return self._streamed(_checked(texts), chunk_size, self._prompt_for(None, prompt), progress, on_error)
+        window = Window() if deduplicate else None
+        run = Run(self._prompt_for(None, prompt), None, progress, window, _checked_most(max_errors))
+        return self._streamed(_checked(texts), chunk_size, run, on_batch, on_error)
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
@@ -287,18 +310,20 @@ class Embedder:
         self,
         texts: Iterable[Any],
         chunk_size: int,
-        prompt: str,
-        progress: Callable[[Progress], object] | None,
+        run: Run,
+        on_batch: Callable[[np.ndarray, np.ndarray], object] | None,
         on_error: OnError,
     ) -> Iterator[EmbeddingResult]:
         def gathering(first: int, size: int) -> Gathered:
-            return Gathered(size, self._width, Rows(size))
+            return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
 
-        run = Run(prompt, None, progress)
         with self._running(), closing(driven(self._provider, texts, chunk_size, run, gathering)) as chunks:
             for chunk in chunks:
-                rows = _blanked(chunk.rows, self._width.known or 0, chunk.ok)
-                yield _settled(EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors), run.statistics()), on_error)
+                given = chunk.rows if run.window is None else chunk.handed_over()
+                rows = _blanked(given, self._width.known or 0, chunk.ok)
+                yield _settled(
+                    EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors.values()), run.statistics()), on_error
+                )
                 self._open()
 
     def _embed_as(
@@ -364,6 +389,12 @@ def _check_on_error(on_error: str) -> None:
         raise InvalidInput(f"on_error is 'raise' or 'collect', not {on_error!r}")
 
 
+def _checked_most(max_errors: int | None) -> int | None:
+    if max_errors is not None and (not isinstance(max_errors, int) or isinstance(max_errors, bool) or max_errors < 0):
+        raise InvalidInput(f"max_errors must be a whole number of at least 0, not {max_errors!r}")
+    return max_errors
+
+
 def _sorted(errors: Iterable[ItemError]) -> tuple[ItemError, ...]:
     return tuple(sorted(errors, key=lambda error: error.index))
 
@@ -391,6 +422,9 @@ def _on_device(chunks: list[Gathered], ok: np.ndarray, width: int, target: Backe
     places = np.zeros(len(ok), np.int64)
     there = np.concatenate([indices for indices, _ in parts])
     places[there] = np.arange(len(there))
+    for chunk in chunks:
+        for index, source, place in chunk.copies:
+            places[chunk.start + index] = places[source.start + place]
     xp = array_namespace(vectors[0])
     joined = xp.take(xp.concat(vectors), target.asarray(places), axis=0)
     return joined if ok.all() else xp.where(target.asarray(ok)[:, None], joined, xp.nan)

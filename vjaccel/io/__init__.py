@@ -6,7 +6,9 @@
 from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Inputs, Rows
 from vjaccel.io.outputs import Output, check_output, error_log, error_path, open_output
+from vjaccel.io.stored import stored_vectors
 from vjaccel.io.vectors import VectorFile
+from vjaccel.io.whole import whole_file
 
 __all__ = [
     "VECTORS",
@@ -18,4 +20,6 @@ __all__ = [
     "error_log",
     "error_path",
     "open_output",
+    "stored_vectors",
+    "whole_file",
 ]

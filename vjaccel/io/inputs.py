@@ -7,6 +7,7 @@ a file while nothing has been computed yet, and once during it. Neither holds mo
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -79,6 +80,7 @@ class Inputs:
     Attributes
     ----------
     rows, bad_lines : int
+    skip_bad_lines : bool
     schema : pyarrow.Schema
 
     Raises
@@ -106,7 +108,7 @@ class Inputs:
         self.text_field = text_field
         self.id_field = id_field or "id"
         self.bad_lines = 0
-        self._skip = skip_bad_lines
+        self.skip_bad_lines = skip_bad_lines
         self._spooled: list[Path] = []
         self.rows = 0
         try:
@@ -141,6 +143,19 @@ class Inputs:
             raise FileFormatError(
                 f"the inputs had {self.rows} rows, and now {first + len(texts)}: they changed meanwhile"
             )
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each input's bytes, by its name."""
+        found = {}
+        for source in self._sources:
+            with source.path.open("rb") as file:
+                found[source.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+    @property
+    def from_stdin(self) -> bool:
+        """Whether standard input is among them, which cannot be read again."""
+        return bool(self._spooled)
 
     def close(self) -> None:
         """Remove what standard input was kept in."""
@@ -188,12 +203,12 @@ class Inputs:
             for rows in _groups(bad.apart(self._lines(source)), SCANNED):
                 columns.see(rows)
                 self.rows += len(rows)
-                if bad.fatal or (bad.first and not self._skip):
+                if bad.fatal or (bad.first and not self.skip_bad_lines):
                     break
                 if seen is not None:
                     seen(self.rows)
         columns.name(bad.header)
-        first = bad.fatal or (None if self._skip else bad.first)
+        first = bad.fatal or (None if self.skip_bad_lines else bad.first)
         if first:
             hint = "" if first.fatal else " (--skip-bad-lines would go on)"
             raise FileFormatError(f"{source.name}, line {first.number}: {first.reason}{hint}")

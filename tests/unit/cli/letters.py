@@ -22,7 +22,9 @@ def letters(width: int, texts: list[str]) -> np.ndarray:
             raise ValueError("this text is refused")
         if "SLOW" in text:
             time.sleep(0.05)
-    counts = np.array([np.bincount([ord(c) % width for c in text], minlength=width) for text in texts], np.float32)
+    counts = np.array(
+        [np.bincount([ord(c) % width for c in text] or [0], minlength=width) for text in texts], np.float32
+    )
     norms = np.linalg.norm(counts, axis=1, keepdims=True)
     return counts / np.where(norms == 0, 1, norms)
 

@@ -72,7 +72,7 @@ def test_a_text_that_is_none_costs_its_own_row_and_exit_code_3(run: Run) -> None
         (3, "d", "INVALID_TEXT"),
     ]
     assert "this text is refused" in errors[1]["message"]
-    assert "3 texts failed: see out.parquet.errors.jsonl" in done.out
+    assert "3 texts failed (INVALID_TEXT 2, EMBEDDING_GENERATION_FAILED 1): see out.parquet.errors.jsonl" in done.out
     assert pq.read_table("out.parquet")["text"].to_pylist() == ["fine", "7", "FAIL", None, ""]
 
 
