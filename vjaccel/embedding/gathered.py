@@ -90,8 +90,11 @@ class Gathered:
             indices, vectors = indices[good], vectors[good]
         self.rows.made(vectors.shape[1])[self.start + indices] = vectors
         self.ok[indices] = True
-        if self.acknowledged is not None and len(indices):
-            self.acknowledged(self.first + indices, vectors)
+
+    def acknowledge(self, indices: np.ndarray) -> None:
+        """Tell of the texts `indices` of this chunk that have their vectors."""
+        if self.acknowledged is not None and self.rows is not None and len(indices):
+            self.acknowledged(self.first + indices, self.rows.made(0)[self.start + indices])
 
     def fail(self, index: int, code: str, message: str) -> None:
         """Note why the text `index` of this chunk has no vector."""
@@ -111,10 +114,7 @@ class Gathered:
                 self.rows.made(stored.shape[1])[self.start + index] = stored[source.start + place]
             self.ok[index] = True
         self.tally.duplicates += len(self.copies)
-        if self.acknowledged is not None and self.copies and self.rows is not None:
-            good = np.array([index for index, _, _ in self.copies if self.ok[index]], np.int64)
-            if len(good):
-                self.acknowledged(self.first + good, self.rows.made(0)[self.start + good])
+        self.acknowledge(np.array([index for index, _, _ in self.copies if self.ok[index]], np.int64))
 
     def handed_over(self) -> Rows:
         """The vectors, for whom may change them; a copy is kept for texts that come again."""

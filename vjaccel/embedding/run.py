@@ -129,6 +129,7 @@ def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, s
             failed = exc
             took = time.perf_counter() - began
         else:
+            chunk.gathered.acknowledge(chunk.valid[part][chunk.gathered.ok[chunk.valid[part]]])
             # What came back wrong once may be right alone; twice, it is the text's or the model's.
             waiting.extend(part[i : i + 1] for i, _ in bad if int(part[i]) not in again)
             for i, why in bad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,19 @@ __all__ = ["LettersProvider", "UntoldProvider", "install", "letters"]
 
 
 def letters(width: int, texts: list[str]) -> np.ndarray:
-    """How often each letter occurs, of norm one; a text with FAIL in it is refused, one with SLOW takes its time."""
+    """How often each letter occurs, of norm one; a text with FAIL in it is refused, one with SLOW takes its time.
+
+    What it is asked for is noted in the file that the environment has as LETTERS_LOG.
+    """
+    log = os.environ.get("LETTERS_LOG")
+    if log:
+        with open(log, "a") as file:  # one write, whole even if the process is killed
+            file.write("".join(f"{text}\n" for text in texts))
     for text in texts:
         if "FAIL" in text:
             raise ValueError("this text is refused")
         if "SLOW" in text:
-            time.sleep(0.05)
+            time.sleep(0.002)
     counts = np.array(
         [np.bincount([ord(c) % width for c in text] or [0], minlength=width) for text in texts], np.float32
     )
