@@ -13,7 +13,7 @@ from vjaccel.embedding import ModelIdentity
 from vjaccel.embedding.providers.function import FunctionProvider
 from vjaccel.embedding.providers.protocol import ProviderOptions
 
-__all__ = ["LettersProvider", "UntoldProvider", "install", "letters"]
+__all__ = ["ConstantProvider", "LettersProvider", "UntoldProvider", "install", "letters"]
 
 
 def letters(width: int, texts: list[str]) -> np.ndarray:
@@ -51,6 +51,18 @@ class LettersProvider(FunctionProvider):
         return ModelIdentity("letters", self._name, None, self.dimensions, prompt, True)
 
 
+class ConstantProvider(LettersProvider):
+    """``constant:WIDTH``: every text has the same vector, at no cost."""
+
+    batch_texts = 1024
+
+    def __init__(self, rest: str, options: ProviderOptions) -> None:
+        vectors = np.ones((1024, int(rest)), np.float32)
+        FunctionProvider.__init__(self, lambda texts: vectors[: len(texts)], ProviderOptions(workers=options.workers))
+        self._name = rest
+        self.dimensions = int(rest)
+
+
 class UntoldProvider(LettersProvider):
     """Its width shows in its first vector alone."""
 
@@ -70,4 +82,5 @@ def install(folder: Path) -> None:
     (information / "entry_points.txt").write_text(
         "[vjaccel.providers]\nletters = tests.unit.cli.letters:LettersProvider\n"
         "untold = tests.unit.cli.letters:UntoldProvider\n"
+        "constant = tests.unit.cli.letters:ConstantProvider\n"
     )
