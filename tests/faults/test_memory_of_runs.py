@@ -29,7 +29,12 @@ def peak(work: Path, rows: int) -> int:
     command = ["embed", "in.txt", "-o", f"{rows}.npy", "--model", "constant:64", "--json"]
     environment = os.environ | {"PYTHONPATH": f"{work.parent / 'plugins'}:{ROOT}"}
     done = subprocess.run(
-        [sys.executable, "-c", program, *command], cwd=work, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *command],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["statistics"]["embedded"] == rows

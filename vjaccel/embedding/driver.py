@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
+from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, Progress
 from vjaccel.embedding.run import Chunk, embedded, planned, prepared
 from vjaccel.embedding.tally import Tally
@@ -121,40 +120,47 @@ def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering)
     return run.finished(gathered)
 
 
-def driven(provider: Provider, texts: Iterable[Any], size: int, run: Run, gathering: Gathering) -> Generator[Gathered]:
-    """What is gathered for each `size` texts, in their order, each when all its batches are done.
+def driven(
+    provider: Provider, reader: Reader | LiveReader, run: Run, gathering: Gathering, *, ordered: bool = True
+) -> Generator[Gathered]:
+    """What is gathered for each of the reader's pieces, each when all its batches are done.
 
-    Closing the iterator cancels what waits, lets what runs end, and leaves no thread. When reading `texts` fails, what was
-    read before is given out, and then that error is raised.
+    Closing the iterator cancels what waits, lets what runs end, and leaves no thread. When reading fails, what was read before
+    is given out, and then that error is raised.
+
+    Parameters
+    ----------
+    ordered : bool
+        In their order; otherwise as they are done.
     """
-    reader = _Reader(texts)
     read = 0
     tokenising: Future[Chunk] | None = None
-    ahead: deque[tuple[Chunk, list[Future[int]]]] = deque()
+    ahead: list[_Ahead] = []
     provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
     workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
     try:
-        while True:
-            items = reader.next(size)
+        while not reader.ended or tokenising is not None or ahead:
+            items = [] if reader.ended else reader.next(wait=tokenising is None and not ahead)
             following: Future[Chunk] | None = None
             if items:
                 gathered = gathering(read, len(items))
                 following = preparing.submit(
-                    prepared, items, run.prompt, provider, gathered, run.window, last=len(items) < size
+                    prepared, items, run.prompt, provider, gathered, run.window, last=reader.ended
                 )
                 read += len(items)
             if tokenising is not None:
                 chunk = tokenising.result()
                 task = partial(embedded, chunk, prompt=run.prompt, provider=provider, stop=run.stop)
-                ahead.append((chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
+                ahead.append(_Ahead(chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
             tokenising = following
             while ahead and (len(ahead) > 1 or following is None):
-                yield _finished(*ahead.popleft(), run)
-            if following is None:
-                break
+                yield _finished(ahead.pop(0 if ordered else _first_done(ahead)), run)
+                if not reader.ended:
+                    break  # more may have come meanwhile
     finally:
         run.stop.set()
+        reader.close()
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)
         provider.ended()
@@ -162,28 +168,26 @@ def driven(provider: Provider, texts: Iterable[Any], size: int, run: Run, gather
         raise reader.error
 
 
-def _finished(chunk: Chunk, batches: list[Future[int]], run: Run) -> Gathered:
-    gathered = chunk.gathered
+class _Ahead(NamedTuple):
+    """A chunk whose batches wait, are run, or are done."""
+
+    chunk: Chunk
+    batches: list[Future[int]]
+
+
+def _first_done(ahead: list[_Ahead]) -> int:
+    """Which of them is done; if none is, the first that will be."""
+    while True:
+        for place, (_, batches) in enumerate(ahead):
+            if all(batch.done() for batch in batches):
+                return place
+        wait([batch for _, batches in ahead for batch in batches if not batch.done()], return_when=FIRST_COMPLETED)
+
+
+def _finished(ahead: _Ahead, run: Run) -> Gathered:
+    gathered = ahead.chunk.gathered
     run.set_aside(gathered)
-    for batch in as_completed(batches):
+    for batch in as_completed(ahead.batches):
         run.advance(batch.result(), gathered.tally)
         run.check(gathered.tally)
     return run.finished(gathered)
-
-
-class _Reader:
-    """Reads some items at a time; an error ends the items, and is kept."""
-
-    def __init__(self, items: Iterable[Any]) -> None:
-        self._items = iter(items)
-        self.error: Exception | None = None
-
-    def next(self, size: int) -> list[Any]:
-        found: list[Any] = []
-        if self.error is None:
-            try:
-                for item in islice(self._items, size):
-                    found.append(item)  # one by one: list() would lose what came before an error
-            except Exception as exc:
-                self.error = exc
-        return found

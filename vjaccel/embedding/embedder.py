@@ -23,8 +23,9 @@ from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.gathered import Gathered, Rows, Width
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
+from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
-from vjaccel.embedding.window import Window
+from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
 
 __all__ = ["Embedder"]
@@ -195,7 +196,7 @@ class Embedder:
             if len(items) <= CHUNK and self._provider.workers == 1:
                 chunks = [inline(self._provider, items, run, gathering)]
             else:
-                chunks = list(driven(self._provider, items, CHUNK, run, gathering))
+                chunks = list(driven(self._provider, Reader(items, CHUNK), run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         if out is not None and ok.any():
             self._width.settled(out.shape[1])
@@ -217,6 +218,8 @@ class Embedder:
         texts: Iterable[str],
         *,
         chunk_size: int = CHUNK,
+        max_latency: float | None = None,
+        ordered: bool = True,
         prompt: str | None = None,
         on_error: OnError = "raise",
         max_errors: int | None = None,
@@ -232,6 +235,12 @@ class Embedder:
 
         Parameters
         ----------
+        max_latency : float, optional
+            Seconds that a text may wait for others to come: for sources that do not always have a next one at once. They are
+            read in a thread of their own. Where that is shorter than what reading `chunk_size` texts takes, results have fewer.
+        ordered : bool
+            False gives a result as soon as it is there; its `start` says which texts it is of. Texts are then embedded once
+            within a result only.
         deduplicate : bool
             Embed a text once that comes again within 100,000 texts, whose vectors are held for that. False where the caller
             knows that none does.
@@ -243,9 +252,16 @@ class Embedder:
             raise InvalidInput(f"chunk_size must be a whole number of at least 1, not {chunk_size!r}")
         _check_on_error(on_error)
         self._open()
-        window = Window() if deduplicate else None
+        if max_latency is not None and not (isinstance(max_latency, int | float) and max_latency >= 0):
+            raise InvalidInput(f"max_latency is in seconds, at least 0, not {max_latency!r}")
+        window = Window(WINDOW if ordered else 0) if deduplicate else None
         run = Run(self._prompt_for(None, prompt), None, progress, window, _checked_most(max_errors))
-        return self._streamed(_checked(texts), chunk_size, run, on_batch, on_error)
+        source = _checked(texts)
+
+        def reading() -> Reader | LiveReader:
+            return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
+
+        return self._streamed(reading, run, ordered, on_batch, on_error)
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
@@ -308,21 +324,22 @@ class Embedder:
 
     def _streamed(
         self,
-        texts: Iterable[Any],
-        chunk_size: int,
+        reading: Callable[[], Reader | LiveReader],
         run: Run,
+        ordered: bool,
         on_batch: Callable[[np.ndarray, np.ndarray], object] | None,
         on_error: OnError,
     ) -> Iterator[EmbeddingResult]:
         def gathering(first: int, size: int) -> Gathered:
             return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
 
-        with self._running(), closing(driven(self._provider, texts, chunk_size, run, gathering)) as chunks:
+        with self._running(), closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
             for chunk in chunks:
                 given = chunk.rows if run.window is None else chunk.handed_over()
                 rows = _blanked(given, self._width.known or 0, chunk.ok)
                 yield _settled(
-                    EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors.values()), run.statistics()), on_error
+                    EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors.values()), run.statistics(), chunk.first),
+                    on_error,
                 )
                 self._open()
 

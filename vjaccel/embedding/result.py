@@ -124,12 +124,15 @@ class EmbeddingResult:
     errors : tuple of ItemError
         One for each text that has none, by index.
     statistics : EmbeddingStatistics
+    start : int
+        The number in the run of the first text: 0, but for the results of a stream.
     """
 
     embeddings: Any
     ok: np.ndarray
     errors: tuple[ItemError, ...]
     statistics: EmbeddingStatistics
+    start: int = 0
 
     def __len__(self) -> int:
         return len(self.ok)
