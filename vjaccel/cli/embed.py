@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.stopping import Stopping
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.engines import FileRun, Standing, embed_files
@@ -32,7 +34,9 @@ def embed(
         list[str],
         typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv (each also .gz), parquet; - is standard input."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy; - gives each row at once.")
+    ],
     text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     id_field: Annotated[
         str | None, typer.Option(help="The field that holds the id. [default: id; without one, the row's number]")
@@ -82,19 +86,24 @@ def embed(
 
     What is done is kept beside the output: the same command goes on where a run was stopped.
     """
-    check_output(output, inputs)
+    live = str(output) == "-"
+    if live:
+        _check_live(inputs, restart=restart, resume=resume, retry_failed=retry_failed, dry_run=dry_run, as_json=as_json)
+    else:
+        check_output(output, inputs)
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(RunBar())
-        rows = held.enter_context(
+        rows = None if live else held.enter_context(
             Inputs(
                 inputs, text_field=text_field, id_field=id_field, input_format=input_format,
                 skip_bad_lines=skip_bad_lines, seen=bar.read,
             )
         )  # fmt: skip
-        stopping.say = _resumable(output, rows, dry_run=dry_run)
+        if rows is not None:
+            stopping.say = _resumable(output, rows, dry_run=dry_run)
         bar.loading()
         embedder = held.enter_context(
             Embedder(
@@ -103,11 +112,22 @@ def embed(
                 allow_pickle=allow_pickle,
             )
         )  # fmt: skip
+        if rows is None:
+            source = Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines)
+            done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
+            raise typer.Exit(SOME_FAILED if done["failed"] else 0)
         asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
         report = _counted(rows, embedder, bar) if dry_run else _embedded(rows, embedder, asked, bar)
     _show(report, as_json)
     if report.get("failed") and report["standing"] != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
+
+
+def _check_live(inputs: list[str], **asked: bool) -> None:
+    refused = [f"--{name.removeprefix('as_').replace('_', '-')}" for name, given in asked.items() if given]
+    if refused or len(inputs) > 1:
+        what = f"{', '.join(refused)} cannot be asked" if refused else "there is one input"
+        raise InvalidInput(f"-o - gives each row of one input as it comes, and keeps nothing: {what} with it")
 
 
 def _resumable(output: Path, inputs: Inputs, *, dry_run: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -23,7 +23,7 @@ from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.gathered import Gathered, Rows, Width
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
-from vjaccel.embedding.reading import LiveReader, Reader
+from vjaccel.embedding.reading import Awaited, LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
@@ -279,17 +279,25 @@ class Embedder:
             cancelled.set()
             raise
 
-    async def astream(self, texts: Iterable[str], **options: Any) -> AsyncIterator[EmbeddingResult]:
-        """`stream`, without blocking the event loop. `texts` is read in another thread, one and the same for all of it."""
-        chunks = self.stream(texts, **options)
+    async def astream(
+        self, texts: Iterable[str] | AsyncIterable[str], **options: Any
+    ) -> AsyncIterator[EmbeddingResult]:
+        """`stream`, without blocking the event loop.
+
+        `texts` is read in another thread, one and the same for all of it; an async iterable in this loop.
+        """
+        loop = asyncio.get_running_loop()
+        awaited = Awaited(texts, loop) if isinstance(texts, AsyncIterable) else None
+        chunks = self.stream(texts if awaited is None else awaited, **options)  # type: ignore[arg-type]  # one of them
         # One thread, so that closing waits behind the chunk under way, which a cancelled task leaves running.
         thread = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-stream")
         step = partial(contextvars.copy_context().run, next, chunks, None)
-        loop = asyncio.get_running_loop()
         try:
             while (chunk := await loop.run_in_executor(thread, step)) is not None:
                 yield chunk
         finally:
+            if awaited is not None:
+                await awaited.stop()
             closed = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
             thread.shutdown(wait=False)
             await closed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from itertools import islice
 from typing import Any
 
-__all__ = ["LiveReader", "Reader"]
+__all__ = ["Awaited", "LiveReader", "Reader"]
 
 
 class Reader:
@@ -93,6 +95,40 @@ class LiveReader:
         except Exception as exc:
             self.error = exc
         self._queue.put(_END)
+
+
+class Awaited:
+    """The items of an async iterable, for a thread that is not its loop's."""
+
+    def __init__(self, items: AsyncIterable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._items = aiter(items)
+        self._loop = loop
+        self._stopped = False
+        self._task: asyncio.Task[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        while not self._stopped:
+            try:
+                item = asyncio.run_coroutine_threadsafe(self._one(), self._loop).result()
+            except CancelledError:
+                return
+            if item is _END:
+                return
+            yield item
+
+    async def stop(self) -> None:
+        """End the iteration, and the iterable's own, in its loop."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        close = getattr(self._items, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _one(self) -> Any:
+        self._task = asyncio.current_task()
+        return await anext(self._items, _END)
 
 
 _END = object()

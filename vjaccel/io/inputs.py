@@ -25,7 +25,7 @@ from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS, Columns
 from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, Row, opened, sniffed
 
-__all__ = ["Inputs", "Rows"]
+__all__ = ["Inputs", "Rows", "line_format"]
 
 SCANNED = 4096
 SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -179,8 +179,7 @@ class Inputs:
         found = Path(path)
         if found.is_dir():
             raise FileFormatError(f"{path} is a folder; name its files")
-        suffixes = [suffix for suffix in found.suffixes if suffix != ".gz"]
-        kind = asked or SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
+        kind = asked or line_format(path)
         if kind is None:
             raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
         return _Source(found, path, kind)
@@ -280,6 +279,12 @@ class Inputs:
             batch = batch.set_column(place, self.schema.field(place), arrow().array(numbers))
         ids = batch.column(place).to_pylist()
         return Rows(texts, [n if i is None else str(i) for i, n in zip(ids, numbers, strict=True)], batch)
+
+
+def line_format(path: str) -> str | None:
+    """What a file's name says it is; None where that is nothing known."""
+    suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
+    return SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
 
 
 @dataclass
