@@ -65,6 +65,10 @@ def embed(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
     ] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run has left.")] = False,
     resume: Annotated[
         bool,
@@ -109,7 +113,7 @@ def embed(
             Embedder(
                 model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
                 dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle,
+                allow_pickle=allow_pickle, cache=cache,
             )
         )  # fmt: skip
         if rows is None:

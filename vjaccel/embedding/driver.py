@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, Progress
-from vjaccel.embedding.run import Chunk, embedded, planned, prepared
+from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.window import Window
 from vjaccel.errors import TooManyErrors
@@ -39,7 +40,7 @@ class Run:
     prompt: str
     total: int | None
     progress: Callable[[Progress], object] | None
-    window: Window | None = field(default_factory=Window)
+    known: Known = field(default_factory=lambda: Known(Window(), None))
     max_errors: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     tally: Tally = field(default_factory=Tally)
@@ -64,9 +65,9 @@ class Run:
             self.progress(Progress(self.done, self.total, tokens, self._seconds()))
 
     def set_aside(self, gathered: Gathered) -> None:
-        """Note what of a chunk has failed before any of it was embedded."""
-        if gathered.errors:
-            self.advance(len(gathered.errors), gathered.tally)
+        """Note what of a chunk has failed, or was cached, before any of it was embedded."""
+        if gathered.errors or gathered.looked_up:
+            self.advance(len(gathered.errors) + gathered.looked_up, gathered.tally)
 
     def check(self, under_way: Tally) -> None:
         """Raise TooManyErrors if there are."""
@@ -110,11 +111,10 @@ def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering)
     provider.begun()
     try:
         provider.started()
-        chunk = prepared(texts, run.prompt, provider, gathered, run.window, last=True)
+        chunk = prepared(texts, run.prompt, provider, gathered, run.known, last=True)
         run.set_aside(gathered)
-        for batch in planned(chunk, provider):
-            run.advance(embedded(chunk, batch, run.prompt, provider, run.stop), gathered.tally)
-            run.check(gathered.tally)
+        _embedded_here(chunk, provider, run)
+        _left_over(chunk, provider, run)
     finally:
         provider.ended()
     return run.finished(gathered)
@@ -146,16 +146,16 @@ def driven(
             if items:
                 gathered = gathering(read, len(items))
                 following = preparing.submit(
-                    prepared, items, run.prompt, provider, gathered, run.window, last=reader.ended
+                    prepared, items, run.prompt, provider, gathered, run.known, last=reader.ended
                 )
                 read += len(items)
             if tokenising is not None:
                 chunk = tokenising.result()
-                task = partial(embedded, chunk, prompt=run.prompt, provider=provider, stop=run.stop)
+                task = partial(_embedded, chunk, provider, run)
                 ahead.append(_Ahead(chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
             tokenising = following
             while ahead and (len(ahead) > 1 or following is None):
-                yield _finished(ahead.pop(0 if ordered else _first_done(ahead)), run)
+                yield _finished(ahead.pop(0 if ordered else _first_done(ahead)), provider, run, workers)
                 if not reader.ended:
                     break  # more may have come meanwhile
     finally:
@@ -184,10 +184,34 @@ def _first_done(ahead: list[_Ahead]) -> int:
         wait([batch for _, batches in ahead for batch in batches if not batch.done()], return_when=FIRST_COMPLETED)
 
 
-def _finished(ahead: _Ahead, run: Run) -> Gathered:
+def _finished(ahead: _Ahead, provider: Provider, run: Run, workers: ThreadPoolExecutor) -> Gathered:
     gathered = ahead.chunk.gathered
     run.set_aside(gathered)
     for batch in as_completed(ahead.batches):
         run.advance(batch.result(), gathered.tally)
         run.check(gathered.tally)
+    if run.known.lookup is not None:
+        # In a worker's thread, since it may have batches to embed.
+        workers.submit(_left_over, ahead.chunk, provider, run).result()
     return run.finished(gathered)
+
+
+def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: np.ndarray) -> int:
+    return embedded(chunk, batch, run.prompt, provider, run.known.lookup, run.stop)
+
+
+def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
+    for batch in planned(chunk, provider):
+        run.advance(_embedded(chunk, provider, run, batch), chunk.gathered.tally)
+        run.check(chunk.gathered.tally)
+
+
+def _left_over(chunk: Chunk, provider: Provider, run: Run) -> None:
+    """Embed what another run was to, and has not."""
+    if run.known.lookup is not None:
+        before = chunk.gathered.looked_up
+        rest = left_over(chunk.texts, run.prompt, provider, chunk.gathered, run.known, run.stop)
+        if chunk.gathered.looked_up > before:
+            run.advance(chunk.gathered.looked_up - before, chunk.gathered.tally)
+        if rest is not None:
+            _embedded_here(rest, provider, run)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
+from uuid import uuid4
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -19,12 +21,15 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
+from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.gathered import Gathered, Rows, Width
+from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.reading import Awaited, LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
+from vjaccel.embedding.run import Known
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
 
@@ -62,6 +67,10 @@ class Embedder:
         Run code that comes with the model.
     allow_pickle : bool
         Load weights that are pickled, which can run any code.
+    name : str, optional
+        What a function's vectors are known by: those of a function without one are cached for this embedder alone.
+    cache : {None, "memory", "disk"}, path, "redis://..." or Cache
+        Where vectors are kept, so that the same text is not embedded again: see docs/cache.md.
 
     Raises
     ------
@@ -89,14 +98,22 @@ class Embedder:
         revision: str | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        name: str | None = None,
+        cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
-        for name, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
+        for option, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
+                raise InvalidInput(f"{option} must be a whole number of at least 1, not {value!r}")
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle
         )
-        self._provider = make_provider(model, options)
+        if name is not None and not callable(model):
+            raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
+        self._unnamed = uuid4().hex if callable(model) and name is None else ""
+        self._provider = make_provider(model, options, name)
+        self._cache = open_cache(cache)
+        # One that was given is its owner's to close.
+        self._closes_cache = self._cache is not None and self._cache is not cache
         self._width = Width(self._provider.dimensions)
         self._prompt = _checked_prompt(prompt)
         self._lock = threading.Lock()
@@ -185,14 +202,16 @@ class Embedder:
         target = get_backend(backend) if isinstance(backend, str) else backend
         if out is not None:
             self._check_out(out, len(items), target)
-        run = Run(self._prompt_for(None, prompt), len(items), progress, max_errors=_checked_most(max_errors))
+        most = _checked_most(max_errors)
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
 
         def gathering(first: int, size: int) -> Gathered:
             return Gathered(first, size, width, rows, first)
 
-        with self._running():
+        prompt = self._prompt_for(None, prompt)
+        with self._running(), self._knowing(prompt, Window()) as known:
+            run = Run(prompt, len(items), progress, known, most)
             if len(items) <= CHUNK and self._provider.workers == 1:
                 chunks = [inline(self._provider, items, run, gathering)]
             else:
@@ -255,13 +274,17 @@ class Embedder:
         if max_latency is not None and not (isinstance(max_latency, int | float) and max_latency >= 0):
             raise InvalidInput(f"max_latency is in seconds, at least 0, not {max_latency!r}")
         window = Window(WINDOW if ordered else 0) if deduplicate else None
-        run = Run(self._prompt_for(None, prompt), None, progress, window, _checked_most(max_errors))
+        most = _checked_most(max_errors)
+        prompt = self._prompt_for(None, prompt)
         source = _checked(texts)
 
         def reading() -> Reader | LiveReader:
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
-        return self._streamed(reading, run, ordered, on_batch, on_error)
+        def running(known: Known) -> Run:
+            return Run(prompt, None, progress, known, most)
+
+        return self._streamed(reading, self._knowing(prompt, window), running, ordered, on_batch, on_error)
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
@@ -310,7 +333,7 @@ class Embedder:
             last = not self._closed and not self._runs
             self._closed = True
         if last:
-            self._provider.close()
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -333,7 +356,8 @@ class Embedder:
     def _streamed(
         self,
         reading: Callable[[], Reader | LiveReader],
-        run: Run,
+        knowing: AbstractContextManager[Known],
+        running: Callable[[Known], Run],
         ordered: bool,
         on_batch: Callable[[np.ndarray, np.ndarray], object] | None,
         on_error: OnError,
@@ -341,15 +365,28 @@ class Embedder:
         def gathering(first: int, size: int) -> Gathered:
             return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
 
-        with self._running(), closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
-            for chunk in chunks:
-                given = chunk.rows if run.window is None else chunk.handed_over()
-                rows = _blanked(given, self._width.known or 0, chunk.ok)
-                yield _settled(
-                    EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors.values()), run.statistics(), chunk.first),
-                    on_error,
-                )
-                self._open()
+        with self._running(), knowing as known:
+            run = running(known)
+            with closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
+                for chunk in chunks:
+                    given = chunk.rows if known.window is None else chunk.handed_over()
+                    rows = _blanked(given, self._width.known or 0, chunk.ok)
+                    errors = _sorted(chunk.errors.values())
+                    yield _settled(EmbeddingResult(rows, chunk.ok, errors, run.statistics(), chunk.first), on_error)
+                    self._open()
+
+    @contextmanager
+    def _knowing(self, prompt: str, window: Window | None) -> Iterator[Known]:
+        """What a run knows of texts before it embeds them."""
+        if self._cache is None:
+            yield Known(window, None)
+            return
+        identity = self._provider.identity(prompt)
+        if self._unnamed:
+            # Another function, or this one tomorrow, may have the same name and give other vectors.
+            identity = replace(identity, model=f"{identity.model} {self._unnamed}")
+        with flights_of(self._cache).run() as flyer:
+            yield Known(window, Lookup(self._cache, CacheKeys(identity), flyer))
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]
@@ -379,6 +416,11 @@ class Embedder:
         if self._closed:
             raise InvalidInput("this embedder is closed; make another")
 
+    def _let_go(self) -> None:
+        self._provider.close()
+        if self._closes_cache and self._cache is not None:
+            self._cache.close()
+
     @contextmanager
     def _running(self) -> Iterator[None]:
         """What a run is inside of: the provider is let go of when the last one has ended."""
@@ -392,7 +434,7 @@ class Embedder:
                 self._runs -= 1
                 last = self._closed and not self._runs
             if last:
-                self._provider.close()
+                self._let_go()
 
 
 def _checked(texts: Iterable[Any]) -> Iterable[Any]:

@@ -60,6 +60,10 @@ class Gathered:
         Told the numbers in the run, int64 (n,), and the vectors, float32 (n, dim), of texts as they get them.
     copies : list of (int, Gathered, int)
         Texts that were there before: the place of each, and where its vector is to be copied from.
+    keys : dict of int to bytes
+        Of texts that are to be kept in a cache.
+    looked_up : int
+        How many texts the cache had, before others were embedded.
     """
 
     first: int
@@ -69,6 +73,8 @@ class Gathered:
     start: int = 0
     acknowledged: Callable[[np.ndarray, np.ndarray], object] | None = None
     copies: list[tuple[int, Gathered, int]] = field(default_factory=list)
+    keys: dict[int, bytes] = field(default_factory=dict)
+    looked_up: int = 0
     parts: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     ok: np.ndarray = field(init=False)
     errors: dict[int, ItemError] = field(default_factory=dict)

@@ -44,8 +44,8 @@ class EmbeddingStatistics:
         Failed texts by the `code` of their error.
     duplicates : int
         Texts that were in the run before, near enough to be remembered, and got the same vector or error.
-    cached : int
-        Texts whose vector was in the cache. They are not tokenised, so that of their tokens nothing is counted.
+    cache_hits, cache_misses : int
+        Distinct texts whose vector was in the cache, and whose was not; of the first nothing is tokenised, or counted.
     truncated : int or None
         Texts longer than the model takes.
     tokens_lost : int or None
@@ -77,7 +77,8 @@ class EmbeddingStatistics:
     failed: int
     failures: dict[str, int]
     duplicates: int
-    cached: int
+    cache_hits: int
+    cache_misses: int
     truncated: int | None
     tokens_lost: int | None
     tokens: int | None

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -19,12 +19,13 @@ from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.gathered import Gathered
+from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.planner import plan
 from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.window import Window
 
-__all__ = ["Chunk", "embedded", "planned", "prepared", "said"]
+__all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "said"]
 
 NO_NUMBER = "its vector has a NaN or an infinity"
 BATCH_COST = 32
@@ -32,10 +33,18 @@ BATCH_COST = 32
 1024: batches cut by it gave 6 to 7% more tokens a second than full ones, short texts and mixed; on a GPU not yet."""
 
 
+class Known(NamedTuple):
+    """What a run knows of texts before it embeds them: those that were there, and a cache."""
+
+    window: Window | None
+    lookup: Lookup | None
+
+
 @dataclass
 class Chunk:
     """Some texts of a run; `valid` are the places of those that were prepared."""
 
+    texts: Sequence[Any]
     valid: np.ndarray
     prepared: Prepared
     gathered: Gathered
@@ -46,24 +55,38 @@ class Chunk:
 
 
 def prepared(
-    texts: Sequence[Any], prompt: str, provider: Provider, gathered: Gathered, window: Window | None, *, last: bool
+    texts: Sequence[Any], prompt: str, provider: Provider, gathered: Gathered, known: Known, *, last: bool
 ) -> Chunk:
-    """Set aside what is no text and what was there before, and have the provider tokenise the rest."""
+    """Set aside what is no text, what was there before and what is cached, and have the provider tokenise the rest."""
     valid = [i for i, text in enumerate(texts) if isinstance(text, str)]
     if len(valid) < len(texts):
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 gathered.fail(i, "INVALID_TEXT", f"a text is a str, not {type(text).__name__}")
-    if window is not None:
-        valid = window.distinct(texts, valid, gathered, last=last)
+    if known.window is not None:
+        valid = known.window.distinct(texts, valid, gathered, last=last)
+    if known.lookup is not None and valid:
+        valid = known.lookup.missing(texts, valid, gathered)
+    gathered.tally.texts = len(texts)
+    return _tokenised(valid, texts, prompt, provider, gathered)
+
+
+def left_over(
+    texts: Sequence[Any], prompt: str, provider: Provider, gathered: Gathered, known: Known, stop: threading.Event
+) -> Chunk | None:
+    """What of a chunk another run was to embed, and has not."""
+    places = [] if known.lookup is None else known.lookup.waited(gathered, stop)
+    return _tokenised(places, texts, prompt, provider, gathered) if places else None
+
+
+def _tokenised(valid: list[int], texts: Sequence[Any], prompt: str, provider: Provider, gathered: Gathered) -> Chunk:
     parts = _prepared(valid, texts, prompt, provider, gathered) if valid else []
     whole = parts[0][1] if len(parts) == 1 else _joined([part for _, part in parts])
     tally = gathered.tally
-    tally.texts = len(texts)
-    tally.counted = whole.counted
-    tally.truncated = int((whole.lost > 0).sum())
-    tally.tokens_lost = int(whole.lost.sum())
-    return Chunk(np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
+    tally.counted = tally.counted and whole.counted
+    tally.truncated += int((whole.lost > 0).sum())
+    tally.tokens_lost += int(whole.lost.sum())
+    return Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
 
 
 def _joined(parts: list[Prepared]) -> Prepared:
@@ -106,7 +129,9 @@ def _batches(chunk: Chunk, some: np.ndarray, provider: Provider) -> list[np.ndar
     return [some[batch] for batch in batches]
 
 
-def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, stop: threading.Event) -> int:
+def embedded(
+    chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, lookup: Lookup | None, stop: threading.Event
+) -> int:
     """Embed one batch, and say how many texts that were.
 
     What fails is tried again in halves, so that one bad text costs one error and not its batch. Nothing is begun once `stop`
@@ -129,7 +154,11 @@ def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, s
             failed = exc
             took = time.perf_counter() - began
         else:
-            chunk.gathered.acknowledge(chunk.valid[part][chunk.gathered.ok[chunk.valid[part]]])
+            indices = chunk.valid[part]
+            good = chunk.gathered.ok[indices]
+            if lookup is not None and good.any():
+                lookup.keep(chunk.gathered, indices[good], _on_host(chunk.gathered, indices, good, reply.vectors))
+            chunk.gathered.acknowledge(indices[good])
             # What came back wrong once may be right alone; twice, it is the text's or the model's.
             waiting.extend(part[i : i + 1] for i, _ in bad if int(part[i]) not in again)
             for i, why in bad:
@@ -143,6 +172,8 @@ def embedded(chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, s
                 stop.set()
                 raise failed.__cause__ or failed
             waiting.extend(_after(failed, chunk, part, provider))
+    if lookup is not None:
+        lookup.release(chunk.gathered, chunk.valid[batch])
     return len(batch)
 
 
@@ -199,6 +230,17 @@ def _keep(chunk: Chunk, part: np.ndarray, vectors: Any) -> list[tuple[int, str]]
     good, why = _checked(vectors, backend)
     gathered.put(indices, vectors, good)
     return [(int(i), why(int(i))) for i in np.flatnonzero(~good)]
+
+
+def _on_host(gathered: Gathered, indices: np.ndarray, good: np.ndarray, vectors: Any) -> np.ndarray:
+    """The good ones of a batch's vectors as NumPy's, float32."""
+    if gathered.rows is not None:
+        there: np.ndarray = gathered.rows.made(0)[gathered.start + indices[good]]
+        return there
+    home = home_of(vectors)
+    array = np.asarray(vectors if home is None else get_backend(f"{home[0].name}:{home[1]}").to_numpy(vectors))
+    kept: np.ndarray = _float32(array)[good]
+    return kept
 
 
 def _checked(vectors: Any, backend: Backend | None) -> tuple[np.ndarray, Callable[[int], str]]:

@@ -23,7 +23,8 @@ class Tally:
 
     texts: int = 0
     duplicates: int = 0
-    cached: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
     tokens_lost: int = 0
@@ -57,7 +58,8 @@ class Tally:
             failed=self.failed,
             failures=dict(self.failures),
             duplicates=self.duplicates,
-            cached=self.cached,
+            cache_hits=self.cache_hits,
+            cache_misses=self.cache_misses,
             truncated=self.truncated if known else None,
             tokens_lost=self.tokens_lost if known else None,
             tokens=self.tokens if self.told else None,

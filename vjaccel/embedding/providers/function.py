@@ -27,7 +27,7 @@ class FunctionProvider:
     batch_texts: int | None = 1024
     dimensions: int | None = None
 
-    def __init__(self, function: Callable[[list[str]], Any], options: ProviderOptions) -> None:
+    def __init__(self, function: Callable[[list[str]], Any], options: ProviderOptions, name: str | None = None) -> None:
         asked = {
             "device": options.device != "auto",
             "dtype": options.dtype != "auto",
@@ -39,14 +39,14 @@ class FunctionProvider:
         if refused:
             raise InvalidInput(f"a function decides for itself: {', '.join(refused)}= cannot be given with one")
         self._function = function
+        self._name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
         self.workers = options.workers or 1
         self.batch_tokens = options.batch_tokens or 1 << 22
         self._loop: _Loop | None = None
         self._lock = threading.Lock()
 
     def identity(self, prompt: str) -> ModelIdentity:
-        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
-        return ModelIdentity("function", name, None, None, prompt, None)
+        return ModelIdentity("function", self._name, None, None, prompt, None)
 
     def prompt(self, role: str | None) -> str:
         return ""
