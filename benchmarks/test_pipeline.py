@@ -50,7 +50,9 @@ def test_texts_from_a_warm_cache(benchmark, tmp_path: Path) -> None:
 
     with (
         lmdb.open(str(tmp_path / "bare"), map_size=1 << 30) as bare,
-        vj.Embedder(lambda some: vectors[[number[text] for text in some]], name="m", cache=tmp_path / "ours") as embedder,
+        vj.Embedder(
+            lambda some: vectors[[number[text] for text in some]], name="m", cache=tmp_path / "ours"
+        ) as embedder,
     ):
         expected = embedder.embed(texts).embeddings
         with bare.begin(write=True) as writing:
