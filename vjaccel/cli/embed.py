@@ -63,6 +63,12 @@ def embed(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
     ] = False,
+    base_url: Annotated[str | None, typer.Option(help="Where a remote provider's service is, used as given.")] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for a batch of a remote provider, all attempts together.")
+    ] = 120.0,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
@@ -84,7 +90,8 @@ def embed(
                 Embedder(
                     model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
                     dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                    allow_pickle=allow_pickle,
+                    allow_pickle=allow_pickle, base_url=base_url, timeout=timeout,
+                    requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
                 )
             )  # fmt: skip
             report = _counted(rows, embedder, bar) if dry_run else _embedded(rows, embedder, output, bar)

@@ -20,6 +20,7 @@ from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.driver import CHUNK, Run, driven
+from vjaccel.embedding.providers.asked import check_remote
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
@@ -60,10 +61,16 @@ class Embedder:
         Run code that comes with the model.
     allow_pickle : bool
         Load weights that are pickled, which can run any code.
+    base_url : str, optional
+        Where a remote provider's service is, used as given.
+    timeout : float
+        Seconds for a batch of a remote provider, all its attempts together.
+    requests_per_minute, tokens_per_minute : int, optional
+        What a remote provider may send in any minute, with all embedders of this process that use the same key there.
 
     Raises
     ------
-    UnknownProvider, ModelUnavailable, MissingExtra, BackendUnavailable, InvalidInput, InvalidType
+    UnknownProvider, ModelUnavailable, ProviderRefused, MissingExtra, BackendUnavailable, InvalidInput, InvalidType
 
     Examples
     --------
@@ -87,13 +94,20 @@ class Embedder:
         revision: str | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        base_url: str | None = None,
+        timeout: float = 120.0,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
     ) -> None:
         for name, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
         options = ProviderOptions(
-            device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle
-        )
+            device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
+            base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        )  # fmt: skip
+        check_remote(options)
         self._provider = make_provider(model, options)
         self._width = Width(self._provider.dimensions)
         self._prompt = _checked_prompt(prompt)
