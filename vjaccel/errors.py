@@ -9,6 +9,7 @@
     ├── MissingExtra        (ImportError)          an optional dependency is not installed
     ├── UnknownProvider     (ValueError)           a provider's name that nobody registered
     ├── ModelUnavailable    (OSError)              a model that is not on this machine and cannot be fetched, or is refused
+    ├── ProviderRefused     (RuntimeError)         a remote provider's key, model or address is missing or refused
     ├── FileFormatError     (ValueError)           an input file, or a line of it, that cannot be read
     ├── OutputError         (OSError)              an output that cannot be written
     ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
@@ -34,6 +35,7 @@ __all__ = [
     "ModelUnavailable",
     "NotSupported",
     "OutputError",
+    "ProviderRefused",
     "TooManyErrors",
     "UnknownBackend",
     "UnknownProvider",
@@ -116,6 +118,12 @@ class ModelUnavailable(VjaccelError, OSError):
     """A model that is neither on this machine nor to be had, or that is refused."""
 
     code = "MODEL_UNAVAILABLE"
+
+
+class ProviderRefused(VjaccelError, RuntimeError):
+    """A remote provider that cannot be used as asked: its key, the model or the address is missing or refused."""
+
+    code = "PROVIDER_REFUSED"
 
 
 class FileFormatError(VjaccelError, ValueError):

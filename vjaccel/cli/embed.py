@@ -65,6 +65,12 @@ def embed(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
     ] = False,
+    base_url: Annotated[str | None, typer.Option(help="Where a remote provider's service is, used as given.")] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for a batch of a remote provider, all attempts together.")
+    ] = 120.0,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
     cache: Annotated[
         str | None,
         typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),
@@ -113,7 +119,8 @@ def embed(
             Embedder(
                 model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
                 dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle, cache=cache,
+                allow_pickle=allow_pickle, cache=cache, base_url=base_url, timeout=timeout,
+                requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
             )
         )  # fmt: skip
         if rows is None:

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from vjaccel.arrays import Corpus
 from vjaccel.embedding import Embedder, ModelIdentity
-from vjaccel.errors import FileFormatError, ModelUnavailable
+from vjaccel.embedding.providers.urls import is_local
+from vjaccel.errors import FileFormatError, InvalidInput, ModelUnavailable
 from vjaccel.io import VectorFile
 
 __all__ = ["search"]
@@ -37,6 +38,10 @@ def search(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
     ] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Where a remote provider's service is. [default: where the file says, on this machine]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: id, score, text, index.")] = False,
 ) -> None:
     """Find the rows closest to a query. Closest by cosine; the query is embedded by the model that made the file."""
@@ -46,7 +51,7 @@ def search(
         with Embedder(
             model or f"{identity.provider}:{identity.model}", device=device, prompt=prompt,
             dimensions=identity.dimensions, normalize=identity.normalized, trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle,
+            allow_pickle=allow_pickle, base_url=base_url or _endpoint(file, identity),
         ) as embedder:  # fmt: skip
             _same_model(file, identity, embedder.identity)
             wanted = embedder.embed_query(query).embeddings[0]
@@ -54,6 +59,15 @@ def search(
     finally:
         vectors.close()
     _show(records, as_json)
+
+
+def _endpoint(file: Path, identity: ModelIdentity) -> str | None:
+    """Where the file says that its model is. A key is sent there, so that it is believed of this machine's network alone."""
+    if identity.endpoint is not None and not is_local(identity.endpoint):
+        raise InvalidInput(
+            f"{file} was made at {identity.endpoint}: pass --base-url {identity.endpoint} if you trust it"
+        )
+    return identity.endpoint
 
 
 def _same_model(file: Path, made_by: ModelIdentity, found: ModelIdentity) -> None:

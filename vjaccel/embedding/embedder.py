@@ -25,6 +25,7 @@ from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.gathered import Gathered, Rows, Width
 from vjaccel.embedding.lookup import Lookup
+from vjaccel.embedding.providers.asked import check_remote
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.reading import Awaited, LiveReader, Reader
@@ -67,6 +68,12 @@ class Embedder:
         Run code that comes with the model.
     allow_pickle : bool
         Load weights that are pickled, which can run any code.
+    base_url : str, optional
+        Where a remote provider's service is, used as given.
+    timeout : float
+        Seconds for a batch of a remote provider, all its attempts together.
+    requests_per_minute, tokens_per_minute : int, optional
+        What a remote provider may send in any minute, with all embedders of this process that use the same key there.
     name : str, optional
         What a function's vectors are known by: those of a function without one are cached for this embedder alone.
     cache : {None, "memory", "disk"}, path, "redis://..." or Cache
@@ -74,7 +81,7 @@ class Embedder:
 
     Raises
     ------
-    UnknownProvider, ModelUnavailable, MissingExtra, BackendUnavailable, InvalidInput, InvalidType
+    UnknownProvider, ModelUnavailable, ProviderRefused, MissingExtra, BackendUnavailable, InvalidInput, InvalidType
 
     Examples
     --------
@@ -98,6 +105,10 @@ class Embedder:
         revision: str | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        base_url: str | None = None,
+        timeout: float = 120.0,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
         name: str | None = None,
         cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
@@ -105,8 +116,11 @@ class Embedder:
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise InvalidInput(f"{option} must be a whole number of at least 1, not {value!r}")
         options = ProviderOptions(
-            device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle
-        )
+            device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
+            base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        )  # fmt: skip
+        check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         self._unnamed = uuid4().hex if callable(model) and name is None else ""

@@ -52,12 +52,14 @@ def test_the_rest_of_a_name_may_have_colons(install: Install) -> None:
 
 def test_a_near_name_is_suggested(install: Install) -> None:
     install("letters", letters=LETTERS)
-    with pytest.raises(vj.UnknownProvider, match=r"'leters'; did you mean 'letters'\?; registered: letters, local"):
+    with pytest.raises(
+        vj.UnknownProvider, match=r"'leters'; did you mean 'letters'\?; registered: .*\bletters, local\b"
+    ):
         vj.Embedder("leters:5")
 
 
 def test_a_name_near_to_none_is_answered_with_those_there_are() -> None:
-    with pytest.raises(vj.UnknownProvider, match=r"no provider is registered as 'xyzzy'; registered: local$"):
+    with pytest.raises(vj.UnknownProvider, match=r"no provider is registered as 'xyzzy'; registered: .*\blocal\b"):
         vj.Embedder("xyzzy:model")
 
 
@@ -69,7 +71,7 @@ def test_a_model_without_its_provider_is_taken_for_a_local_one_in_the_hint(model
 
 @pytest.mark.parametrize("model", ["", ":"])
 def test_no_name_at_all_is_refused_without_a_guess(model: str) -> None:
-    with pytest.raises(vj.UnknownProvider, match=rf"model '{model}' names no provider. Providers: local$"):
+    with pytest.raises(vj.UnknownProvider, match=rf"model '{model}' names no provider. Providers: .*\blocal\b"):
         vj.Embedder(model)
 
 

@@ -1,0 +1,245 @@
+"""Requests to one endpoint under all its limits: the one place where anything is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from vjaccel.embedding.limits.backoff import backoff
+from vjaccel.embedding.limits.breaker import Breaker
+from vjaccel.embedding.limits.concurrency import Adaptive, Slots
+from vjaccel.embedding.limits.faults import Fault, Place, fault_of
+from vjaccel.embedding.limits.rates import Rates, RatesPerMinute, Use
+from vjaccel.embedding.providers.protocol import BatchFailed, Reply
+from vjaccel.errors import ProviderRefused
+
+__all__ = ["Answer", "Calls"]
+
+ONE_ATTEMPT = 0.5
+"""The share of the time that one attempt may take, so that a hanging connection leaves time for another."""
+
+
+PIECE = 0.5
+"""Seconds after which who sleeps looks whether the run was stopped."""
+
+
+class Answer(NamedTuple):
+    """What a request brought: the vectors, and the tokens that the service says it has read."""
+
+    vectors: Any
+    tokens: int | None
+
+
+@dataclass
+class _Turn:
+    """One batch on its way: what it has used of its time, and waited for others."""
+
+    left: float
+    retries: int = 0
+    waited: float = 0.0
+    bad_replies: int = 0
+
+
+class Calls:
+    """Sends requests, as many at once and a minute as may be, and again while that may help.
+
+    The time limit counts attempts, the waits between them and those for an endpoint that is down; not those for the limits
+    that one has set oneself. (tenacity would wait between attempts, but what is shared by all of them, the slot, the rates and
+    the breaker, has to be let go of in between.)
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds for all attempts of one batch together.
+    most : int
+        Requests at once.
+    clock, sleep, uniform
+        For tests.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        rates: Rates,
+        breaker: Breaker,
+        *,
+        limits: RatesPerMinute,
+        timeout: float,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._place = place
+        self._rates = rates
+        self._breaker = breaker
+        self._limits = limits
+        self._timeout = timeout
+        self._slots = Slots(Adaptive(most))
+        self._clock = clock
+        self._sleep = sleep
+        self._uniform = uniform
+        self._lock = threading.Lock()
+        self._refused: str | None = None
+        self._halted = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether a request has succeeded."""
+        return self._slots.adaptive.proven
+
+    def begin(self) -> None:
+        """A run begins: what was refused may be asked again."""
+        self._refused, self._halted = None, False
+
+    def halt(self) -> None:
+        """From now on, until `begin`: what waits gives up, what is under way gets its reply, nothing is sent."""
+        self._halted = True
+
+    async def made(self, request: Callable[[], Awaitable[Answer]], tokens: int) -> Reply:
+        """The reply to a request of at most `tokens`.
+
+        Raises
+        ------
+        BatchFailed
+            Saying what is to be done with the texts. Exceptions that are no service's are raised as they are.
+        """
+        if self._limits.tokens is not None and tokens > self._limits.tokens:
+            raise BatchFailed(
+                f"up to {tokens} tokens in one request are more than tokens_per_minute={self._limits.tokens}",
+                code="TOKEN_LIMIT_EXCEEDED",
+            )
+        turn = _Turn(self._timeout)
+        while True:
+            found = await self._tried(request, tokens, turn)
+            if not isinstance(found, _Failure):
+                return Reply(found.vectors, found.tokens, turn.retries, turn.waited)
+            delay = self._again(found.fault, turn)
+            if delay is None:
+                raise self._failed(found, turn) from self._origin(found)
+            await self._nap(delay, turn)
+            turn.left -= delay
+            turn.retries += 1
+
+    async def _tried(self, request: Callable[[], Awaitable[Answer]], tokens: int, turn: _Turn) -> Answer | _Failure:
+        """One attempt, once its turn has come."""
+        waiting = self._clock()
+        async with self._slots:
+            turn.waited += self._clock() - waiting
+            self._check_refused(turn)
+            await self._endpoint_up(turn)
+            try:
+                use = await self._rates.begun(tokens, self._limits, partial(self._nap, turn=turn))
+            except BaseException:
+                self._breaker.abandoned()
+                raise
+            return await self._sent(request, turn, use)
+
+    async def _sent(self, request: Callable[[], Awaitable[Answer]], turn: _Turn, use: Use) -> Answer | _Failure:
+        began, told = self._clock(), None
+        try:
+            async with asyncio.timeout(min(turn.left, ONE_ATTEMPT * self._timeout)):
+                answer = await request()
+            told = answer.tokens
+        except Exception as exc:
+            now = self._clock()
+            turn.left -= now - began
+            fault = fault_of(exc, self._place, proven=self.proven)
+            if fault is None:
+                self._breaker.abandoned()
+                raise
+            self._note(fault, began, now)
+            return _Failure(fault, exc)
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        finally:
+            self._rates.ended(use, told)
+        self._breaker.answered()
+        self._slots.adaptive.succeeded(began, self._clock())
+        return answer
+
+    def _note(self, fault: Fault, began: float, now: float) -> None:
+        if fault.answered:
+            self._breaker.answered()
+        else:
+            self._breaker.failed(now, fault.message)
+        if fault.too_much:
+            self._slots.adaptive.pushed_back(began, now)
+            if fault.wait:
+                self._rates.pause(fault.wait)
+        if fault.then == "stop":
+            # Within the slot, so that who waits for it hears of this first.
+            self._refused = fault.message
+
+    def _again(self, fault: Fault, turn: _Turn) -> float | None:
+        """Seconds until the next attempt; None if there is to be none."""
+        if fault.again == "no" or self._halted:
+            return None
+        if fault.again == "at once":
+            return 0.0
+        delay = backoff(turn.retries, self._uniform)
+        if fault.again == "once":
+            turn.bad_replies += 1
+            return delay if turn.bad_replies == 1 and delay < turn.left else None
+        # On top of what the service asks for, so that not all who have been asked come back in one moment.
+        delay += fault.wait or 0.0
+        return delay if delay < turn.left else None
+
+    async def _endpoint_up(self, turn: _Turn) -> None:
+        """Wait while the endpoint is down, as long as there is time for it."""
+        while (wait := self._breaker.wait(self._clock())) > 0:
+            # Who comes late to a long outage does not wait all of it again: the batches of a large run would never end.
+            if wait >= turn.left or self._breaker.down(self._clock()) > self._timeout:
+                raise BatchFailed(
+                    f"{self._place} is down", code="PROVIDER_UNAVAILABLE", then="give up",
+                    retries=turn.retries, waited=turn.waited,
+                )  # fmt: skip
+            await self._nap(wait, turn)
+            turn.left -= wait
+            self._check_refused(turn)
+
+    def _check_refused(self, turn: _Turn) -> None:
+        if self._refused is not None:
+            raise self._stopping(self._refused, turn) from ProviderRefused(self._refused)
+        if self._halted:
+            raise BatchFailed(
+                "the run was stopped before this was sent", code="CANCELLED", then="give up",
+                retries=turn.retries, waited=turn.waited,
+            )  # fmt: skip
+
+    async def _nap(self, seconds: float, turn: _Turn) -> None:
+        """Sleep in pieces, so that who waits for long hears that the run is stopped."""
+        began = self._clock()
+        while (left := began + seconds - self._clock()) > 0:
+            await self._sleep(min(left, PIECE))
+            self._check_refused(turn)
+        turn.waited += self._clock() - began
+
+    def _failed(self, failure: _Failure, turn: _Turn) -> BatchFailed:
+        fault = failure.fault
+        if fault.then == "stop":
+            return self._stopping(fault.message, turn)
+        return BatchFailed(fault.message, code=fault.code, then=fault.then, retries=turn.retries, waited=turn.waited)
+
+    def _stopping(self, message: str, turn: _Turn) -> BatchFailed:
+        return BatchFailed(message, code="PROVIDER_REFUSED", then="stop", retries=turn.retries, waited=turn.waited)
+
+    def _origin(self, failure: _Failure) -> BaseException:
+        if failure.fault.then != "stop":
+            return failure.exc
+        refused = ProviderRefused(failure.fault.message)
+        # A traceback shows what it was raised from, and services repeat keys that they refuse.
+        refused.__cause__ = None if self._place.key else failure.exc
+        return refused
+
+
+class _Failure(NamedTuple):
+    fault: Fault
+    exc: Exception

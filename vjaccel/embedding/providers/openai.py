@@ -1,0 +1,94 @@
+"""OpenAI, and any server that speaks OpenAI's embeddings API: vLLM, TEI, infinity, LM Studio, LiteLLM."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from vjaccel.embedding.limits import Answer, BadReply, Changed
+from vjaccel.embedding.providers.protocol import ProviderOptions
+from vjaccel.embedding.providers.remote import RemoteProvider, ServerLimits
+
+__all__ = ["OpenAIProvider"]
+
+
+class OpenAIProvider(RemoteProvider):
+    """``openai:MODEL``; with `base_url` at any compatible server, used as given."""
+
+    name = "openai"
+    extra = "openai"
+    keys = ("OPENAI_API_KEY",)
+    url_name = "OPENAI_BASE_URL"
+    # OpenAI takes 2048 texts; smaller requests come back sooner, and more of them go on at once.
+    texts_per_request = 256
+    tokens_per_request = 300_000
+    able = frozenset({"dimensions", "truncate"})
+
+    def __init__(self, model: str, options: ProviderOptions) -> None:
+        super().__init__(model, options)
+        self.empty_texts = self.base_url is not None
+        self._optional: dict[str, Any] = {"encoding_format": "base64"}
+        if options.dimensions is not None:
+            self._optional["dimensions"] = options.dimensions
+
+    def connect(self, key: str) -> Any:
+        import openai
+
+        return openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=self.options.timeout)
+
+    async def request(self, texts: list[str], role: str | None) -> Answer:
+        sent = dict(self._optional)
+        try:
+            reply = await self.client.embeddings.create(model=self.model, input=texts, **sent)
+        except Exception as exc:
+            changed = self._without(exc, sent)
+            if changed is None:
+                raise
+            raise changed from exc
+        return Answer(_ordered(reply, len(texts)), _tokens(reply))
+
+    def _without(self, exc: Exception, sent: dict[str, Any]) -> Changed | None:
+        """Leave out, from now on, what this server does not take; the width of its vectors shows whether that will do."""
+        # Once a request has succeeded, such words can only be those of a text.
+        if self.proven or getattr(exc, "status_code", None) not in (400, 422):
+            return None
+        said = str(exc).lower()
+        if sent["encoding_format"] == "base64" and ("encoding_format" in said or "base64" in said):
+            self._optional["encoding_format"] = "float"
+            return Changed("no base64")
+        if "dimensions" in sent and ("dimensions" in said or "matryoshka" in said):
+            del self._optional["dimensions"]
+            return Changed("no dimensions")
+        return None
+
+    async def limits(self) -> ServerLimits:
+        """TEI says at ``/info`` what a request may hold, infinity and others do not, and vLLM has no limit."""
+        parts = urlsplit(str(self.base_url))
+        said = await self.client.get(f"{parts.scheme}://{parts.netloc}/info", cast_to=object)
+        texts = said.get("max_client_batch_size") if isinstance(said, dict) else None
+        return ServerLimits(texts if isinstance(texts, int) and texts > 0 else None)
+
+
+def _ordered(reply: Any, count: int) -> list[Any]:
+    """The vectors in the texts' order, whatever order they came in."""
+    data = getattr(reply, "data", None)
+    if not isinstance(data, list) or len(data) != count:
+        found = len(data) if isinstance(data, list) else "no"
+        raise BadReply(f"{count} texts were answered with {found} vectors")
+    vectors: dict[Any, Any] = {item.index: item.embedding for item in data}
+    if set(vectors) != set(range(count)):
+        raise BadReply(
+            f"{count} texts were answered with vectors of other numbers than 0 to {count - 1}, or of one twice"
+        )
+    return [_numbers(vectors[index]) for index in range(count)]
+
+
+def _numbers(vector: Any) -> Any:
+    return np.frombuffer(base64.b64decode(vector), "<f4") if isinstance(vector, str) else vector
+
+
+def _tokens(reply: Any) -> int | None:
+    return getattr(getattr(reply, "usage", None), "prompt_tokens", None)

@@ -1,0 +1,284 @@
+"""What all remote providers share: keys, packing, checks of what comes back, and the calls under their limits.
+
+A provider of one service says how a request is made with its SDK, in a file of its own; see `openai.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from vjaccel.embedding.limits import (
+    Answer,
+    BadReply,
+    Calls,
+    Place,
+    RatesPerMinute,
+    Unfit,
+    breaker_of,
+    rates_of,
+)
+from vjaccel.embedding.providers.asked import refuse_others
+from vjaccel.embedding.providers.loop import Loop
+from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Prepared, ProviderOptions, Reply
+from vjaccel.embedding.providers.urls import checked_url, is_local, shown
+from vjaccel.errors import MissingExtra, NotSupported, ProviderRefused
+
+__all__ = ["RemoteProvider", "ServerLimits"]
+
+WORKERS = 8
+"""Requests at once that a run begins to try; `limits.concurrency` finds how many of them pay."""
+
+AROUND = 2
+"""Tokens that models put around each text, at most; the others are no more than its bytes in UTF-8."""
+
+LOOK_SECONDS = 2.0
+"""How long a server may take to say what its limits are; a run does not wait longer for that."""
+
+logger = logging.getLogger("vjaccel.embedding")
+
+
+class ServerLimits(NamedTuple):
+    """What a server says a request may hold; None where it does not say."""
+
+    texts: int | None = None
+    tokens: int | None = None
+
+
+class RemoteProvider:
+    """One model of a remote service.
+
+    A subclass sets the class variables, and gives `connect`, `request` and, if its server can be asked, `limits`.
+
+    A prompt that names an option of the service, as in ``input_type=search_query``, is not put before a text but asked of the
+    service: `roles` has those that belong to queries and documents, `role_option` the option's name.
+    """
+
+    name: ClassVar[str]
+    extra: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]] = ()
+    """Environment variables that may hold the key, the first one that is set counts; none for a service without keys."""
+    url_name: ClassVar[str | None] = None
+    """The environment variable that may hold another address."""
+    texts_per_request: ClassVar[int]
+    tokens_per_request: ClassVar[int]
+    able: ClassVar[frozenset[str]] = frozenset({"dimensions"})
+    role_option: ClassVar[str | None] = None
+    roles: ClassVar[dict[str | None, str]] = {}
+    empty_texts: bool = True
+    """Whether the service takes an empty text."""
+
+    def __init__(self, model: str, options: ProviderOptions) -> None:
+        ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", *self.able}
+        refuse_others(options, ours, f"{self.name} decides for itself")
+        if options.truncate == "chunk":
+            raise NotSupported(
+                f"truncate='chunk' needs a tokenizer, and {self.name} has it at its own place: cut texts first"
+            )
+        self.model = model
+        self.options = options
+        self.base_url = self._address(options)
+        endpoint = "" if self.base_url is None else shown(self.base_url)
+        key_name, key = self._key()
+        try:
+            self.client = self.connect(key)
+        except ImportError as exc:
+            raise MissingExtra(f"embedding with {self.name}:{model}", self.extra) from exc
+        self._endpoint = endpoint
+        self.dimensions = options.dimensions
+        self._width = options.dimensions
+        self.workers = options.workers or WORKERS
+        limits = RatesPerMinute(options.requests_per_minute, options.tokens_per_minute)
+        self.batch_tokens = min(
+            options.batch_tokens or self.tokens_per_request, limits.tokens or self.tokens_per_request
+        )
+        self.batch_texts: int | None = self.texts_per_request
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        self._calls = Calls(
+            Place(self.name, model, endpoint, key_name, key if key_name else ""),
+            rates_of(self.name, endpoint, digest),
+            breaker_of(self.name, endpoint),
+            limits=limits,
+            timeout=options.timeout,
+            most=self.workers,
+        )
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._looked = False
+        self._loop: Loop | None = None
+
+    # What a subclass gives
+
+    def connect(self, key: str) -> Any:
+        """The SDK's async client, its own retries off. An ImportError says that the SDK is not installed."""
+        raise NotImplementedError
+
+    async def request(self, texts: list[str], role: str | None) -> Answer:
+        """One request; `role` is the value of `role_option`, or None. What the SDK raises is for `limits.faults` to read."""
+        raise NotImplementedError
+
+    async def disconnect(self) -> None:
+        """Close the client."""
+        await self.client.close()
+
+    async def limits(self) -> ServerLimits:
+        """What the server says a request may hold; asked once, and only where `base_url` is given."""
+        return ServerLimits()
+
+    # The contract
+
+    @property
+    def proven(self) -> bool:
+        """Whether a request has succeeded."""
+        return self._calls.proven
+
+    def identity(self, prompt: str) -> ModelIdentity:
+        return ModelIdentity(
+            self.name, self.model, None, self.dimensions, prompt, None,
+            truncate=self.options.truncate, endpoint=self._endpoint or None,
+        )  # fmt: skip
+
+    def prompt(self, role: str | None) -> str:
+        value = self.roles.get(role)
+        return "" if value is None else f"{self.role_option}={value}"
+
+    def prepare(self, texts: list[str], prompt: str) -> Prepared:
+        before, _ = self._parted(prompt)
+        items = [before + text for text in texts]
+        if not self.empty_texts and "" in items:
+            raise ValueError(f"{self.name} takes no empty text")
+        lengths = np.fromiter(map(_bound, items), np.int64, len(items))
+        return Prepared(items, lengths, np.zeros(len(items), np.int64), counted=False)
+
+    def embed(self, items: list[str], prompt: str) -> Reply:
+        _, role = self._parted(prompt)
+        tokens = sum(map(_bound, items))
+        try:
+            reply: Reply = self._running_loop().result(self._calls.made(partial(self._answered, items, role), tokens))
+        except BatchFailed as failed:
+            if failed.code == "TOO_MANY_TEXTS" and len(items) > 1:
+                # Remembered for the batches that are still to be planned.
+                self.batch_texts = max(1, min(self.batch_texts or len(items), len(items) // 2))
+            raise
+        return reply
+
+    def is_out_of_memory(self, exc: BaseException) -> bool:
+        return False
+
+    def begun(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._calls.begin()
+            look = self.base_url is not None and not self._looked
+            self._looked = True
+        if look:
+            self._look()
+
+    def started(self) -> None:
+        pass
+
+    def ended(self) -> None:
+        with self._lock:
+            self._runs -= 1
+
+    def halt(self) -> None:
+        """Until the next run begins: what is under way gets its reply, what waits gives up, and nothing more is sent."""
+        self._calls.halt()
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.stop()
+
+    # Below
+
+    def _address(self, options: ProviderOptions) -> str | None:
+        found = options.base_url or os.environ.get(self.url_name or "")
+        return checked_url(found) if found else None
+
+    def _key(self) -> tuple[str, str]:
+        """The variable that has the key, and the key; a local server needs none, and SDKs insist on one."""
+        for name in self.keys:
+            if os.environ.get(name):
+                return name, os.environ[name]
+        if self.keys and not (self.base_url and is_local(self.base_url)):
+            raise ProviderRefused(
+                f"{self.name}:{self.model} needs an API key: set the variable {' or '.join(self.keys)}"
+            )
+        return "", "none"
+
+    def _parted(self, prompt: str) -> tuple[str, str | None]:
+        """What is put before texts, and what is asked of the service."""
+        start = f"{self.role_option}="
+        return ("", prompt[len(start) :]) if self.role_option and prompt.startswith(start) else (prompt, None)
+
+    async def _answered(self, items: list[str], role: str | None) -> Answer:
+        found = await self.request(items, role)
+        return Answer(self._checked(found.vectors, len(items)), found.tokens)
+
+    def _checked(self, vectors: Any, count: int) -> np.ndarray:
+        if len(vectors) != count:
+            raise BadReply(f"{self.name} answered {count} texts with {len(vectors)} vectors")
+        try:
+            found = np.asarray(vectors, np.float32)
+        except (TypeError, ValueError) as exc:
+            raise BadReply(f"{self.name} answered with what are no vectors of one width") from exc
+        if found.ndim != 2 or not found.shape[1]:
+            raise BadReply(f"{self.name} answered with an array of shape {found.shape}")
+        width = found.shape[1]
+        if self._width is not None and width != self._width:
+            if not self.proven:
+                raise Unfit(
+                    f"it gives vectors of width {width}, and not the dimensions={self._width} that were asked for"
+                )
+            raise BadReply(
+                f"{self.name} answered with vectors of width {width}, not {self._width}", "DIMENSION_MISMATCH"
+            )
+        if not np.isfinite(found).all():
+            raise BadReply(f"{self.name} answered with a NaN or an infinity", "INVALID_EMBEDDING")
+        self._width = width
+        return found
+
+    def _running_loop(self) -> Loop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = Loop(_closing(self.client, type(self).disconnect))
+                # For an embedder that nobody closes.
+                weakref.finalize(self, self._loop.stop)
+            return self._loop
+
+    def _look(self) -> None:
+        """Ask the server for its limits. It may not be up, or have no such place; then the provider's own hold."""
+        found = ServerLimits()
+        with suppress(Exception):
+            found = self._running_loop().result(asyncio.wait_for(self.limits(), LOOK_SECONDS))
+        logger.debug("%s at %s says a request may hold %s texts, %s tokens", self.name, self._endpoint, *found)
+        if found.texts is not None:
+            self.batch_texts = max(1, min(self.batch_texts or found.texts, found.texts))
+        if found.tokens is not None:
+            self.batch_tokens = max(1, min(self.batch_tokens, found.tokens))
+
+
+class _Held:
+    """Has a client as a provider has; a loop that held the provider itself would keep it from being collected."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+
+def _closing(client: Any, disconnect: Callable[[Any], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    return partial(disconnect, _Held(client))
+
+
+def _bound(text: str) -> int:
+    return len(text.encode()) + AROUND
