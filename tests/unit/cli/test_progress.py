@@ -60,3 +60,11 @@ def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}"},
     )  # fmt: skip
     assert done.stderr == ""
+
+
+def test_a_benchmark_shows_in_a_terminal_what_it_is_at_and_takes_the_bar_away(tmp_path: Path) -> None:
+    options = ("--ops", "normalize", "--sizes", "small", "--backends", "numpy", "--budget", "8", "-o", "here.json")
+    shown = in_terminal(tmp_path, 100, "bench", *options)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert re.search(r"0:00:0\d \S*.*normalize", plain), plain
+    assert (tmp_path / "here.json").is_file()
