@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
+from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
+from vjaccel.cli.embed_report import show
 from vjaccel.cli.stopping import Stopping
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.engines import FileRun, Standing, embed_files
 from vjaccel.errors import InvalidInput
-from vjaccel.io import VECTORS, Inputs, check_output, error_path
+from vjaccel.io import Inputs, check_output, error_path
 from vjaccel.observe import RunBar
 
 __all__ = ["embed"]
 
-CHUNK = 4096
 SOME_FAILED = 3
 
 Format = Literal["txt", "jsonl", "csv", "parquet"]
@@ -87,6 +84,9 @@ def embed(
         bool, typer.Option("--retry-failed", help="Embed only the rows that failed, and complete the output.")
     ] = False,
     max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0.0, help="Of a million tokens, in any currency: the cost is then said.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
@@ -128,8 +128,8 @@ def embed(
             done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
         asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
-        report = _counted(rows, embedder, bar) if dry_run else _embedded(rows, embedder, asked, bar)
-    _show(report, as_json)
+        report = counted(rows, embedder, bar, price) if dry_run else _embedded(rows, embedder, asked, bar, price)
+    show(report, as_json=as_json)
     if report.get("failed") and report["standing"] != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
 
@@ -150,16 +150,17 @@ def _resumable(output: Path, inputs: Inputs, *, dry_run: bool) -> str:
     return f"stopped; {output} is not written yet: the same command goes on where this one was stopped"
 
 
-def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar) -> dict[str, Any]:
+def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it."""
 
-    def show(progress: Progress) -> None:
-        bar.embedded(progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds)
+    def shown(progress: Progress) -> None:
+        bar.embedded(progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price)
 
     def resumed(rows: int) -> None:
         typer.echo(f"vjaccel: going on with {asked.output}: {rows:,} of {inputs.rows:,} rows are settled", err=True)
 
-    report = embed_files(inputs, embedder, asked, show, resumed)
+    report = embed_files(inputs, embedder, asked, shown, resumed)
+    tokens = None if report.statistics is None else report.statistics.tokens
     return {
         "standing": report.standing,
         "output": str(asked.output),
@@ -172,74 +173,6 @@ def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar) -
         "failed": report.failed,
         "failures": report.failures,
         **report.made_by,
+        "cost": None if price is None or tokens is None else tokens * price / 1e6,
         "statistics": None if report.statistics is None else report.statistics.to_dict(),
     }
-
-
-def _counted(inputs: Inputs, embedder: Embedder, bar: RunBar) -> dict[str, Any]:
-    """What an embedding run would see; nothing is embedded."""
-    prompt = embedder.prompt_for("document")
-    tokens, longest, no_text, done = 0, 0, 0, 0
-    counted = True
-    started = time.perf_counter()
-    for rows in inputs.batches(CHUNK):
-        texts = [text for text in rows.texts if isinstance(text, str)]
-        lengths = embedder.count_tokens(texts, prompt=prompt)
-        no_text += len(rows) - len(texts)
-        done += len(rows)
-        if lengths is None:
-            counted = False
-        elif len(lengths):
-            tokens, longest = tokens + int(lengths.sum()), max(longest, int(lengths.max()))
-        bar.embedded(done, total=inputs.rows, tokens=None, seconds=time.perf_counter() - started)
-    return {
-        "rows": inputs.rows,
-        "bad_lines": inputs.bad_lines,
-        "no_text": no_text,
-        "tokens": tokens if counted else None,
-        "longest_tokens": longest if counted else None,
-        "dimensions": embedder.dim,
-        "columns": [*inputs.schema.names, VECTORS],
-    }
-
-
-def _show(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False))
-        return
-    console = Console(highlight=False, soft_wrap=True)
-    for line in _planned_lines(report) if "tokens" in report else _done_lines(report):
-        console.print(line, markup=False)
-    if report["bad_lines"]:
-        console.print(f"passed over {report['bad_lines']:,} bad lines", style="yellow")
-
-
-def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
-    tokens = "tokens unknown"
-    if report["tokens"] is not None:
-        tokens = f"{report['tokens']:,} tokens, the longest text {report['longest_tokens']:,}"
-    yield f"would embed {report['rows'] - report['no_text']:,} texts: {tokens}"
-    if report["no_text"]:
-        yield f"{report['no_text']:,} rows have no text, and would fail"
-    yield f"columns: {', '.join(report['columns'])}; vectors of width {report['dimensions']}"
-
-
-def _done_lines(report: dict[str, Any]) -> Iterator[str]:
-    found = report["statistics"]
-    if report["standing"] == Standing.FINISHED and found is None:
-        yield f"{report['output']} is finished already: {report['rows']:,} rows"
-    if found is not None:
-        rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
-        if found["tokens_per_second"] is not None:
-            rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
-        yield f"embedded {found['embedded']:,} texts in {found['seconds']:.1f} s: {', '.join(rates)}"
-        if found["truncated"]:
-            lost = f"{found['tokens_lost']:,} tokens were cut off"
-            yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"
-        if report["duplicates"]:
-            yield f"{report['duplicates']:,} rows have the text of an earlier one, and its vector"
-        yield f"wrote {report['output']}: {report['rows']:,} rows, vectors of width {report['identity']['dimensions']}"
-    if report["failed"]:
-        codes = ", ".join(f"{code} {count:,}" for code, count in report["failures"].items())
-        again = "--retry-failed tries them again"
-        yield f"{report['failed']:,} texts failed ({codes}): see {report['errors']}; {again}"

@@ -4,6 +4,7 @@
 """
 
 from vjaccel.embedding.embedder import Embedder
+from vjaccel.embedding.estimate import Estimate
 from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Reply
 from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 
@@ -12,6 +13,7 @@ __all__ = [
     "Embedder",
     "EmbeddingResult",
     "EmbeddingStatistics",
+    "Estimate",
     "ItemError",
     "ModelIdentity",
     "Progress",

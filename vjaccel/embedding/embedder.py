@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self
 from uuid import uuid4
@@ -23,6 +24,7 @@ from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
+from vjaccel.embedding.estimate import Estimate, estimated
 from vjaccel.embedding.gathered import Gathered, Rows, Width
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.providers.asked import check_remote
@@ -165,6 +167,22 @@ class Embedder:
         with self._running():
             ready = self._provider.prepare(items, self._prompt_for(None, prompt))
         return ready.lengths if ready.counted else None
+
+    def estimate(self, texts: Iterable[str], *, prompt: str | None = None) -> Estimate:
+        """What `embed` would see of `texts`: duplicates, what the cache has, tokens, batches. Nothing is embedded.
+
+        Raises
+        ------
+        InvalidInput
+            `texts` is one text, or the embedder is closed.
+        """
+        items, prompt = iter(_checked(texts)), self._prompt_for(None, prompt)
+        found = Estimate()
+        with self._running():
+            keys = None if self._cache is None else CacheKeys(self._identity_in_cache(prompt))
+            while chunk := list(islice(items, CHUNK)):
+                found += estimated(chunk, prompt, self._provider, self._cache, keys)
+        return found
 
     # Embedding
 
@@ -395,10 +413,7 @@ class Embedder:
         if self._cache is None:
             yield Known(window, None)
             return
-        identity = self._provider.identity(prompt)
-        if self._unnamed:
-            # Another function, or this one tomorrow, may have the same name and give other vectors.
-            identity = replace(identity, model=f"{identity.model} {self._unnamed}")
+        identity = self._identity_in_cache(prompt)
         with flights_of(self._cache).run() as flyer:
             yield Known(window, Lookup(self._cache, CacheKeys(identity), flyer))
 
@@ -429,6 +444,11 @@ class Embedder:
     def _open(self) -> None:
         if self._closed:
             raise InvalidInput("this embedder is closed; make another")
+
+    def _identity_in_cache(self, prompt: str) -> ModelIdentity:
+        identity = self._provider.identity(prompt)
+        # Another function, or this one tomorrow, may have the same name and give other vectors.
+        return replace(identity, model=f"{identity.model} {self._unnamed}") if self._unnamed else identity
 
     def _let_go(self) -> None:
         self._provider.close()

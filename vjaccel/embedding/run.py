@@ -18,14 +18,14 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
-from vjaccel.embedding.gathered import Gathered
+from vjaccel.embedding.gathered import Gathered, Width
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.planner import plan
 from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.window import Window
 
-__all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "said"]
+__all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
 
 NO_NUMBER = "its vector has a NaN or an infinity"
 BATCH_COST = 32
@@ -69,6 +69,11 @@ def prepared(
         valid = known.lookup.missing(texts, valid, gathered)
     gathered.tally.texts = len(texts)
     return _tokenised(valid, texts, prompt, provider, gathered)
+
+
+def prepared_alone(texts: Sequence[str], prompt: str, provider: Provider) -> Chunk:
+    """Texts as the provider wants them, for nobody to gather their vectors."""
+    return _tokenised(list(range(len(texts))), texts, prompt, provider, Gathered(0, len(texts), Width(None), None))
 
 
 def left_over(

@@ -1,7 +1,9 @@
-"""A progress bar of an embedding run, on standard error; where that is no terminal, nothing."""
+"""Progress of an embedding run, on standard error: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +16,17 @@ NARROW = 80
 """Columns below which the rates are left out, so that the bar stays in one line."""
 
 
+LINE_SECONDS = 10.0
+"""Between two lines, where there is no terminal."""
+
+
 class RunBar:
     """A bar for one run: first while its inputs are read, then while its texts are embedded.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds, for the lines where there is no terminal.
 
     Examples
     --------
@@ -24,8 +35,10 @@ class RunBar:
     ...     bar.embedded(512, total=2000, tokens=9000, seconds=1.5)
     """
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        console = self._console = Console(stderr=True)
+        self._clock = clock
+        self._said = clock()
         rates = [] if console.width < NARROW else [TextColumn("{task.fields[rates]}", style="cyan")]
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -47,12 +60,31 @@ class RunBar:
         """The model is being loaded."""
         self._bar.update(self._task, description="loading the model", completed=0)
 
-    def embedded(self, done: int, *, total: int | None, tokens: int | None, seconds: float) -> None:
-        """`done` of `total` texts have been embedded, `tokens` in all, `seconds` after the run began."""
-        rates = f"{done / seconds:,.0f} texts/s" if seconds else ""
-        if tokens and seconds:
-            rates += f"  {tokens / seconds:,.0f} tokens/s"
-        self._bar.update(self._task, description="embedding", completed=done, total=total, rates=rates)
+    def embedded(
+        self,
+        done: int,
+        *,
+        total: int | None,
+        tokens: int | None,
+        seconds: float,
+        price: float | None = None,
+        doing: str = "embedding",
+    ) -> None:
+        """`done` of `total` texts have been embedded, `tokens` in all, `seconds` after the run began.
+
+        `price` is that of a million tokens.
+        """
+        rates = [f"{done / seconds:,.0f} texts/s"] if seconds else []
+        rates += [f"{tokens / seconds:,.0f} tokens/s"] if tokens and seconds else []
+        rates += [f"cost {tokens * price / 1e6:,.4f}"] if tokens and price is not None else []
+        self._bar.update(self._task, description=doing, completed=done, total=total, rates="  ".join(rates))
+        if not self._console.is_terminal and self._clock() - self._said >= LINE_SECONDS:
+            self._said = self._clock()
+            left = [f"{(total - done) * seconds / done:,.0f} s left"] if total and done and seconds else []
+            how_far = f"{done:,} of {total:,} texts" if total else f"{done:,} texts"
+            self._console.print(
+                f"vjaccel: {doing}: {', '.join([how_far, *rates, *left])}", highlight=False, soft_wrap=True
+            )
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -172,6 +172,40 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl"]
 
 
+def test_a_dry_run_says_what_comes_twice_what_the_cache_has_and_what_it_would_cost(run: Run) -> None:
+    texts = ["one", "two", "one", "three"]
+    assert run("embed", written("some.txt", *texts[:2]), "-o", "some.npy", "--cache", "kept", *LETTERS).code == 0
+    options = ("-o", "out.npy", "--cache", "kept", "--price", "1000", "--dry-run", *LETTERS)
+    done = run("embed", written("in.txt", *texts), *options)
+    assert done.out.splitlines()[:3] == [
+        "would embed 1 texts in 1 batches: at most 7 tokens (the bytes in UTF-8; nobody can count them here)",
+        "cost: at most 0.0070",
+        "1 rows have the text of an earlier one; the cache has 2 texts",
+    ]
+    report = json.loads(run("embed", "in.txt", *options, "--json").out)
+    assert (report["cached"], report["duplicates"], report["tokens"], report["tokens_at_most"]) == (2, 1, None, 7)
+    assert not Path("out.npy").exists()
+
+
+def test_a_dry_run_counts_with_the_models_tokenizer(run: Run) -> None:
+    done = run("embed", written("in.txt", "melt butter", "a floor plan"), "-o", "out.npy", "--dry-run", "--price", "2")
+    assert done.out.splitlines()[:2] == [
+        "would embed 2 texts in 1 batches: 9 tokens, the longest text 5",
+        "cost: 0.0000",
+    ]
+
+
+def test_a_second_run_with_a_cache_embeds_nothing_and_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run("embed", written("in.txt", "one", "two"), "-o", "a.npy", "--cache", "kept", *LETTERS).code == 0
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    done = run("embed", "in.txt", "-o", "b.npy", "--cache", "kept", *LETTERS)
+    assert (done.code, "the cache had 2 texts" in done.out) == (0, True)
+    assert not (tmp_path / "asked").exists()
+    np.testing.assert_array_equal(np.load("a.npy"), np.load("b.npy"))
+
+
 def test_the_prompt_stands_before_every_text_and_in_the_file(run: Run) -> None:
     assert run("embed", written("in.txt", "b"), "-o", "out.parquet", "--prompt", "aa ", *LETTERS).code == 0
     np.testing.assert_array_equal(np.array(vectors("out.parquet"), np.float32), letters(16, ["aa b"]))

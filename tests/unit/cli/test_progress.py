@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.letters import install
+from vjaccel.observe import RunBar
 
 ROOT = Path(__file__).parents[3]
 
@@ -68,3 +69,16 @@ def test_a_benchmark_shows_in_a_terminal_what_it_is_at_and_takes_the_bar_away(tm
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert re.search(r"0:00:0\d \S*.*normalize", plain), plain
     assert (tmp_path / "here.json").is_file()
+
+
+def test_without_a_terminal_a_line_is_said_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [100.0]
+    with RunBar(clock=lambda: now[0]) as bar:
+        for second in range(1, 31):
+            now[0] += 1
+            bar.embedded(second * 100, total=4000, tokens=second * 2000, seconds=second, price=0.5)
+    assert capsys.readouterr().err.splitlines() == [
+        "vjaccel: embedding: 1,000 of 4,000 texts, 100 texts/s, 2,000 tokens/s, cost 0.0100, 30 s left",
+        "vjaccel: embedding: 2,000 of 4,000 texts, 100 texts/s, 2,000 tokens/s, cost 0.0200, 20 s left",
+        "vjaccel: embedding: 3,000 of 4,000 texts, 100 texts/s, 2,000 tokens/s, cost 0.0300, 10 s left",
+    ]

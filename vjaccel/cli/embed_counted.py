@@ -1,0 +1,48 @@
+"""`vjaccel embed --dry-run`: what a run would see, embed and cost; nothing is embedded, and nothing written."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjaccel.embedding import Embedder, Estimate
+from vjaccel.embedding.seen import SeenTexts
+from vjaccel.io import VECTORS, Inputs
+from vjaccel.observe import RunBar
+
+__all__ = ["counted"]
+
+CHUNK = 4096
+
+
+def counted(inputs: Inputs, embedder: Embedder, bar: RunBar, price: float | None) -> dict[str, Any]:
+    """What a run over `inputs` would see; `price` is that of a million tokens."""
+    prompt, found, done, duplicates = embedder.prompt_for("document"), Estimate(), 0, 0
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="vjaccel-") as folder, SeenTexts(Path(folder) / "seen.sqlite") as seen:
+        for rows in inputs.batches(CHUNK):
+            own = np.flatnonzero(seen.first(done, rows.texts) == np.arange(done, done + len(rows)))
+            found += embedder.estimate([rows.texts[i] for i in own], prompt=prompt)
+            done, duplicates = done + len(rows), duplicates + len(rows) - len(own)
+            seconds = time.perf_counter() - started
+            bar.embedded(done, total=inputs.rows, tokens=None, seconds=seconds, doing="counting")
+    tokens = found.tokens_at_most if found.tokens is None else found.tokens
+    return {
+        "rows": inputs.rows,
+        "bad_lines": inputs.bad_lines,
+        "no_text": found.invalid,
+        "duplicates": duplicates,
+        "cached": found.cached,
+        "tokens": found.tokens,
+        "tokens_at_most": found.tokens_at_most,
+        "longest_tokens": found.longest,
+        "truncated": found.truncated,
+        "batches": found.batches,
+        "cost": None if price is None else tokens * price / 1e6,
+        "dimensions": embedder.dim,
+        "columns": [*inputs.schema.names, VECTORS],
+    }

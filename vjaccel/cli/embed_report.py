@@ -1,0 +1,69 @@
+"""What `vjaccel embed` says of a run, or of one that was only counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from vjaccel.engines import Standing
+
+__all__ = ["show"]
+
+
+def show(report: dict[str, Any], *, as_json: bool) -> None:
+    """Print `report`, as JSON or in lines."""
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for line in _planned_lines(report) if "tokens" in report else _done_lines(report):
+        console.print(line, markup=False)
+    if report["bad_lines"]:
+        console.print(f"passed over {report['bad_lines']:,} bad lines", style="yellow")
+
+
+def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
+    tokens = f"at most {report['tokens_at_most']:,} tokens (the bytes in UTF-8; nobody can count them here)"
+    if report["tokens"] is not None:
+        tokens = f"{report['tokens']:,} tokens, the longest text {report['longest_tokens']:,}"
+    texts = report["rows"] - report["no_text"] - report["duplicates"] - report["cached"]
+    yield f"would embed {texts:,} texts in {report['batches']:,} batches: {tokens}"
+    if report["cost"] is not None:
+        bound = "" if report["tokens"] is not None else "at most "
+        yield f"cost: {bound}{report['cost']:,.4f}"
+    if report["cached"] or report["duplicates"]:
+        yield f"{report['duplicates']:,} rows have the text of an earlier one; the cache has {report['cached']:,} texts"
+    if report["truncated"]:
+        yield f"{report['truncated']:,} texts are longer than the model takes"
+    if report["no_text"]:
+        yield f"{report['no_text']:,} rows have no text, and would fail"
+    yield f"columns: {', '.join(report['columns'])}; vectors of width {report['dimensions']}"
+
+
+def _done_lines(report: dict[str, Any]) -> Iterator[str]:
+    found = report["statistics"]
+    if report["standing"] == Standing.FINISHED and found is None:
+        yield f"{report['output']} is finished already: {report['rows']:,} rows"
+    if found is not None:
+        rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
+        if found["tokens_per_second"] is not None:
+            rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
+        yield f"embedded {found['embedded']:,} texts in {found['seconds']:.1f} s: {', '.join(rates)}"
+        if found["truncated"]:
+            lost = f"{found['tokens_lost']:,} tokens were cut off"
+            yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"
+        if found["cache_hits"] or found["cache_misses"]:
+            yield f"the cache had {found['cache_hits']:,} texts, and has {found['cache_misses']:,} more now"
+        if report["cost"] is not None:
+            yield f"cost: {report['cost']:,.4f}"
+        if report["duplicates"]:
+            yield f"{report['duplicates']:,} rows have the text of an earlier one, and its vector"
+        yield f"wrote {report['output']}: {report['rows']:,} rows, vectors of width {report['identity']['dimensions']}"
+    if report["failed"]:
+        codes = ", ".join(f"{code} {count:,}" for code, count in report["failures"].items())
+        again = "--retry-failed tries them again"
+        yield f"{report['failed']:,} texts failed ({codes}): see {report['errors']}; {again}"

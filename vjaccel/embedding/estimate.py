@@ -1,0 +1,89 @@
+"""What a run would see, without embedding anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vjaccel.embedding.cache import Cache, CacheKeys
+from vjaccel.embedding.providers.protocol import Provider
+from vjaccel.embedding.run import planned, prepared_alone
+
+__all__ = ["Estimate", "estimated"]
+
+AROUND = 2
+"""Tokens that models put around a text, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run over some texts would embed.
+
+    Attributes
+    ----------
+    texts, invalid, duplicates, cached : int
+        All; those that are no text; those that were among them before; those that the cache has.
+    tokens : int or None
+        Of the rest, as the model's tokenizer counts them; None where nobody can.
+    tokens_at_most : int
+        A bound on that, where it is not counted: the bytes of the texts in UTF-8, and what models put around them.
+    longest : int or None
+        Tokens of the longest text, before it is cut off.
+    truncated : int or None
+        Texts longer than the model takes.
+    batches : int
+        Batches, or requests.
+    """
+
+    texts: int = 0
+    invalid: int = 0
+    duplicates: int = 0
+    cached: int = 0
+    tokens: int | None = 0
+    tokens_at_most: int = 0
+    longest: int | None = 0
+    truncated: int | None = 0
+    batches: int = 0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """Of the texts of both."""
+        return Estimate(
+            self.texts + other.texts,
+            self.invalid + other.invalid,
+            self.duplicates + other.duplicates,
+            self.cached + other.cached,
+            None if self.tokens is None or other.tokens is None else self.tokens + other.tokens,
+            self.tokens_at_most + other.tokens_at_most,
+            None if self.longest is None or other.longest is None else max(self.longest, other.longest),
+            None if self.truncated is None or other.truncated is None else self.truncated + other.truncated,
+            self.batches + other.batches,
+        )
+
+
+def estimated(
+    texts: Sequence[Any], prompt: str, provider: Provider, cache: Cache | None, keys: CacheKeys | None
+) -> Estimate:
+    """What a run would see of one chunk of texts; of those that come twice, the second is a duplicate."""
+    valid = [text for text in texts if isinstance(text, str)]
+    distinct = list(dict.fromkeys(valid))
+    wanted = distinct
+    if cache is not None and keys is not None and distinct:
+        found = cache.get(keys.of(distinct))
+        wanted = [text for text, value in zip(distinct, found, strict=True) if value is None]
+    chunk = prepared_alone(wanted, prompt, provider)
+    lengths, lost, counted = chunk.prepared.lengths, chunk.prepared.lost, chunk.prepared.counted
+    bytes_ = sum(len((prompt + text).encode("utf-8", "surrogatepass")) + AROUND for text in wanted)
+    return Estimate(
+        texts=len(texts),
+        invalid=len(texts) - len(valid) + len(chunk.gathered.errors),
+        duplicates=len(valid) - len(distinct),
+        cached=len(distinct) - len(wanted),
+        tokens=int(lengths.sum()) if counted else None,
+        tokens_at_most=int(lengths.sum()) if counted else bytes_,
+        longest=int(np.max(lengths + lost, initial=0)) if counted else None,
+        truncated=int((lost > 0).sum()) if counted else None,
+        batches=len(planned(chunk, provider)),
+    )
