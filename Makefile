@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test rehearse check format bench cov gpu gpu-bundle clean
+.PHONY: help install demo test rehearse soak check format bench cov gpu gpu-bundle clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(STAMP)  ## what CI checks besides the tests: lint, format, types, who m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+soak: $(STAMP)  ## the tests that take minutes: runs killed often, a million lines
+	$(BIN)/python -m pytest -m soak
 
 format: $(STAMP)  ## put the code in the one format
 	$(BIN)/ruff check --fix .

@@ -76,6 +76,8 @@ BARS = (
     Bar("P4", "embed[glosses]", "1.4x `encode` at its best batch size", against_peers, least=1.4),
     Bar("P4", "embed[glosses]", "70% of what sgemm's peak allows", against("limit: sgemm"), least=0.7),
     Bar("P4b", "embed[mixed", "1.25x `encode` at its best batch size", against_peers, least=1.25),
+    Bar("P5", "texts_from_a_warm", "0.8x a bare loop of hash, getmulti and copy", against("limit: hash"), least=0.8),
+    Bar("P6", "texts_of_a_provider", "1,000,000 texts a second", lambda b: b["work"] / ours(b) * 1e3, least=1e6, unit="/s"),
     Bar("P7", "import", "numpy's import and 60 ms", lambda b: ours(b) - limit(b, "limit: import"), most=60, unit=" ms"),
     Bar("P9", "10k_queries_of_1m", "under 300 MB beyond in- and output", lambda b: b["beyond_mb"], most=300, unit=" MB"),
     Bar("P10", "one_query", "0.85x numpy's `x @ q`", against_peers, least=0.85),

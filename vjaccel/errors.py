@@ -12,6 +12,7 @@
     ├── ProviderRefused     (RuntimeError)         a remote provider's key, model or address is missing or refused
     ├── FileFormatError     (ValueError)           an input file, or a line of it, that cannot be read
     ├── OutputError         (OSError)              an output that cannot be written
+    ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
     └── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
@@ -35,6 +36,7 @@ __all__ = [
     "NotSupported",
     "OutputError",
     "ProviderRefused",
+    "TooManyErrors",
     "UnknownBackend",
     "UnknownProvider",
     "VjaccelError",
@@ -134,6 +136,12 @@ class OutputError(VjaccelError, OSError):
     """An output that cannot be written."""
 
     code = "OUTPUT"
+
+
+class TooManyErrors(VjaccelError, RuntimeError):
+    """More texts failed than the run's `max_errors`, and it was stopped."""
+
+    code = "TOO_MANY_ERRORS"
 
 
 class EmbeddingErrors(VjaccelError, RuntimeError):

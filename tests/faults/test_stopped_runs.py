@@ -1,8 +1,10 @@
-"""Runs that are stopped, killed or run out of disk: nothing half-written stands under the output's name."""
+"""Runs that are stopped, killed or run out of disk: nothing is lost, and the same command goes on."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,12 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.cli.letters import install
+from tests.unit.cli.letters import install, letters
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60
+ROWS = 1500
+EMBED = ("embed", "in.jsonl", "-o", "out.parquet", "--model", "letters:32")
 
 
 @pytest.fixture
@@ -23,64 +29,186 @@ def work(tmp_path: Path) -> Iterator[Path]:
     install(tmp_path / "plugins")
     folder = tmp_path / "work"
     folder.mkdir()
-    (folder / "slow.txt").write_text("SLOW\n" * 20_000)
-    (folder / "quick.txt").write_text("".join(f"quick brown fox {i * i}\n" for i in range(20_000)))
+    rows = ({"id": f"n{i}", "text": text(i), "n": i} for i in range(ROWS))
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def text(i: int) -> str:
+    """Every tenth text has been there before; each takes its time."""
+    return f"SLOW {i if i % 10 else i // 2}"
 
 
 def started(work: Path, *arguments: str, file_kilobytes: int | str = "unlimited") -> subprocess.Popen[str]:
     limited = f'ulimit -f {file_kilobytes}; exec "$@"'
     return subprocess.Popen(
         ["bash", "-c", limited, "bash", sys.executable, "-m", "vjaccel", *arguments], cwd=work, text=True,
-        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": f"{work.parent / 'plugins'}:{ROOT}"},
+        start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": f"{work.parent / 'plugins'}:{ROOT}", "LETTERS_LOG": str(work.parent / "asked")},
     )  # fmt: skip
 
 
-def until_writing(work: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not any(path.suffix == ".partial" for path in work.iterdir()):
+def finished(work: Path, *arguments: str, code: int = 0) -> str:
+    process = started(work, *arguments)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, out + err
+    return out + err
+
+
+def lines(work: Path) -> list[str]:
+    """What the journal has."""
+    path = work / "out.parquet.journal" / "journal.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def until_embedding(work: Path, process: subprocess.Popen[str], more: int = 3) -> None:
+    deadline, before = time.monotonic() + PATIENCE, len(lines(work))
+    while len(lines(work)) < before + more:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
+def acknowledged(work: Path) -> list[int]:
+    """The rows of all batches that the journal has."""
+    return [row for line in lines(work)[:-1] for row in json.loads(line).get("rows", [])]
+
+
+def asked(work: Path) -> list[str]:
+    """All texts that were embedded, by whichever process, once for each time."""
+    return (work.parent / "asked").read_text().splitlines()
+
+
+def check_output(work: Path) -> None:
+    """The output is an undisturbed run's, and nothing but it and its manifest is left."""
+    table = pq.read_table(work / "out.parquet")
+    assert table["id"].to_pylist() == [f"n{i}" for i in range(ROWS)]
+    assert table["n"].to_pylist() == list(range(ROWS))
+    counts = np.array(table["embedding"].to_pylist(), np.float32)
+    # The same letters in a word that takes no time.
+    quick = letters(32, [text(i).replace("SLOW", "WOLS") for i in range(ROWS)])
+    np.testing.assert_allclose(counts, quick, atol=1e-6)
+    assert sorted(path.name for path in work.iterdir()) == ["in.jsonl", "out.parquet", "out.parquet.run.json"]
+
+
 @pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("output", ["out.parquet", "out.npy"])
-def test_a_run_that_is_stopped_leaves_no_file(work: Path, number: signal.Signals, code: int, output: str) -> None:
-    (work / output).write_text("an earlier run's")
-    process = started(work, "embed", "quick.txt", "slow.txt", "-o", output, "--model", "letters:64")
-    until_writing(work, process)
+def test_a_run_that_is_stopped_says_how_to_go_on_and_does_so(work: Path, number: signal.Signals, code: int) -> None:
+    process = started(work, *EMBED)
+    until_embedding(work, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, err
-    assert "Traceback" not in err
-    assert sorted(path.name for path in work.iterdir()) == sorted([output, "quick.txt", "slow.txt"])
-    assert (work / output).read_text() == "an earlier run's"
+    assert (
+        err == "vjaccel: stopped; out.parquet is not written yet: the same command goes on where this one was stopped\n"
+    )
+    assert not (work / "out.parquet").exists()
+    settled = acknowledged(work)
+    assert settled
+    err = finished(work, *EMBED)
+    assert "vjaccel: going on with out.parquet: " in err
+    assert f" of {ROWS:,} rows are settled" in err
+    check_output(work)
+    texts = asked(work)
+    assert len(texts) == len(set(texts)), "what was in flight was finished, and nothing was paid for twice"
 
 
-def test_a_run_that_is_killed_leaves_nothing_under_the_outputs_name(work: Path) -> None:
-    process = started(work, "embed", "quick.txt", "slow.txt", "-o", "out.parquet", "--model", "letters:64")
-    until_writing(work, process)
+@pytest.mark.usefixtures("interrupts")
+def test_a_second_interrupt_stops_at_once_and_the_run_can_go_on(work: Path) -> None:
+    process = started(work, *EMBED)
+    until_embedding(work, process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    finished(work, *EMBED, "--resume")
+    check_output(work)
+
+
+def killed_often(work: Path, times: int, seed: int) -> None:
+    """Kill a run at random moments, and check each time that nothing acknowledged is asked for again."""
+    moments = random.Random(seed)  # moments, no secrets
+    for _ in range(times):
+        process = started(work, *EMBED)
+        until_embedding(work, process, more=1)
+        time.sleep(moments.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+        if (work / "out.parquet").exists():
+            break
+        settled = {text(row) for row in acknowledged(work)}
+        (work.parent / "asked").rename(work.parent / "before")
+        (work.parent / "asked").touch()
+        again = started(work, *EMBED)
+        until_embedding(work, again, more=1)
+        again.kill()
+        again.communicate(timeout=PATIENCE)
+        assert not settled & set(asked(work))
+    finished(work, *EMBED)
+    check_output(work)
+
+
+def test_a_run_that_is_killed_at_random_moments_pays_for_nothing_twice(work: Path) -> None:
+    killed_often(work, 2, seed=1)
+
+
+@pytest.mark.soak
+def test_a_run_that_is_killed_twenty_times_pays_for_nothing_twice(work: Path) -> None:
+    killed_often(work, 20, seed=2)
+
+
+@pytest.mark.parametrize("torn", ["journal.jsonl", "vectors.f32"])
+def test_a_file_of_the_journal_that_is_torn_costs_what_it_held_and_no_more(work: Path, torn: str) -> None:
+    process = started(work, *EMBED)
+    until_embedding(work, process, more=5)
     process.kill()
     process.communicate(timeout=PATIENCE)
-    assert not (work / "out.parquet").exists()
+    file = work / "out.parquet.journal" / torn
+    file.write_bytes(file.read_bytes()[:-7])
+    finished(work, *EMBED)
+    check_output(work)
+
+
+def test_an_output_that_was_deleted_is_made_again(work: Path) -> None:
+    finished(work, *EMBED)
+    (work / "out.parquet").unlink()
+    finished(work, *EMBED)
+    check_output(work)
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out.npy"])
-def test_a_disk_that_fills_up_is_one_sentence_and_leaves_no_file(work: Path, output: str) -> None:
-    process = started(work, "embed", "quick.txt", "-o", output, "--model", "letters:64", file_kilobytes=256)
+def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(work: Path, output: str) -> None:
+    command = ("embed", "in.jsonl", "-o", output, "--model", "letters:128")
+    process = started(work, *command, file_kilobytes=256)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert err == f"vjaccel: cannot write {output}: File too large\n"
-    assert sorted(path.name for path in work.iterdir()) == ["quick.txt", "slow.txt"]
+    assert err == (
+        f"vjaccel: cannot write {output}.journal: File too large; what is done is kept, and the same command goes on\n"
+    )
+    assert sorted(path.name for path in work.iterdir()) == ["in.jsonl", f"{output}.journal"]
+    settled = len(asked(work))
+    finished(work, *command)
+    assert len(asked(work)) < settled + ROWS, "what the first has done was not done again"
+
+
+def test_standard_input_cannot_be_resumed_and_says_so(work: Path) -> None:
+    process = started(work, "embed", "-", "-o", "out.parquet", "--model", "letters:32")
+    assert process.stdin is not None
+    process.stdin.write((work / "in.jsonl").read_text())
+    process.stdin.close()
+    process.stdin = None
+    until_embedding(work, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    assert err == "vjaccel: stopped; out.parquet was not written, and standard input cannot be resumed\n"
+    assert sorted(path.name for path in work.iterdir()) == ["in.jsonl"]
 
 
 def test_a_reader_that_goes_away_is_no_traceback(work: Path) -> None:
     (work / "few.txt").write_text("".join(f"text {i}\n" for i in range(3000)))
-    with started(work, "embed", "few.txt", "-o", "out.parquet", "--model", "letters:64") as process:
-        process.communicate(timeout=PATIENCE)
+    finished(work, "embed", "few.txt", "-o", "out.parquet", "--model", "letters:64")
     with started(work, "search", "out.parquet", "text", "-k", "3000", "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None

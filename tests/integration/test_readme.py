@@ -1,4 +1,4 @@
-"""Every code block of the README, run as it stands."""
+"""Every code block of the README and of the pages for users, run as it stands."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(
-    r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-)
+PAGES = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/embedding.md"))
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
 MAKE_TARGETS = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -21,7 +20,7 @@ def _of(*languages: str) -> list[str]:
 
 
 def test_every_block_says_its_language_and_is_run_here() -> None:
-    assert len(re.findall(r"^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)) == 2 * len(BLOCKS)
+    assert len(re.findall(r"^```", PAGES, re.MULTILINE)) == 2 * len(BLOCKS)
     assert {language for language, _ in BLOCKS} <= {"python", "sh", "text"}
 
 

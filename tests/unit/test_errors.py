@@ -19,6 +19,7 @@ CODES = {
     "MissingExtra": ("MISSING_EXTRA", ImportError),
     "UnknownProvider": ("UNKNOWN_PROVIDER", ValueError),
     "ModelUnavailable": ("MODEL_UNAVAILABLE", OSError),
+    "TooManyErrors": ("TOO_MANY_ERRORS", RuntimeError),
     "ProviderRefused": ("PROVIDER_REFUSED", RuntimeError),
     "FileFormatError": ("FILE_FORMAT", ValueError),
     "OutputError": ("OUTPUT", OSError),

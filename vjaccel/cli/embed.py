@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 
-from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
-from vjaccel.errors import OutputError
-from vjaccel.io import VECTORS, Inputs, Rows, check_output, error_log, error_path, open_output
+from vjaccel.cli.embed_live import Live, embed_live
+from vjaccel.cli.stopping import Stopping
+from vjaccel.embedding import Embedder, Progress
+from vjaccel.engines import FileRun, Standing, embed_files
+from vjaccel.errors import InvalidInput
+from vjaccel.io import VECTORS, Inputs, check_output, error_path
 from vjaccel.observe import RunBar
 
 __all__ = ["embed"]
 
 CHUNK = 4096
-SOME_FAILED, INTERRUPTED = 3, 130
+SOME_FAILED = 3
 
 Format = Literal["txt", "jsonl", "csv", "parquet"]
 
@@ -34,7 +34,9 @@ def embed(
         list[str],
         typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv (each also .gz), parquet; - is standard input."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy; - gives each row at once.")
+    ],
     text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     id_field: Annotated[
         str | None, typer.Option(help="The field that holds the id. [default: id; without one, the row's number]")
@@ -69,101 +71,109 @@ def embed(
     ] = 120.0,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run has left.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where an earlier run was stopped; so does the same command without it."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output of which it is not known how it was made.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Embed only the rows that failed, and complete the output.")
+    ] = False,
+    max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Embed the texts of files. The output has the inputs' rows, in order, with all their columns, and an `embedding`."""
-    check_output(output, inputs)
-    try:
-        with ExitStack() as held:
-            bar = held.enter_context(RunBar())
-            rows = held.enter_context(
-                Inputs(
-                    inputs, text_field=text_field, id_field=id_field, input_format=input_format,
-                    skip_bad_lines=skip_bad_lines, seen=bar.read,
-                )
-            )  # fmt: skip
-            bar.loading()
-            embedder = held.enter_context(
-                Embedder(
-                    model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
-                    dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                    allow_pickle=allow_pickle, base_url=base_url, timeout=timeout,
-                    requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
-                )
-            )  # fmt: skip
-            report = _counted(rows, embedder, bar) if dry_run else _embedded(rows, embedder, output, bar)
-    except KeyboardInterrupt:
-        typer.echo(f"vjaccel: stopped; {output} was not written", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    """Embed the texts of files. The output has the inputs' rows, in order, with all their columns, and an `embedding`.
+
+    What is done is kept beside the output: the same command goes on where a run was stopped.
+    """
+    live = str(output) == "-"
+    if live:
+        _check_live(inputs, restart=restart, resume=resume, retry_failed=retry_failed, dry_run=dry_run, as_json=as_json)
+    else:
+        check_output(output, inputs)
+    if restart and (resume or retry_failed):
+        raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
+    with ExitStack() as held:
+        stopping = held.enter_context(Stopping())
+        bar = held.enter_context(RunBar())
+        rows = None if live else held.enter_context(
+            Inputs(
+                inputs, text_field=text_field, id_field=id_field, input_format=input_format,
+                skip_bad_lines=skip_bad_lines, seen=bar.read,
+            )
+        )  # fmt: skip
+        if rows is not None:
+            stopping.say = _resumable(output, rows, dry_run=dry_run)
+        bar.loading()
+        embedder = held.enter_context(
+            Embedder(
+                model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
+                dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
+                allow_pickle=allow_pickle, cache=cache, base_url=base_url, timeout=timeout,
+                requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+            )
+        )  # fmt: skip
+        if rows is None:
+            source = Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines)
+            done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
+            raise typer.Exit(SOME_FAILED if done["failed"] else 0)
+        asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
+        report = _counted(rows, embedder, bar) if dry_run else _embedded(rows, embedder, asked, bar)
     _show(report, as_json)
-    if report.get("failed"):
+    if report.get("failed") and report["standing"] != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
 
 
-def _embedded(inputs: Inputs, embedder: Embedder, output: Path, bar: RunBar) -> dict[str, Any]:
-    """Embed everything into `output`; what is to be told of it."""
-    prompt = embedder.prompt_for("document")
-    waiting: deque[Rows] = deque()
+def _check_live(inputs: list[str], **asked: bool) -> None:
+    refused = [f"--{name.removeprefix('as_').replace('_', '-')}" for name, given in asked.items() if given]
+    if refused or len(inputs) > 1:
+        what = f"{', '.join(refused)} cannot be asked" if refused else "there is one input"
+        raise InvalidInput(f"-o - gives each row of one input as it comes, and keeps nothing: {what} with it")
 
-    def texts() -> Iterator[Any]:
-        for rows in inputs.batches(CHUNK):
-            waiting.append(rows)
-            yield from rows.texts
+
+def _resumable(output: Path, inputs: Inputs, *, dry_run: bool) -> str:
+    """What is to be said when the run is stopped."""
+    if dry_run:
+        return "stopped"
+    if inputs.from_stdin:
+        return f"stopped; {output} was not written, and standard input cannot be resumed"
+    return f"stopped; {output} is not written yet: the same command goes on where this one was stopped"
+
+
+def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar) -> dict[str, Any]:
+    """Embed everything into the output; what is to be told of it."""
 
     def show(progress: Progress) -> None:
-        bar.embedded(progress.done, total=inputs.rows, tokens=progress.tokens, seconds=progress.seconds)
+        bar.embedded(progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds)
 
-    chunks = embedder.stream(texts(), chunk_size=CHUNK, prompt=prompt, on_error="collect", progress=show)
-    # A provider may not know its width before its first vector; an output has to.
-    known = [] if embedder.dim else _until_one_succeeds(chunks)
-    width = embedder.dim or 0
-    made_by = {
-        "identity": replace(embedder.identity, prompt=prompt).to_dict(),
-        "text_field": inputs.text_field,
-        "id_field": inputs.id_field,
-    }
-    statistics: EmbeddingStatistics | None = None
-    done = 0
-    with error_log(output) as log, open_output(output, inputs.schema, width, inputs.rows, made_by) as file:
-        for result in chain(known, chunks):
-            rows = waiting.popleft()
-            vectors = result.embeddings if result.ok.any() else np.full((len(rows), width), np.nan, np.float32)
-            file.write(rows.columns, vectors, result.ok)
-            log(asdict(error) | {"id": rows.ids[error.index - done]} for error in result.errors)
-            done += len(rows)
-            statistics = result.statistics
-    failed = 0 if statistics is None else statistics.failed
+    def resumed(rows: int) -> None:
+        typer.echo(f"vjaccel: going on with {asked.output}: {rows:,} of {inputs.rows:,} rows are settled", err=True)
+
+    report = embed_files(inputs, embedder, asked, show, resumed)
     return {
-        "output": str(output),
-        "errors": str(error_path(output)) if failed else None,
-        "rows": inputs.rows,
+        "standing": report.standing,
+        "output": str(asked.output),
+        "errors": str(error_path(asked.output)) if report.failed else None,
+        "rows": report.rows,
         "bad_lines": inputs.bad_lines,
-        "failed": failed,
-        **made_by,
-        "statistics": None if statistics is None else _measured(statistics),
+        "resumed": report.resumed,
+        "duplicates": report.duplicates,
+        "empty": report.empty,
+        "failed": report.failed,
+        "failures": report.failures,
+        **report.made_by,
+        "statistics": None if report.statistics is None else report.statistics.to_dict(),
     }
-
-
-def _until_one_succeeds(chunks: Iterator[EmbeddingResult]) -> list[EmbeddingResult]:
-    """The first chunks, up to the one with the first vector.
-
-    Raises
-    ------
-    OutputError
-        There are chunks, and no vector.
-    """
-    found: list[EmbeddingResult] = []
-    for result in chunks:
-        found.append(result)
-        if result.ok.any():
-            return found
-    if found:
-        why = found[0].errors[0].message
-        raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
-    return found
 
 
 def _counted(inputs: Inputs, embedder: Embedder, bar: RunBar) -> dict[str, Any]:
@@ -193,12 +203,6 @@ def _counted(inputs: Inputs, embedder: Embedder, bar: RunBar) -> dict[str, Any]:
     }
 
 
-def _measured(statistics: EmbeddingStatistics) -> dict[str, Any]:
-    rates = {name: getattr(statistics, name) for name in ("texts_per_second", "tokens_per_second")}
-    times = {name: getattr(statistics, name).isoformat(timespec="milliseconds") for name in ("started", "ended")}
-    return asdict(statistics) | times | rates
-
-
 def _show(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
@@ -222,13 +226,20 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
 
 def _done_lines(report: dict[str, Any]) -> Iterator[str]:
     found = report["statistics"]
+    if report["standing"] == Standing.FINISHED and found is None:
+        yield f"{report['output']} is finished already: {report['rows']:,} rows"
     if found is not None:
         rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
         if found["tokens_per_second"] is not None:
             rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
         yield f"embedded {found['embedded']:,} texts in {found['seconds']:.1f} s: {', '.join(rates)}"
-    if found is not None and found["truncated"]:
-        yield f"{found['truncated']:,} texts were longer than the model takes; {found['tokens_lost']:,} tokens were cut off"
-    yield f"wrote {report['output']}: {report['rows']:,} rows, vectors of width {report['identity']['dimensions']}"
+        if found["truncated"]:
+            lost = f"{found['tokens_lost']:,} tokens were cut off"
+            yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"
+        if report["duplicates"]:
+            yield f"{report['duplicates']:,} rows have the text of an earlier one, and its vector"
+        yield f"wrote {report['output']}: {report['rows']:,} rows, vectors of width {report['identity']['dimensions']}"
     if report["failed"]:
-        yield f"{report['failed']:,} texts failed: see {report['errors']}"
+        codes = ", ".join(f"{code} {count:,}" for code, count in report["failures"].items())
+        again = "--retry-failed tries them again"
+        yield f"{report['failed']:,} texts failed ({codes}): see {report['errors']}; {again}"

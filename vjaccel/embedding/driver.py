@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 
+from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
+from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, Progress
-from vjaccel.embedding.run import Chunk, Gathered, Tally, embedded, planned, prepared
+from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared
+from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.window import Window
+from vjaccel.errors import TooManyErrors
 
-__all__ = ["CHUNK", "Run", "driven"]
+__all__ = ["CHUNK", "Run", "driven", "inline"]
 
 CHUNK = 4096
 """Texts that are planned together: enough to find neighbours of one length."""
@@ -36,6 +40,9 @@ class Run:
     prompt: str
     total: int | None
     progress: Callable[[Progress], object] | None
+    known: Known = field(default_factory=lambda: Known(Window(), None))
+    max_errors: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -57,6 +64,27 @@ class Run:
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds()))
 
+    def set_aside(self, gathered: Gathered) -> None:
+        """Note what of a chunk has failed, or was cached, before any of it was embedded."""
+        if gathered.errors or gathered.looked_up:
+            self.advance(len(gathered.errors) + gathered.looked_up, gathered.tally)
+
+    def check(self, under_way: Tally) -> None:
+        """Raise TooManyErrors if there are."""
+        failed = self.tally.failed + under_way.failed
+        if self.max_errors is not None and failed > self.max_errors:
+            worst = ", ".join(f"{code} {n}" for code, n in (self.tally.failures + under_way.failures).most_common())
+            raise TooManyErrors(f"stopped: {failed} texts have failed, and max_errors is {self.max_errors} ({worst})")
+
+    def finished(self, gathered: Gathered) -> Gathered:
+        """Take a chunk into account all of whose batches are done, and those before it."""
+        gathered.copied()
+        if gathered.copies:
+            self.advance(len(gathered.copies), gathered.tally)
+        self.tally.add(gathered.tally)
+        self.check(Tally())
+        return gathered
+
     def statistics(self) -> EmbeddingStatistics:
         """Of the chunks that are finished."""
         used = self._cpu() - self.cpu_before
@@ -73,46 +101,66 @@ class Run:
         self.peak_memory_bytes = max(self.peak_memory_bytes, self.process.memory_info().rss)
 
 
-def driven(
-    provider: Provider, texts: Iterable[Any], size: int, run: Run, gathering: Callable[[int, int], Gathered]
-) -> Generator[Gathered]:
-    """What is gathered for each `size` texts, in their order, each when all its batches are done.
+Gathering = Callable[[int, int], Gathered]
+"""From the number of a chunk's first text in the run, and how many texts it has, to what gathers its vectors."""
 
-    Closing the iterator cancels what waits, lets what runs end, and leaves no thread. When reading `texts` fails, what was
-    read before is given out, and then that error is raised.
+
+def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering) -> Gathered:
+    """What is gathered for texts of one chunk, in the calling thread: what `driven` does, without what it costs."""
+    gathered = gathering(0, len(texts))
+    provider.begun()
+    try:
+        provider.started()
+        chunk = prepared(texts, run.prompt, provider, gathered, run.known, last=True)
+        run.set_aside(gathered)
+        _embedded_here(chunk, provider, run)
+        _left_over(chunk, provider, run)
+    finally:
+        provider.ended()
+    return run.finished(gathered)
+
+
+def driven(
+    provider: Provider, reader: Reader | LiveReader, run: Run, gathering: Gathering, *, ordered: bool = True
+) -> Generator[Gathered]:
+    """What is gathered for each of the reader's pieces, each when all its batches are done.
+
+    Closing the iterator cancels what waits, lets what runs end, and leaves no thread. When reading fails, what was read before
+    is given out, and then that error is raised.
 
     Parameters
     ----------
-    gathering : callable
-        From the index of a chunk's first text and the number of its texts to what gathers its vectors.
+    ordered : bool
+        In their order; otherwise as they are done.
     """
-    reader = _Reader(texts)
     read = 0
     tokenising: Future[Chunk] | None = None
-    ahead: deque[tuple[Chunk, list[Future[int]]]] = deque()
-    stop = threading.Event()
+    ahead: list[_Ahead] = []
     provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
     workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
     try:
-        while True:
-            items = reader.next(size)
+        while not reader.ended or tokenising is not None or ahead:
+            items = [] if reader.ended else reader.next(wait=tokenising is None and not ahead)
             following: Future[Chunk] | None = None
             if items:
                 gathered = gathering(read, len(items))
-                following = preparing.submit(prepared, items, read, run.prompt, provider, gathered)
+                following = preparing.submit(
+                    prepared, items, run.prompt, provider, gathered, run.known, last=reader.ended
+                )
                 read += len(items)
             if tokenising is not None:
                 chunk = tokenising.result()
-                task = partial(embedded, chunk, prompt=run.prompt, provider=provider, stop=stop)
-                ahead.append((chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
+                task = partial(_embedded, chunk, provider, run)
+                ahead.append(_Ahead(chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
             tokenising = following
             while ahead and (len(ahead) > 1 or following is None):
-                yield _finished(*ahead.popleft(), run)
-            if following is None:
-                break
+                yield _finished(ahead.pop(0 if ordered else _first_done(ahead)), provider, run, workers)
+                if not reader.ended:
+                    break  # more may have come meanwhile
     finally:
-        stop.set()
+        run.stop.set()
+        reader.close()
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)
         provider.ended()
@@ -120,29 +168,50 @@ def driven(
         raise reader.error
 
 
-def _finished(chunk: Chunk, batches: list[Future[int]], run: Run) -> Gathered:
-    gathered = chunk.gathered
-    if len(chunk.valid) < gathered.size:
-        run.advance(gathered.size - len(chunk.valid), gathered.tally)
-    for batch in as_completed(batches):
+class _Ahead(NamedTuple):
+    """A chunk whose batches wait, are run, or are done."""
+
+    chunk: Chunk
+    batches: list[Future[int]]
+
+
+def _first_done(ahead: list[_Ahead]) -> int:
+    """Which of them is done; if none is, the first that will be."""
+    while True:
+        for place, (_, batches) in enumerate(ahead):
+            if all(batch.done() for batch in batches):
+                return place
+        wait([batch for _, batches in ahead for batch in batches if not batch.done()], return_when=FIRST_COMPLETED)
+
+
+def _finished(ahead: _Ahead, provider: Provider, run: Run, workers: ThreadPoolExecutor) -> Gathered:
+    gathered = ahead.chunk.gathered
+    run.set_aside(gathered)
+    for batch in as_completed(ahead.batches):
         run.advance(batch.result(), gathered.tally)
-    run.tally.add(gathered.tally)
-    return gathered
+        run.check(gathered.tally)
+    if run.known.lookup is not None:
+        # In a worker's thread, since it may have batches to embed.
+        workers.submit(_left_over, ahead.chunk, provider, run).result()
+    return run.finished(gathered)
 
 
-class _Reader:
-    """Reads some items at a time; an error ends the items, and is kept."""
+def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: np.ndarray) -> int:
+    return embedded(chunk, batch, run.prompt, provider, run.known.lookup, run.stop)
 
-    def __init__(self, items: Iterable[Any]) -> None:
-        self._items = iter(items)
-        self.error: Exception | None = None
 
-    def next(self, size: int) -> list[Any]:
-        found: list[Any] = []
-        if self.error is None:
-            try:
-                for item in islice(self._items, size):
-                    found.append(item)  # one by one: list() would lose what came before an error
-            except Exception as exc:
-                self.error = exc
-        return found
+def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
+    for batch in planned(chunk, provider):
+        run.advance(_embedded(chunk, provider, run, batch), chunk.gathered.tally)
+        run.check(chunk.gathered.tally)
+
+
+def _left_over(chunk: Chunk, provider: Provider, run: Run) -> None:
+    """Embed what another run was to, and has not."""
+    if run.known.lookup is not None:
+        before = chunk.gathered.looked_up
+        rest = left_over(chunk.texts, run.prompt, provider, chunk.gathered, run.known, run.stop)
+        if chunk.gathered.looked_up > before:
+            run.advance(chunk.gathered.looked_up - before, chunk.gathered.tally)
+        if rest is not None:
+            _embedded_here(rest, provider, run)

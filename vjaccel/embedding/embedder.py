@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
+from uuid import uuid4
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -19,12 +21,17 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
-from vjaccel.embedding.driver import CHUNK, Run, driven
+from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
+from vjaccel.embedding.driver import CHUNK, Run, driven, inline
+from vjaccel.embedding.gathered import Gathered, Rows, Width
+from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.providers.asked import check_remote
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
+from vjaccel.embedding.reading import Awaited, LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
-from vjaccel.embedding.run import Gathered, Rows, Width
+from vjaccel.embedding.run import Known
+from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
 
 __all__ = ["Embedder"]
@@ -67,6 +74,10 @@ class Embedder:
         Seconds for a batch of a remote provider, all its attempts together.
     requests_per_minute, tokens_per_minute : int, optional
         What a remote provider may send in any minute, with all embedders of this process that use the same key there.
+    name : str, optional
+        What a function's vectors are known by: those of a function without one are cached for this embedder alone.
+    cache : {None, "memory", "disk"}, path, "redis://..." or Cache
+        Where vectors are kept, so that the same text is not embedded again: see docs/cache.md.
 
     Raises
     ------
@@ -98,17 +109,25 @@ class Embedder:
         timeout: float = 120.0,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        name: str | None = None,
+        cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
-        for name, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
+        for option, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
+                raise InvalidInput(f"{option} must be a whole number of at least 1, not {value!r}")
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
             base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )  # fmt: skip
         check_remote(options)
-        self._provider = make_provider(model, options)
+        if name is not None and not callable(model):
+            raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
+        self._unnamed = uuid4().hex if callable(model) and name is None else ""
+        self._provider = make_provider(model, options, name)
+        self._cache = open_cache(cache)
+        # One that was given is its owner's to close.
+        self._closes_cache = self._cache is not None and self._cache is not cache
         self._width = Width(self._provider.dimensions)
         self._prompt = _checked_prompt(prompt)
         self._lock = threading.Lock()
@@ -157,6 +176,7 @@ class Embedder:
         on_error: OnError = "raise",
         backend: str | Backend | None = None,
         out: np.ndarray | None = None,
+        max_errors: int | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> EmbeddingResult:
         """Embed all of `texts`.
@@ -173,6 +193,8 @@ class Embedder:
             Leave the vectors on this backend's device, as its arrays; otherwise they are NumPy.
         out : ndarray or memmap, shape (n, dim), float32, optional
             Written to, and the result's `embeddings`.
+        max_errors : int, optional
+            Stop once more texts than this have failed.
         progress : callable, optional
             Called with a `Progress` after each batch.
 
@@ -184,6 +206,8 @@ class Embedder:
         ------
         EmbeddingErrors
             Some texts failed; its `result` has all the others.
+        TooManyErrors
+            More than `max_errors` failed, and the run was stopped.
         InvalidInput
             `texts` is one text, `out` has another shape or dtype, or the embedder is closed.
         """
@@ -192,21 +216,26 @@ class Embedder:
         target = get_backend(backend) if isinstance(backend, str) else backend
         if out is not None:
             self._check_out(out, len(items), target)
-        run = Run(self._prompt_for(None, prompt), len(items), progress)
+        most = _checked_most(max_errors)
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
 
         def gathering(first: int, size: int) -> Gathered:
-            return Gathered(size, width, rows, first)
+            return Gathered(first, size, width, rows, first)
 
-        with self._running():
-            chunks = list(driven(self._provider, items, CHUNK, run, gathering))
+        prompt = self._prompt_for(None, prompt)
+        with self._running(), self._knowing(prompt, Window()) as known:
+            run = Run(prompt, len(items), progress, known, most)
+            if len(items) <= CHUNK and self._provider.workers == 1:
+                chunks = [inline(self._provider, items, run, gathering)]
+            else:
+                chunks = list(driven(self._provider, Reader(items, CHUNK), run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         if out is not None and ok.any():
             self._width.settled(out.shape[1])
         wide = width.known or 0
         embeddings = _on_device(chunks, ok, wide, target) if target is not None else _blanked(rows, wide, ok)
-        errors = _sorted(error for chunk in chunks for error in chunk.errors)
+        errors = _sorted(error for chunk in chunks for error in chunk.errors.values())
         return _settled(EmbeddingResult(embeddings, ok, errors, run.statistics()), on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
@@ -222,8 +251,13 @@ class Embedder:
         texts: Iterable[str],
         *,
         chunk_size: int = CHUNK,
+        max_latency: float | None = None,
+        ordered: bool = True,
         prompt: str | None = None,
         on_error: OnError = "raise",
+        max_errors: int | None = None,
+        deduplicate: bool = True,
+        on_batch: Callable[[np.ndarray, np.ndarray], object] | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Iterator[EmbeddingResult]:
         """Embed an iterable of any length in constant memory: a result for each `chunk_size` texts, in their order.
@@ -231,12 +265,40 @@ class Embedder:
         Two chunks are read ahead of the one that is given out. An iterator that is closed or dropped stops what runs, and
         leaves no thread. Parameters and errors are those of `embed`; with ``on_error="raise"`` the first chunk with a failure
         raises. Indices in errors, and the statistics, count over the whole stream so far.
+
+        Parameters
+        ----------
+        max_latency : float, optional
+            Seconds that a text may wait for others to come: for sources that do not always have a next one at once. They are
+            read in a thread of their own. Where that is shorter than what reading `chunk_size` texts takes, results have fewer.
+        ordered : bool
+            False gives a result as soon as it is there; its `start` says which texts it is of. Texts are then embedded once
+            within a result only.
+        deduplicate : bool
+            Embed a text once that comes again within 100,000 texts, whose vectors are held for that. False where the caller
+            knows that none does.
+        on_batch : callable, optional
+            Told the numbers of texts in the stream, int64 (n,), and their vectors, float32 (n, dim), as soon as these are
+            there, in the thread that embedded them: for what keeps them from being lost.
         """
         if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
             raise InvalidInput(f"chunk_size must be a whole number of at least 1, not {chunk_size!r}")
         _check_on_error(on_error)
         self._open()
-        return self._streamed(_checked(texts), chunk_size, self._prompt_for(None, prompt), progress, on_error)
+        if max_latency is not None and not (isinstance(max_latency, int | float) and max_latency >= 0):
+            raise InvalidInput(f"max_latency is in seconds, at least 0, not {max_latency!r}")
+        window = Window(WINDOW if ordered else 0) if deduplicate else None
+        most = _checked_most(max_errors)
+        prompt = self._prompt_for(None, prompt)
+        source = _checked(texts)
+
+        def reading() -> Reader | LiveReader:
+            return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
+
+        def running(known: Known) -> Run:
+            return Run(prompt, None, progress, known, most)
+
+        return self._streamed(reading, self._knowing(prompt, window), running, ordered, on_batch, on_error)
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
@@ -254,17 +316,25 @@ class Embedder:
             cancelled.set()
             raise
 
-    async def astream(self, texts: Iterable[str], **options: Any) -> AsyncIterator[EmbeddingResult]:
-        """`stream`, without blocking the event loop. `texts` is read in another thread, one and the same for all of it."""
-        chunks = self.stream(texts, **options)
+    async def astream(
+        self, texts: Iterable[str] | AsyncIterable[str], **options: Any
+    ) -> AsyncIterator[EmbeddingResult]:
+        """`stream`, without blocking the event loop.
+
+        `texts` is read in another thread, one and the same for all of it; an async iterable in this loop.
+        """
+        loop = asyncio.get_running_loop()
+        awaited = Awaited(texts, loop) if isinstance(texts, AsyncIterable) else None
+        chunks = self.stream(texts if awaited is None else awaited, **options)  # type: ignore[arg-type]  # one of them
         # One thread, so that closing waits behind the chunk under way, which a cancelled task leaves running.
         thread = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-stream")
         step = partial(contextvars.copy_context().run, next, chunks, None)
-        loop = asyncio.get_running_loop()
         try:
             while (chunk := await loop.run_in_executor(thread, step)) is not None:
                 yield chunk
         finally:
+            if awaited is not None:
+                await awaited.stop()
             closed = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
             thread.shutdown(wait=False)
             await closed
@@ -277,7 +347,7 @@ class Embedder:
             last = not self._closed and not self._runs
             self._closed = True
         if last:
-            self._provider.close()
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -299,21 +369,38 @@ class Embedder:
 
     def _streamed(
         self,
-        texts: Iterable[Any],
-        chunk_size: int,
-        prompt: str,
-        progress: Callable[[Progress], object] | None,
+        reading: Callable[[], Reader | LiveReader],
+        knowing: AbstractContextManager[Known],
+        running: Callable[[Known], Run],
+        ordered: bool,
+        on_batch: Callable[[np.ndarray, np.ndarray], object] | None,
         on_error: OnError,
     ) -> Iterator[EmbeddingResult]:
         def gathering(first: int, size: int) -> Gathered:
-            return Gathered(size, self._width, Rows(size))
+            return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
 
-        run = Run(prompt, None, progress)
-        with self._running(), closing(driven(self._provider, texts, chunk_size, run, gathering)) as chunks:
-            for chunk in chunks:
-                rows = _blanked(chunk.rows, self._width.known or 0, chunk.ok)
-                yield _settled(EmbeddingResult(rows, chunk.ok, _sorted(chunk.errors), run.statistics()), on_error)
-                self._open()
+        with self._running(), knowing as known:
+            run = running(known)
+            with closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
+                for chunk in chunks:
+                    given = chunk.rows if known.window is None else chunk.handed_over()
+                    rows = _blanked(given, self._width.known or 0, chunk.ok)
+                    errors = _sorted(chunk.errors.values())
+                    yield _settled(EmbeddingResult(rows, chunk.ok, errors, run.statistics(), chunk.first), on_error)
+                    self._open()
+
+    @contextmanager
+    def _knowing(self, prompt: str, window: Window | None) -> Iterator[Known]:
+        """What a run knows of texts before it embeds them."""
+        if self._cache is None:
+            yield Known(window, None)
+            return
+        identity = self._provider.identity(prompt)
+        if self._unnamed:
+            # Another function, or this one tomorrow, may have the same name and give other vectors.
+            identity = replace(identity, model=f"{identity.model} {self._unnamed}")
+        with flights_of(self._cache).run() as flyer:
+            yield Known(window, Lookup(self._cache, CacheKeys(identity), flyer))
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]
@@ -343,6 +430,11 @@ class Embedder:
         if self._closed:
             raise InvalidInput("this embedder is closed; make another")
 
+    def _let_go(self) -> None:
+        self._provider.close()
+        if self._closes_cache and self._cache is not None:
+            self._cache.close()
+
     @contextmanager
     def _running(self) -> Iterator[None]:
         """What a run is inside of: the provider is let go of when the last one has ended."""
@@ -356,7 +448,7 @@ class Embedder:
                 self._runs -= 1
                 last = self._closed and not self._runs
             if last:
-                self._provider.close()
+                self._let_go()
 
 
 def _checked(texts: Iterable[Any]) -> Iterable[Any]:
@@ -376,6 +468,12 @@ def _checked_prompt(prompt: str | None) -> str | None:
 def _check_on_error(on_error: str) -> None:
     if on_error not in ("raise", "collect"):
         raise InvalidInput(f"on_error is 'raise' or 'collect', not {on_error!r}")
+
+
+def _checked_most(max_errors: int | None) -> int | None:
+    if max_errors is not None and (not isinstance(max_errors, int) or isinstance(max_errors, bool) or max_errors < 0):
+        raise InvalidInput(f"max_errors must be a whole number of at least 0, not {max_errors!r}")
+    return max_errors
 
 
 def _sorted(errors: Iterable[ItemError]) -> tuple[ItemError, ...]:
@@ -405,6 +503,9 @@ def _on_device(chunks: list[Gathered], ok: np.ndarray, width: int, target: Backe
     places = np.zeros(len(ok), np.int64)
     there = np.concatenate([indices for indices, _ in parts])
     places[there] = np.arange(len(there))
+    for chunk in chunks:
+        for index, source, place in chunk.copies:
+            places[chunk.start + index] = places[source.start + place]
     xp = array_namespace(vectors[0])
     joined = xp.take(xp.concat(vectors), target.asarray(places), axis=0)
     return joined if ok.all() else xp.where(target.asarray(ok)[:, None], joined, xp.nan)

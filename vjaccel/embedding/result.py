@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,10 @@ class EmbeddingStatistics:
         ``texts`` is the sum of the other two.
     failures : dict of str to int
         Failed texts by the `code` of their error.
+    duplicates : int
+        Texts that were in the run before, near enough to be remembered, and got the same vector or error.
+    cache_hits, cache_misses : int
+        Distinct texts whose vector was in the cache, and whose was not; of the first nothing is tokenised, or counted.
     truncated : int or None
         Texts longer than the model takes.
     tokens_lost : int or None
@@ -72,6 +76,9 @@ class EmbeddingStatistics:
     embedded: int
     failed: int
     failures: dict[str, int]
+    duplicates: int
+    cache_hits: int
+    cache_misses: int
     truncated: int | None
     tokens_lost: int | None
     tokens: int | None
@@ -87,6 +94,12 @@ class EmbeddingStatistics:
     seconds: float
     peak_memory_bytes: int
     cpu_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: the times as text, and the rates too."""
+        times = {name: getattr(self, name).isoformat(timespec="milliseconds") for name in ("started", "ended")}
+        rates = {name: getattr(self, name) for name in ("texts_per_second", "tokens_per_second")}
+        return asdict(self) | times | rates
 
     @property
     def texts_per_second(self) -> float | None:
@@ -112,12 +125,15 @@ class EmbeddingResult:
     errors : tuple of ItemError
         One for each text that has none, by index.
     statistics : EmbeddingStatistics
+    start : int
+        The number in the run of the first text: 0, but for the results of a stream.
     """
 
     embeddings: Any
     ok: np.ndarray
     errors: tuple[ItemError, ...]
     statistics: EmbeddingStatistics
+    start: int = 0
 
     def __len__(self) -> int:
         return len(self.ok)

@@ -4,12 +4,18 @@
 """
 
 from vjaccel.io.columns import VECTORS
-from vjaccel.io.inputs import Inputs, Rows
-from vjaccel.io.outputs import Output, check_output, error_log, error_path, open_output
+from vjaccel.io.inputs import Inputs, Rows, line_format
+from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json, opened
+from vjaccel.io.outputs import Output, check_output, error_log, error_path, json_line, open_output
+from vjaccel.io.stored import stored_vectors
 from vjaccel.io.vectors import VectorFile
+from vjaccel.io.whole import whole_file
 
 __all__ = [
+    "LINE_FORMATS",
     "VECTORS",
+    "BadLine",
+    "Header",
     "Inputs",
     "Output",
     "Rows",
@@ -17,5 +23,11 @@ __all__ = [
     "check_output",
     "error_log",
     "error_path",
+    "json_line",
+    "line_format",
+    "looks_like_json",
     "open_output",
+    "opened",
+    "stored_vectors",
+    "whole_file",
 ]

@@ -7,6 +7,7 @@ a file while nothing has been computed yet, and once during it. Neither holds mo
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS, Columns
 from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, Row, opened, sniffed
 
-__all__ = ["Inputs", "Rows"]
+__all__ = ["Inputs", "Rows", "line_format"]
 
 SCANNED = 4096
 SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -79,6 +80,7 @@ class Inputs:
     Attributes
     ----------
     rows, bad_lines : int
+    skip_bad_lines : bool
     schema : pyarrow.Schema
 
     Raises
@@ -106,7 +108,7 @@ class Inputs:
         self.text_field = text_field
         self.id_field = id_field or "id"
         self.bad_lines = 0
-        self._skip = skip_bad_lines
+        self.skip_bad_lines = skip_bad_lines
         self._spooled: list[Path] = []
         self.rows = 0
         try:
@@ -142,6 +144,19 @@ class Inputs:
                 f"the inputs had {self.rows} rows, and now {first + len(texts)}: they changed meanwhile"
             )
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each input's bytes, by its name."""
+        found = {}
+        for source in self._sources:
+            with source.path.open("rb") as file:
+                found[source.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+    @property
+    def from_stdin(self) -> bool:
+        """Whether standard input is among them, which cannot be read again."""
+        return bool(self._spooled)
+
     def close(self) -> None:
         """Remove what standard input was kept in."""
         for path in self._spooled:
@@ -164,8 +179,7 @@ class Inputs:
         found = Path(path)
         if found.is_dir():
             raise FileFormatError(f"{path} is a folder; name its files")
-        suffixes = [suffix for suffix in found.suffixes if suffix != ".gz"]
-        kind = asked or SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
+        kind = asked or line_format(path)
         if kind is None:
             raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
         return _Source(found, path, kind)
@@ -188,12 +202,12 @@ class Inputs:
             for rows in _groups(bad.apart(self._lines(source)), SCANNED):
                 columns.see(rows)
                 self.rows += len(rows)
-                if bad.fatal or (bad.first and not self._skip):
+                if bad.fatal or (bad.first and not self.skip_bad_lines):
                     break
                 if seen is not None:
                     seen(self.rows)
         columns.name(bad.header)
-        first = bad.fatal or (None if self._skip else bad.first)
+        first = bad.fatal or (None if self.skip_bad_lines else bad.first)
         if first:
             hint = "" if first.fatal else " (--skip-bad-lines would go on)"
             raise FileFormatError(f"{source.name}, line {first.number}: {first.reason}{hint}")
@@ -265,6 +279,12 @@ class Inputs:
             batch = batch.set_column(place, self.schema.field(place), arrow().array(numbers))
         ids = batch.column(place).to_pylist()
         return Rows(texts, [n if i is None else str(i) for i, n in zip(ids, numbers, strict=True)], batch)
+
+
+def line_format(path: str) -> str | None:
+    """What a file's name says it is; None where that is nothing known."""
+    suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
+    return SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
 
 
 @dataclass

@@ -12,7 +12,17 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LINE_FORMATS", "BadLine", "Header", "opened", "read_csv", "read_jsonl", "read_txt", "sniffed"]
+__all__ = [
+    "LINE_FORMATS",
+    "BadLine",
+    "Header",
+    "looks_like_json",
+    "opened",
+    "read_csv",
+    "read_jsonl",
+    "read_txt",
+    "sniffed",
+]
 
 Row = dict[str, Any]
 
@@ -47,8 +57,13 @@ def opened(path: Path) -> BufferedIOBase:
 def sniffed(path: Path) -> str:
     """``jsonl`` where the first byte that is no white space opens a JSON object, else ``txt``."""
     with path.open("rb") as lines:
-        first = next((line.strip() for line in lines if line.strip()), b"")
-    return "jsonl" if first.removeprefix(b"\xef\xbb\xbf").startswith(b"{") else "txt"
+        first = next((line for line in lines if line.strip()), b"")
+    return "jsonl" if looks_like_json(first) else "txt"
+
+
+def looks_like_json(line: bytes) -> bool:
+    """Whether a line opens a JSON object."""
+    return line.strip().removeprefix(b"\xef\xbb\xbf").startswith(b"{")
 
 
 def read_txt(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:

@@ -17,7 +17,7 @@ from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
 from vjaccel.io.whole import check_place, whole_file, writing
 
-__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "open_output"]
+__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "open_output"]
 
 METADATA = b"vjaccel"
 """The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
@@ -128,6 +128,15 @@ def error_log(output: Path) -> Iterator[Callable[[Iterable[dict[str, Any]]], Non
         path.unlink(missing_ok=True)
 
 
+def json_line(row: dict[str, Any], vector: list[float] | None) -> bytes:
+    """A row and its vector as a line of JSON."""
+    # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
+    numbers = None if vector is None else [float(f"{x:.9g}") for x in vector]
+    # Dates, decimals and bytes, which JSON has not, become text; NaN and infinities null.
+    whole = {name: _json_value(value) for name, value in {**row, VECTORS: numbers}.items()}
+    return json.dumps(whole, ensure_ascii=False, default=str, allow_nan=False).encode() + b"\n"
+
+
 class _Writer(Protocol):
     def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None: ...
     def end(self) -> None: ...
@@ -160,11 +169,7 @@ class _JsonLines:
 
     def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
         for row, vector, good in zip(columns.to_pylist(), embeddings.tolist(), ok, strict=True):
-            # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
-            row[VECTORS] = [float(f"{x:.9g}") for x in vector] if good else None
-            # Dates, decimals and bytes, which JSON has not, become text; NaN and infinities null.
-            row = {name: _json_value(value) for name, value in row.items()}
-            self._file.write(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False).encode() + b"\n")
+            self._file.write(json_line(row, vector if good else None))
 
     def end(self) -> None:
         pass

@@ -72,14 +72,14 @@ def test_a_text_that_is_none_costs_its_own_row_and_exit_code_3(run: Run) -> None
         (3, "d", "INVALID_TEXT"),
     ]
     assert "this text is refused" in errors[1]["message"]
-    assert "3 texts failed: see out.parquet.errors.jsonl" in done.out
+    assert "3 texts failed (INVALID_TEXT 2, EMBEDDING_GENERATION_FAILED 1): see out.parquet.errors.jsonl" in done.out
     assert pq.read_table("out.parquet")["text"].to_pylist() == ["fine", "7", "FAIL", None, ""]
 
 
 def test_a_run_without_failures_takes_the_errors_of_an_earlier_one_away(run: Run) -> None:
     assert run("embed", written("in.txt", "FAIL"), "-o", "out.npy", *LETTERS).code == 3
     assert Path("out.npy.errors.jsonl").exists()
-    assert run("embed", written("in.txt", "fine"), "-o", "out.npy", *LETTERS).code == 0
+    assert run("embed", written("in.txt", "fine"), "-o", "out.npy", *LETTERS, "--restart").code == 0
     assert not Path("out.npy.errors.jsonl").exists()
 
 

@@ -100,7 +100,7 @@ def test_aembed_that_is_cancelled_stops_after_its_next_batch() -> None:
         return numbers(texts)
 
     async def main() -> None:
-        embedding = asyncio.ensure_future(vj.Embedder(slow, batch_tokens=1).aembed(["1"] * 500))
+        embedding = asyncio.ensure_future(vj.Embedder(slow, batch_tokens=1).aembed(map(str, range(500))))
         await asyncio.to_thread(begun.wait, 20)
         embedding.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -249,7 +249,7 @@ def test_workers_out_of_memory_together_halve_the_budget_once() -> None:
         return numbers(texts)
 
     embedder = vj.Embedder(small, workers=2, batch_tokens=64)
-    result = embedder.embed(["1234"] * 32)
+    result = embedder.embed([f"{i:04}" for i in range(1, 33)])
     assert result.ok.all()
     assert sorted(tried) == [8, 8, 8, 8, 16, 16]
-    assert embedder.embed(["1234"] * 16).statistics.batches == 2
+    assert embedder.embed([f"{i:04}" for i in range(1, 17)]).statistics.batches == 2

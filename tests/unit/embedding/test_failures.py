@@ -109,7 +109,20 @@ def test_a_vector_with_what_is_no_number_is_that_texts_error(value: float) -> No
     result = vj.Embedder(found).embed(["a", "bad", "c"], on_error="collect")
     assert [(error.index, error.code) for error in result.errors] == [(1, "INVALID_EMBEDDING")]
     np.testing.assert_array_equal(result.embeddings, [[1, 2], [np.nan, np.nan], [1, 2]])
-    assert result.statistics.batches == 1
+    assert result.statistics.batches == 2, "it was tried once more, alone"
+
+
+def test_a_vector_of_zeros_is_that_texts_error_and_one_that_is_right_alone_is_kept() -> None:
+    def found(texts: list[str]) -> np.ndarray:
+        return np.array([[0.0, 1.0 if len(texts) == 1 and text == "moody" else len(text) % 2] for text in texts])
+
+    result = vj.Embedder(found).embed(["abc", "moody?", "nothing.", "moody"], on_error="collect")
+    assert [(e.index, e.code, e.message) for e in result.errors] == [
+        (1, "INVALID_EMBEDDING", "its vector is zero"),
+        (2, "INVALID_EMBEDDING", "its vector is zero"),
+    ]
+    moody = vj.Embedder(lambda texts: np.ones((len(texts), 2)) * (len(texts) == 1)).embed(["a", "b"])
+    assert moody.embeddings.tolist() == [[1, 1], [1, 1]]
 
 
 def test_a_vector_of_another_width_is_that_texts_error() -> None:
@@ -161,12 +174,12 @@ def test_running_out_of_memory_halves_the_batches_and_is_remembered() -> None:
         return np.ones((len(texts), 2))
 
     embedder = vj.Embedder(small, batch_tokens=320)
-    result = embedder.embed(["12345678"] * 100)
+    result = embedder.embed([f"{i:08}" for i in range(100)])
     assert result.ok.all()
     # What was planned as 40 is not tried as 40 again, once 20 and 10 are known.
     assert tried == [40, 20, *[10] * 10]
     tried.clear()
-    assert embedder.embed(["12345678"] * 25).ok.all()
+    assert embedder.embed([f"{i:08}" for i in range(25)]).ok.all()
     assert tried == [10, 10, 5]
 
 
@@ -177,7 +190,7 @@ def test_one_text_too_large_for_the_memory_is_one_error_and_no_smaller_budget() 
         return np.ones((len(texts), 2))
 
     embedder = vj.Embedder(small, batch_tokens=50)
-    result = embedder.embed(["x" * 50, *["abcde"] * 20], on_error="collect")
+    result = embedder.embed(["x" * 50, *(f"{i:05}" for i in range(20))], on_error="collect")
     assert result.errors == (vj.ItemError(0, "EMBEDDING_GENERATION_FAILED", "MemoryError: no room"),)
     assert result.statistics.batches == 3
 

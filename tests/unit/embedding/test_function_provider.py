@@ -87,10 +87,10 @@ def test_batches_hold_the_budget_in_characters_and_at_most_1024_texts() -> None:
         sizes.append((len(texts), max(map(len, texts))))
         return sized(texts)
 
-    vj.Embedder(noted, batch_tokens=50).embed(["x" * 20] * 5 + ["y" * 70])
+    vj.Embedder(noted, batch_tokens=50).embed([c * 20 for c in "abcde"] + ["y" * 70])
     assert sizes == [(1, 70), (2, 20), (2, 20), (1, 20)]
     sizes.clear()
-    vj.Embedder(noted).embed(["", *["z"] * 1500])
+    vj.Embedder(noted).embed([chr(n) for n in range(0x4E00, 0x4E00 + 1501)])
     assert sizes == [(1024, 1), (477, 1)]
 
 

@@ -94,7 +94,7 @@ def test_failed_texts_are_not_among_the_tokens_nor_the_padding(tiny: Callable[[s
             return poisoned(items, prompt)
 
         embedder._provider.embed = failing  # type: ignore[method-assign]  # a real model does not fail on demand
-        statistics = embedder.embed(["abcd", "abc", "abcd"], on_error="collect").statistics
+        statistics = embedder.embed(["abcd", "abc", "dcba"], on_error="collect").statistics
     assert (statistics.embedded, statistics.failed, statistics.tokens, statistics.padding_share) == (2, 1, 12, 0)
     assert statistics.batches > 2
 
@@ -176,7 +176,9 @@ def test_out_and_a_backend_are_refused_together(embedder: vj.Embedder) -> None:
 
 def test_progress_is_told_after_each_batch_up_to_the_last_text(embedder: vj.Embedder) -> None:
     told: list[Progress] = []
-    result = embedder.embed(["a", None, *["some text"] * 20], progress=told.append, on_error="collect")  # type: ignore[list-item]  # one is no text
+    result = embedder.embed(
+        ["a", None, *(f"some text {i}" for i in range(20))], progress=told.append, on_error="collect"
+    )  # type: ignore[list-item]  # one is no text
     assert len(told) == result.statistics.batches + 1
     done = [at.done for at in told]
     assert done[0] == 1

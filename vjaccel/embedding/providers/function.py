@@ -27,17 +27,17 @@ class FunctionProvider:
     batch_texts: int | None = 1024
     dimensions: int | None = None
 
-    def __init__(self, function: Callable[[list[str]], Any], options: ProviderOptions) -> None:
+    def __init__(self, function: Callable[[list[str]], Any], options: ProviderOptions, name: str | None = None) -> None:
         refuse_others(options, (), "a function decides for itself")
         self._function = function
+        self._name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
         self.workers = options.workers or 1
         self.batch_tokens = options.batch_tokens or 1 << 22
         self._loop: Loop | None = None
         self._lock = threading.Lock()
 
     def identity(self, prompt: str) -> ModelIdentity:
-        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
-        return ModelIdentity("function", name, None, None, prompt, None)
+        return ModelIdentity("function", self._name, None, None, prompt, None)
 
     def prompt(self, role: str | None) -> str:
         return ""

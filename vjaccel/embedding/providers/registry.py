@@ -16,8 +16,8 @@ __all__ = ["make_provider"]
 GROUP = "vjaccel.providers"
 
 
-def make_provider(model: str | Callable[..., Any], options: ProviderOptions) -> Provider:
-    """The provider that `model` names, or that calls `model`.
+def make_provider(model: str | Callable[..., Any], options: ProviderOptions, name: str | None = None) -> Provider:
+    """The provider that `model` names, or that calls `model`, a function known by `name`.
 
     Raises
     ------
@@ -29,24 +29,24 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions) -> 
         `model` is neither text nor a function.
     """
     if callable(model):
-        return FunctionProvider(model, options)
+        return FunctionProvider(model, options, name)
     if not isinstance(model, str):
         raise InvalidType(f"model is 'provider:name' or a function, not {type(model).__name__}")
-    name, _, rest = model.partition(":")
+    known, _, rest = model.partition(":")
     found: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=GROUP):
         found.setdefault(entry.name, []).append(entry)
-    if not rest or name not in found:
+    if not rest or known not in found:
         raise UnknownProvider(_unknown(model, sorted(found)))
-    if len(found[name]) > 1:
-        both = " and ".join(f"{e.dist.name if e.dist else '?'} ({e.value})" for e in found[name])
-        raise ModelUnavailable(f"several distributions register the provider {name!r}, uninstall all but one: {both}")
-    (entry,) = found[name]
+    if len(found[known]) > 1:
+        both = " and ".join(f"{e.dist.name if e.dist else '?'} ({e.value})" for e in found[known])
+        raise ModelUnavailable(f"several distributions register the provider {known!r}, uninstall all but one: {both}")
+    (entry,) = found[known]
     try:
         made: Callable[[str, ProviderOptions], Provider] = entry.load()
     except Exception as exc:
         raise ModelUnavailable(
-            f"the provider {name!r} cannot be imported from {entry.value}: {type(exc).__name__}: {exc}"
+            f"the provider {known!r} cannot be imported from {entry.value}: {type(exc).__name__}: {exc}"
         ) from exc
     return made(rest, options)
 

@@ -1,0 +1,94 @@
+"""`vjaccel embed - -o -`: a line for a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.letters import install, letters
+
+ROOT = Path(__file__).parents[2]
+LIVE = ("embed", "-", "-o", "-", "--model", "letters:8")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    install(tmp_path / "plugins")
+    return os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}"}
+
+
+def started(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vjaccel", *arguments], text=True, env=environment, bufsize=1,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_each_line_is_answered_before_the_next_is_sent(environment: dict[str, str]) -> None:
+    with started(environment, *LIVE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in ("first", "second", "", "FAIL", "last"):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            row = json.loads(process.stdout.readline())
+            assert row["text"] == text
+            if text == "FAIL":
+                assert row["embedding"] is None
+                assert row["error"]["code"] == "EMBEDDING_GENERATION_FAILED"
+            else:
+                assert row["embedding"] == pytest.approx(letters(8, [text])[0].tolist())
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (3, "", "")
+
+
+def test_rows_of_json_keep_their_fields(environment: dict[str, str]) -> None:
+    rows = [{"id": 1, "text": "a", "more": [1, None]}, {"id": 2, "text": "b"}]
+    process = started(environment, *LIVE)
+    out, err = process.communicate("".join(json.dumps(row) + "\n" for row in rows), timeout=30)
+    assert (process.returncode, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [{k: v for k, v in row.items() if k != "embedding"} for row in found] == rows
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        pytest.param('{"text": "a"}\nno json\n', "standard input, line 2: it is not JSON", id="a bad line"),
+        pytest.param("", "", id="nothing"),
+    ],
+)
+def test_bad_lines_are_named_and_nothing_is_nothing(environment: dict[str, str], sent: str, said: str) -> None:
+    process = started(environment, *LIVE)
+    _, err = process.communicate(sent, timeout=30)
+    assert said in err
+    assert process.returncode == (1 if said else 0)
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_ends_the_command(environment: dict[str, str]) -> None:
+    with started(environment, *LIVE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("a\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write("b\n")
+        process.stdin.flush()
+        process.wait(timeout=30)
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("arguments", [("--restart",), ("--json",), ("more.txt",)])
+def test_what_cannot_be_had_with_it_is_refused(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+    process = started(environment, *LIVE, *arguments)
+    _, err = process.communicate("", timeout=30)
+    assert process.returncode == 2
+    assert "keeps nothing" in err

@@ -1,0 +1,141 @@
+"""`vjaccel embed` a second time: finished runs, other runs' outputs, failed rows tried again, and the manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.letters import letters
+from vjaccel.io import stored_vectors
+
+LETTERS = ("--model", "letters:16")
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    return [{"id": f"n{i}", "text": "FAIL" if i in (3, 5) else f"text {i % 40}"} for i in range(60)]
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def manifest(output: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(f"{output}.run.json").read_text())
+    return found
+
+
+def test_a_finished_run_says_so_and_does_nothing(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    write([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}])
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS).code == 0
+    before = Path("out.parquet").stat().st_mtime_ns
+    for option in ((), ("--resume",), ("--json",)):
+        done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, *option)
+        assert (done.code, done.err) == (0, "")
+        assert "finished" in done.out
+    assert Path("out.parquet").stat().st_mtime_ns == before
+    assert (tmp_path / "asked").read_text() == "x\ny\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        pytest.param(("--model", "letters:8"), 'identity model was "16", now "8"', id="model"),
+        pytest.param((*LETTERS, "--prompt", "say: "), 'identity prompt was "", now "say: "', id="prompt"),
+        pytest.param((*LETTERS, "--text-field", "id"), 'text_field was "text", now "id"', id="option"),
+        pytest.param(LETTERS, "inputs in.jsonl was ", id="input"),
+    ],
+)
+def test_another_run_does_not_replace_an_output_until_it_is_told_to(
+    run: Run, arguments: tuple[str, ...], changed: str
+) -> None:
+    write([{"id": "a", "text": "x"}])
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS).code == 0
+    if arguments == LETTERS:
+        write([{"id": "a", "text": "changed"}])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *arguments)
+    assert done.code == 1
+    assert done.err.startswith(f"vjaccel: out.parquet is another run's: {changed}")
+    assert "--restart" in done.err
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *arguments, "--restart").code == 0
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *arguments).out.startswith("out.parquet is finished already")
+
+
+def test_a_file_that_nobody_knows_of_is_replaced_only_when_that_is_said(run: Run) -> None:
+    write([{"id": "a", "text": "x"}])
+    Path("out.parquet").write_text("precious")
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS)
+    assert (done.code, Path("out.parquet").read_text()) == (1, "precious")
+    assert "--overwrite" in done.err
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--overwrite").code == 0
+    assert pq.read_table("out.parquet").num_rows == 1
+
+
+def test_the_manifest_counts_every_row_by_what_became_of_it(run: Run, rows: list[dict[str, Any]]) -> None:
+    write([*rows, {"id": "n", "text": 7}])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--json")
+    assert done.code == 3
+    found = manifest("out.parquet")
+    assert found["counts"] == {
+        "rows": 61, "bad_lines": 0, "with_vector": 58, "resumed": 0, "duplicates": 19, "empty": 0,
+        "failures": {"EMBEDDING_GENERATION_FAILED": 2, "INVALID_TEXT": 1},
+    }  # fmt: skip
+    assert found["errors"] == "out.parquet.errors.jsonl"
+    assert found["made_by"]["identity"]["model"] == "16"
+    assert found["statistics"]["embedded"] == 40
+    report = json.loads(done.out)
+    assert (report["failures"], report["duplicates"]) == (found["counts"]["failures"], 19)
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out.npy"])
+def test_failed_rows_are_tried_again_and_complete_the_output(
+    run: Run, rows: list[dict[str, Any]], output: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(rows)
+    assert run("embed", "in.jsonl", "-o", output, *LETTERS).code == 3
+    finished = run("embed", "in.jsonl", "-o", output, *LETTERS)
+    assert (finished.code, "--retry-failed" in finished.out) == (0, True)
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    monkeypatch.setenv("LETTERS_FORGIVE", "1")
+    done = run("embed", "in.jsonl", "-o", output, *LETTERS, "--retry-failed")
+    assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "asked").read_text() == "FAIL\n"
+    vectors, ok = zip(*stored_vectors(Path(output)), strict=True)
+    assert np.concatenate(ok).all()
+    np.testing.assert_allclose(np.concatenate(vectors), letters(16, [row["text"] for row in rows]), atol=1e-7)
+    assert not Path(f"{output}.errors.jsonl").exists()
+    assert manifest(output)["counts"]["failures"] == {}
+
+
+def test_there_are_no_failed_rows_of_a_run_that_was_not(run: Run) -> None:
+    write([{"id": "a", "text": "x"}])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--retry-failed")
+    assert done.code == 2
+    assert "there is no run that wrote out.parquet" in done.err
+
+
+def test_too_many_errors_stop_the_run_and_what_is_done_is_kept(run: Run, rows: list[dict[str, Any]]) -> None:
+    write([*rows, *({"id": "f", "text": f"FAIL {i}"} for i in range(50))])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--max-errors", "5")
+    assert done.code == 1
+    assert "texts have failed, and max_errors is 5" in done.err
+    assert not Path("out.parquet").exists()
+    again = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS)
+    assert again.code == 3
+    assert "going on with out.parquet" in again.err
+    assert manifest("out.parquet")["counts"]["resumed"] > 30
+
+
+@pytest.mark.parametrize("other", ["--resume", "--retry-failed"])
+def test_beginning_anew_and_going_on_are_not_asked_together(run: Run, other: str) -> None:
+    write([{"id": "a", "text": "x"}])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--restart", other)
+    assert done.code == 2
+    assert "give one of them" in done.err

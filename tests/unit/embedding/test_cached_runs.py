@@ -1,0 +1,172 @@
+"""Runs with a cache: what was embedded once is not again, by whom and in which run ever."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from tests.unit.embedding.tiny_models import Tiny
+from vjaccel.embedding.driver import CHUNK
+
+WAIT = 20
+
+
+class Counting:
+    """Embeds a number as a vector of its own, and counts how often it was asked for each."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        self.asked.update(texts)
+        if "bad" in texts:
+            raise ValueError("bad is refused")
+        return np.array([[float(text), 1.0] for text in texts])
+
+
+@pytest.fixture(params=["memory", "disk"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    return "memory" if request.param == "memory" else tmp_path / "cache"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("backend", [None, "torch:cpu"])
+def test_a_second_run_embeds_nothing_and_gives_the_same(cache: str | Path, workers: int, backend: str | None) -> None:
+    counting, texts = Counting(), [str(i) for i in range(CHUNK + 100)]
+    with vj.Embedder(counting, workers=workers, cache=cache) as embedder:
+        first = embedder.embed(texts, backend=backend)
+        assert (first.statistics.cache_hits, first.statistics.cache_misses) == (0, len(texts))
+        second = embedder.embed(texts, backend=backend)
+    assert (second.statistics.cache_hits, second.statistics.cache_misses, second.statistics.batches) == (
+        len(texts),
+        0,
+        0,
+    )
+    np.testing.assert_array_equal(np.asarray(second.embeddings), np.asarray(first.embeddings))
+    assert set(counting.asked.values()) == {1}
+
+
+def test_hits_misses_duplicates_and_failures_each_find_their_place(cache: str | Path) -> None:
+    counting, told = Counting(), Counter[int]()
+    with vj.Embedder(counting, cache=cache) as embedder:
+        embedder.embed(["1", "3", "5"])
+        counting.asked.clear()
+        texts = ["1", "2", "bad", "3", "2", "1", "bad", "4"]
+        (result,) = embedder.stream(
+            texts, on_error="collect", on_batch=lambda numbers, _: told.update(numbers.tolist())
+        )
+    found = result.statistics
+    assert (found.cache_hits, found.cache_misses, found.duplicates, found.failed) == (2, 3, 3, 2)
+    assert result.embeddings[result.ok, 0].tolist() == [1, 2, 3, 2, 1, 4]
+    assert [error.index for error in result.errors] == [2, 6]
+    assert counting.asked.keys() == {"2", "bad", "4"}
+    assert told == dict.fromkeys([0, 1, 3, 4, 5, 7], 1)
+
+
+def test_what_failed_is_tried_again_by_the_next_run(cache: str | Path) -> None:
+    fail = [True]
+
+    def moody(texts: list[str]) -> np.ndarray:
+        if fail[0]:
+            raise ValueError("not now")
+        return np.ones((len(texts), 2))
+
+    with vj.Embedder(moody, cache=cache) as embedder:
+        assert not embedder.embed(["a"], on_error="collect").ok.any()
+        fail[0] = False
+        assert embedder.embed(["a"]).ok.all()
+
+
+def test_progress_counts_cached_texts_as_done(cache: str | Path) -> None:
+    told: list[int] = []
+    with vj.Embedder(Counting(), cache=cache) as embedder:
+        embedder.embed(["1", "2"])
+        embedder.embed(["1", "2", "3"], progress=lambda at: told.append(at.done))
+    assert told == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("other", "hit"),
+    [
+        pytest.param({}, True, id="the same"),
+        pytest.param({"batch_tokens": 5, "workers": 2}, True, id="other batches"),
+        pytest.param({"prompt": "say: "}, False, id="prompt"),
+        pytest.param({"dimensions": 5}, False, id="dimensions"),
+        pytest.param({"normalize": True}, False, id="normalize"),
+    ],
+)
+def test_a_model_asked_otherwise_misses(
+    tiny: Callable[[str], Tiny], tmp_path: Path, other: dict[str, Any], hit: bool
+) -> None:
+    model = f"local:{tiny('mean').folder}"
+    with vj.Embedder(model, device="cpu", cache=tmp_path) as embedder:
+        embedder.embed(["a quick fox", "a dog"])
+    with vj.Embedder(model, device="cpu", cache=tmp_path, **other) as embedder:
+        found = embedder.embed(["a quick fox", "a dog"]).statistics
+    assert (found.cache_hits, found.cache_misses) == ((2, 0) if hit else (0, 2))
+
+
+def test_a_function_is_known_to_other_embedders_by_its_name_alone(tmp_path: Path) -> None:
+    def embedded(counting: Counting, name: str | None) -> None:
+        with vj.Embedder(counting, name=name, cache=tmp_path) as embedder:
+            embedder.embed(["1"])
+
+    unnamed, named = Counting(), Counting()
+    for _ in range(2):
+        embedded(unnamed, None)
+        embedded(named, "m-v1")
+    embedded(named, "m-v2")
+    assert (unnamed.asked["1"], named.asked["1"]) == (2, 2)
+
+
+def test_a_name_is_no_models(tiny: Callable[[str], Tiny]) -> None:
+    with pytest.raises(vj.InvalidInput, match="is for a function"):
+        vj.Embedder(f"local:{tiny('mean').folder}", name="mine")
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_two_runs_at_once_that_want_the_same_text_embed_it_once(first_fails: bool) -> None:
+    begun, release = threading.Event(), threading.Event()
+    asked: list[list[str]] = []
+
+    def slow(texts: list[str]) -> np.ndarray:
+        asked.append(texts)
+        if len(asked) == 1:
+            begun.set()
+            release.wait(WAIT)
+            if first_fails:
+                raise KeyboardInterrupt
+        return np.array([[float(text), 1.0] for text in texts])
+
+    with vj.Embedder(slow, cache="memory") as embedder:
+        found: list[vj.EmbeddingResult] = []
+        ends: list[BaseException] = []
+
+        def run(texts: list[str]) -> None:
+            try:
+                found.append(embedder.embed(texts))
+            except KeyboardInterrupt as exc:
+                ends.append(exc)
+
+        threads = [threading.Thread(target=run, args=(["1", "2"],)), threading.Thread(target=run, args=(["2", "3"],))]
+        threads[0].start()
+        assert begun.wait(WAIT)
+        threads[1].start()
+        while len(asked) < 2:
+            threads[1].join(0.01)
+        release.set()
+        for thread in threads:
+            thread.join(WAIT)
+    assert len(ends) == first_fails
+    assert asked[:2] == [["1", "2"], ["3"]]
+    assert asked[2:] == ([["2"]] if first_fails else [])
+    assert sorted(result.embeddings[:, 0].tolist() for result in found) == (
+        [[2, 3]] if first_fails else [[1, 2], [2, 3]]
+    )

@@ -1,0 +1,97 @@
+"""The journal of a run: what it keeps, what it makes of torn files, and whom it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from vjaccel.embedding.journal import Journal, changed
+
+RUN = {"inputs": {"a.txt": "digest"}, "identity": {"model": "m", "dimensions": 3}}
+VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)
+
+
+def filled(folder: Path) -> None:
+    with Journal(folder, RUN, 6) as journal:
+        journal.append(np.array([4, 0, 1]), VECTORS[[4, 0, 1]])
+        journal.append(np.array([3]), VECTORS[[3]])
+        journal.fail([(2, "INVALID_TEXT", "it is none")])
+
+
+def test_what_was_kept_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.done.tolist() == [True, True, False, True, True, False]
+        assert journal.settled(1, 6).tolist() == [True, True, True, True, False]
+        assert (journal.found, journal.dim, journal.error(2)) == (5, 3, ("INVALID_TEXT", "it is none"))
+        found = journal.vectors(np.array([4, 5, 0]))
+        np.testing.assert_array_equal(found[[0, 2]], VECTORS[[4, 0]])
+        assert np.isnan(found[1]).all()
+
+
+def test_rows_that_failed_are_open_again_when_asked_and_stay_so(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        journal.forget_failures()
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.error(2) is None
+        assert journal.found == 4
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_journal_whose_end_is_torn_off_loses_what_was_torn_and_can_be_written_on(tmp_path: Path, cut: int) -> None:
+    filled(tmp_path / "j")
+    lines = tmp_path / "j" / "journal.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-cut])
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.error(2) is None
+        assert journal.done[[0, 1, 4]].all()
+        journal.append(np.array([5, 3]), VECTORS[[5, 3]])
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.done.tolist() == [True, True, False, True, True, True]
+
+
+@pytest.mark.parametrize("tear", ["short", "changed"])
+def test_vectors_that_are_torn_are_done_again_and_the_others_kept(tmp_path: Path, tear: str) -> None:
+    filled(tmp_path / "j")
+    file = tmp_path / "j" / "vectors.f32"
+    content = bytearray(file.read_bytes())
+    content[4 * 12 + 1] ^= 1
+    file.write_bytes(content[: 4 * 12 + 5] if tear == "short" else content)
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.done.tolist() == [False, False, False, True, False, False]
+
+
+def test_garbage_among_the_lines_ends_what_is_believed(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    lines = tmp_path / "j" / "journal.jsonl"
+    first, second, *rest = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(b"".join([first, second, b"\x00\xff garbage\n", *rest]))
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.done.tolist() == [True, True, False, False, True, False]
+
+
+def test_the_journal_of_another_run_is_refused_with_what_changed(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    other = {"inputs": {"a.txt": "another"}, "identity": {"model": "m", "dimensions": 2}}
+    with pytest.raises(vj.InvalidInput, match=r'inputs a.txt was "digest", now "another"; identity dimensions was 3'):
+        Journal(tmp_path / "j", other, 6)
+
+
+def test_two_runs_at_once_do_not_share_a_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j", RUN, 6), pytest.raises(vj.InvalidInput, match="another run is writing"):
+        Journal(tmp_path / "j", RUN, 6)
+
+
+def test_a_journal_without_its_description_begins_anew(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    (tmp_path / "j" / "run.json").write_text("{torn")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.found == 0
+
+
+def test_differences_name_what_is_new_and_what_is_gone() -> None:
+    assert changed({"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "d": [3]}) == ["a was 1, now null", "d was null, now [3]"]

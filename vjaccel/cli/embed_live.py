@@ -1,0 +1,82 @@
+"""`vjaccel embed INPUT -o -`: a line of JSON on standard output for each row, as soon as it is there."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vjaccel.embedding import Embedder
+from vjaccel.errors import FileFormatError, InvalidInput
+from vjaccel.io import LINE_FORMATS, BadLine, Header, json_line, line_format, looks_like_json, opened
+
+__all__ = ["MAX_LATENCY", "Live", "embed_live"]
+
+MAX_LATENCY = 0.5
+"""Seconds that a line may wait for others."""
+
+
+class Live:
+    """The rows of an input as they come.
+
+    Attributes
+    ----------
+    bad_lines : int
+        Passed over so far.
+    """
+
+    def __init__(self, path: str, text_field: str, asked: str | None, *, skip_bad_lines: bool) -> None:
+        self.bad_lines = 0
+        self._name = "standard input" if path == "-" else path
+        self._text_field = text_field
+        self._skip = skip_bad_lines
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._lines: Any = sys.stdin.buffer if path == "-" else opened(Path(path))
+        self._format = asked or (None if path == "-" else line_format(path))
+        if self._format == "parquet" or (path != "-" and self._format is None):
+            raise InvalidInput(f"{path} is no file of lines, and -o - gives a line for a line: name a file to write")
+
+    def texts(self) -> Iterator[Any]:
+        """What stands in each row's text field.
+
+        Raises
+        ------
+        FileFormatError
+        """
+        lines: Any = self._lines
+        if self._format is None:
+            first = next((line for line in lines if line.strip()), b"")
+            self._format = "jsonl" if looks_like_json(first) else "txt"
+            lines = chain([first] if first else [], lines)
+        for row in LINE_FORMATS[self._format](lines, self._text_field):
+            if isinstance(row, BadLine):
+                if not self._skip:
+                    raise FileFormatError(f"{self._name}, line {row.number}: {row.reason}")
+                self.bad_lines += 1
+            elif not isinstance(row, Header):
+                self._waiting.append(row)
+                yield row.get(self._text_field)
+
+    def row(self) -> dict[str, Any]:
+        """The next row whose text was given out."""
+        return self._waiting.popleft()
+
+
+def embed_live(rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None) -> dict[str, int]:
+    """Write each row with its vector, or with its error, a line of JSON each; what was done is counted."""
+    done = failed = 0
+    prompt = embedder.prompt_for("document")
+    for result in embedder.stream(
+        rows.texts(), max_latency=MAX_LATENCY, prompt=prompt, on_error="collect", max_errors=max_errors
+    ):
+        errors = {error.index - result.start: error for error in result.errors}
+        for i, vector in enumerate(result.embeddings.tolist()):
+            error = errors.get(i)
+            more = {} if error is None else {"error": {"code": error.code, "message": error.message}}
+            out.write(json_line(rows.row() | more, vector if error is None else None))
+        out.flush()
+        done, failed = done + len(result), failed + len(errors)
+    return {"rows": done, "failed": failed, "bad_lines": rows.bad_lines}

@@ -1,0 +1,295 @@
+"""What a run has done so far, on disk: so that a run that was stopped or killed goes on and pays for nothing twice.
+
+A folder beside the output holds the run's description (`run.json`), the vectors, each at the place of its row (`vectors.f32`),
+and a line for each batch (`journal.jsonl`) that is written after the batch's vectors and carries their checksum. A batch counts
+as done when its line is whole and its vectors have that checksum: so what a kill or a power failure tears is done again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from vjaccel.errors import InvalidInput, OutputError
+
+__all__ = ["Journal", "changed"]
+
+DESCRIPTION, VECTORS, LINES = "run.json", "vectors.f32", "journal.jsonl"
+
+
+class Journal:
+    """The state of one run, in a folder of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is not there.
+    description : dict
+        All that determines the run's result, as JSON has it. That of a journal that is there must be the same.
+    rows : int
+
+    Attributes
+    ----------
+    done : ndarray of bool, shape (rows,)
+        Which rows have their vector.
+    dim : int or None
+        The width of the vectors; None before the first.
+    found : int
+        Rows that were done or had failed when the journal was opened.
+
+    Raises
+    ------
+    InvalidInput
+        The journal is another run's, or one of a run that goes on now.
+    OutputError
+        It cannot be written.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any], rows: int) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self.done = np.zeros(rows, np.bool_)
+        self.dim: int | None = None
+        self._has_failed = np.zeros(rows, np.bool_)
+        self._failed: dict[int, tuple[str, str]] = {}
+        with _writing(folder):
+            folder.mkdir(exist_ok=True)
+            self._lines = (folder / LINES).open("a+b")
+        try:
+            self._locked()
+            self._described(description)
+            with _writing(folder):
+                self._vectors = os.open(folder / VECTORS, os.O_RDWR | os.O_CREAT, 0o644)
+        except BaseException:
+            self._lines.close()
+            raise
+        self._read()
+        self.found = int(self.settled(0, rows).sum())
+
+    # Writing
+
+    def append(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Keep the vectors, float32 (n, dim), of some rows, int64 (n,). Several threads may call it.
+
+        Raises
+        ------
+        OutputError
+        """
+        order = np.argsort(rows)
+        rows, vectors = rows[order], np.ascontiguousarray(vectors[order], "<f4")
+        with self._lock, _writing(self._folder):
+            if self.dim is None:
+                self.dim = vectors.shape[1]
+                self._line({"dim": self.dim})
+            size = self.dim * 4
+            # Neighbours in one write: a run's batches are rows of like length, and most of a chunk is done by the end.
+            for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+                _written(self._vectors, vectors[part[0] : part[-1] + 1].data.cast("B"), int(rows[part[0]]) * size)
+            self._line({"rows": rows.tolist(), "crc32": zlib.crc32(vectors.data.cast("B"))})
+            self.done[rows] = True
+
+    def fail(self, errors: Iterable[tuple[int, str, str]]) -> None:
+        """Note rows that have failed: each its row, its error's code and message.
+
+        Raises
+        ------
+        OutputError
+        """
+        found = {row: (code, message) for row, code, message in errors}
+        if found:
+            with self._lock, _writing(self._folder):
+                self._line({"failed": [[row, *why] for row, why in found.items()]})
+                self._note(found)
+
+    def forget_failures(self) -> None:
+        """Have the failed rows tried again.
+
+        Raises
+        ------
+        OutputError
+        """
+        with self._lock, _writing(self._folder):
+            self._line({"again": True})
+            self._forget()
+
+    # Reading
+
+    def settled(self, start: int, stop: int) -> np.ndarray:
+        """Which of the rows from `start` to `stop` need nothing more: they are done, or have failed."""
+        settled: np.ndarray = self.done[start:stop] | self._has_failed[start:stop]
+        return settled
+
+    def error(self, row: int) -> tuple[str, str] | None:
+        """The code and message of a row that has failed."""
+        return self._failed.get(row)
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of some rows, float32 (n, dim); NaN where a row has none."""
+        dim = self.dim or 0
+        found = np.full((len(rows), dim), np.nan, np.float32)
+        there = np.flatnonzero(self.done[rows]) if dim else np.empty(0, np.int64)
+        if len(there):
+            length = os.fstat(self._vectors).st_size // (dim * 4)
+            stored = np.memmap(self._folder / VECTORS, "<f4", "r", shape=(length, dim))
+            found[there] = stored[rows[there]]
+        return found
+
+    # Holding and letting go
+
+    def close(self) -> None:
+        """Write out what the system still holds, and let go of the files."""
+        if not self._lines.closed:
+            with _writing(self._folder):
+                os.fsync(self._vectors)
+                os.fsync(self._lines.fileno())
+            os.close(self._vectors)
+            self._lines.close()
+
+    def remove(self) -> None:
+        """Close it, and remove its folder."""
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Below
+
+    def _locked(self) -> None:
+        try:
+            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise InvalidInput(f"another run is writing {self._folder}: wait for it, or stop it") from exc
+
+    def _described(self, description: dict[str, Any]) -> None:
+        path = self._folder / DESCRIPTION
+        wanted = json.loads(json.dumps(description))
+        if path.exists() and (before := _json(path)) is not None:
+            differences = changed(before, wanted)
+            if differences:
+                raise InvalidInput(f"{self._folder} is the journal of another run: {'; '.join(differences)}")
+            return
+        with _writing(self._folder):
+            # Without its description nothing in the folder can be trusted.
+            self._lines.truncate(0)
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(wanted), encoding="utf-8")
+            partial.replace(path)
+
+    def _note(self, failed: dict[int, tuple[str, str]]) -> None:
+        self._failed |= failed
+        self._has_failed[list(failed)] = True
+
+    def _forget(self) -> None:
+        self._failed.clear()
+        self._has_failed[:] = False
+
+    def _line(self, record: dict[str, Any]) -> None:
+        self._lines.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._lines.flush()
+
+    def _read(self) -> None:
+        """Take up what a run before has left, up to the first line that is not whole."""
+        end = 0
+        self._lines.seek(0)
+        for line in self._lines:
+            record = _record(line)
+            if record is None or not self._taken(record):
+                break
+            end += len(line)
+        self._lines.truncate(end)
+        self._lines.seek(end)
+
+    def _taken(self, record: dict[str, Any]) -> bool:
+        if "dim" in record:
+            self.dim = int(record["dim"])
+        elif "failed" in record:
+            self._note({int(row): (code, message) for row, code, message in record["failed"]})
+        elif "again" in record:
+            self._forget()
+        elif "rows" in record:
+            rows = np.array(record["rows"], np.int64)
+            if self.dim is None or not len(rows) or rows[-1] >= len(self.done):
+                return False
+            # Only of these rows the vectors are lost where they are torn: what follows has checksums of its own.
+            if zlib.crc32(b"".join(self._stored(rows))) == record["crc32"]:
+                self.done[rows] = True
+        return True
+
+    def _stored(self, rows: np.ndarray) -> Iterator[bytes]:
+        size = (self.dim or 0) * 4
+        for part in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            yield os.pread(self._vectors, size * len(part), int(part[0]) * size)
+
+
+def changed(before: dict[str, Any], now: dict[str, Any], within: str = "") -> list[str]:
+    """In what two descriptions differ, each a phrase.
+
+    Examples
+    --------
+    >>> changed({"id_field": "id", "identity": {"dimensions": 384}}, {"id_field": "id", "identity": {"dimensions": 128}})
+    ['identity dimensions was 384, now 128']
+    """
+    found: list[str] = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += changed(old, new, f"{within}{name} ")
+        elif old != new:
+            found.append(f"{within}{name} was {_short(old)}, now {_short(new)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _written(file: int, content: memoryview, place: int) -> None:
+    while content:
+        count = os.pwrite(file, content, place)
+        content, place = content[count:], place + count
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """An OSError inside it is the error of writing the journal."""
+    try:
+        yield
+    except OSError as exc:
+        kept = "what is done is kept, and the same command goes on"
+        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}; {kept}") from exc

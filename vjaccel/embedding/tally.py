@@ -1,0 +1,78 @@
+"""What is counted as a run goes."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from vjaccel.embedding.result import EmbeddingStatistics
+
+__all__ = ["Tally"]
+
+
+@dataclass
+class Tally:
+    """What is counted as a run goes.
+
+    `counted` is whether the provider counts tokens before it embeds, `told` whether tokens are known of all that was embedded.
+    """
+
+    texts: int = 0
+    duplicates: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    truncated: int = 0
+    tokens_lost: int = 0
+    tokens: int = 0
+    padded: int = 0
+    batches: int = 0
+    retries: int = 0
+    waited: float = 0.0
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+    counted: bool = True
+    told: bool = True
+
+    def add(self, other: Tally) -> None:
+        """Count what `other` has counted too."""
+        for each in fields(self):
+            mine, others = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, mine and others if isinstance(mine, bool) else mine + others)
+
+    @property
+    def failed(self) -> int:
+        """Texts that have no vector."""
+        return self.failures.total()
+
+    def statistics(self, started: datetime, seconds: float, peak_memory_bytes: int, cpu: float) -> EmbeddingStatistics:
+        """The statistics, None for what the provider cannot count."""
+        known = self.counted
+        p50, p95, p99 = np.percentile(self.latencies, (50, 95, 99)).tolist() if self.latencies else (None, None, None)
+        return EmbeddingStatistics(
+            texts=self.texts,
+            embedded=self.texts - self.failed,
+            failed=self.failed,
+            failures=dict(self.failures),
+            duplicates=self.duplicates,
+            cache_hits=self.cache_hits,
+            cache_misses=self.cache_misses,
+            truncated=self.truncated if known else None,
+            tokens_lost=self.tokens_lost if known else None,
+            tokens=self.tokens if self.told else None,
+            padding_share=1.0 - self.tokens / self.padded if known and self.padded else None,
+            batches=self.batches,
+            retries=self.retries,
+            waited=self.waited,
+            latency_p50=p50,
+            latency_p95=p95,
+            latency_p99=p99,
+            started=started,
+            ended=started + timedelta(seconds=seconds),
+            seconds=seconds,
+            peak_memory_bytes=peak_memory_bytes,
+            cpu_seconds=cpu,
+        )

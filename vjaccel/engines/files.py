@@ -1,0 +1,280 @@
+"""A run over files: what is done is kept row by row in a journal, and the output is put together from it at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vjaccel import __version__
+from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
+from vjaccel.embedding.journal import Journal
+from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines.standing import Standing, journal_path, manifest_of, run_path, standing
+from vjaccel.errors import InvalidInput, OutputError
+from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
+
+__all__ = ["FileRun", "Report", "embed_files"]
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """What a run over files is asked.
+
+    Attributes
+    ----------
+    output : Path
+    restart : bool
+        Begin anew, whatever is there.
+    overwrite : bool
+        Replace an output that nothing is known of.
+    retry_failed : bool
+        Embed only the rows that failed, and complete the output.
+    max_errors : int or None
+        Stop when more rows than this have failed.
+    """
+
+    output: Path
+    restart: bool = False
+    overwrite: bool = False
+    retry_failed: bool = False
+    max_errors: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run has done.
+
+    Attributes
+    ----------
+    standing : Standing
+        How it stood when it was called; of a finished one nothing was done.
+    rows, resumed, duplicates, empty : int
+        All rows; those that an earlier call had settled; those whose text an earlier row had; those with an empty text.
+    failures : dict of str to int
+        Rows without a vector, by the code of their error.
+    made_by : dict
+        How the vectors were made.
+    statistics : EmbeddingStatistics or None
+        Of this call's own run; None where it embedded nothing.
+    """
+
+    standing: Standing
+    rows: int
+    resumed: int
+    duplicates: int
+    empty: int
+    failures: dict[str, int]
+    made_by: dict[str, Any]
+    statistics: EmbeddingStatistics | None
+
+    @property
+    def failed(self) -> int:
+        """Rows without a vector."""
+        return sum(self.failures.values())
+
+
+class _Counts(NamedTuple):
+    duplicates: int
+    empty: int
+    failures: dict[str, int]
+
+
+def embed_files(
+    inputs: Inputs,
+    embedder: Embedder,
+    asked: FileRun,
+    show: Callable[[Progress], object],
+    resumed: Callable[[int], object],
+) -> Report:
+    """Embed the rows of `inputs` into ``asked.output``, going on where an earlier call was stopped.
+
+    Parameters
+    ----------
+    show : callable
+        Called with how far the run has come, in rows.
+    resumed : callable
+        Called with how many rows an earlier call had settled, where there are any.
+
+    Raises
+    ------
+    InvalidInput, OutputError
+        The journal or the output that is there is another run's; nothing was embedded.
+    TooManyErrors
+        More rows than ``asked.max_errors`` have failed. The journal is kept.
+    """
+    output = asked.output
+    prompt = embedder.prompt_for("document")
+    made_by = {
+        "identity": replace(embedder.identity, prompt=prompt).to_dict(),
+        "text_field": inputs.text_field,
+        "id_field": inputs.id_field,
+    }
+    described = {"inputs": inputs.digests(), "skip_bad_lines": inputs.skip_bad_lines, **made_by}
+    # What came through standard input is gone, and nobody can say that this is the same.
+    if (asked.restart or inputs.from_stdin) and journal_path(output).is_dir():
+        shutil.rmtree(journal_path(output))
+    stands = standing(output, described, overwrite=asked.overwrite or asked.restart)
+    manifest = manifest_of(output)
+    if stands is Standing.FINISHED and not asked.retry_failed and manifest is not None:
+        counts = manifest["counts"]
+        before = _Counts(counts["duplicates"], counts["empty"], counts["failures"])
+        return Report(stands, inputs.rows, inputs.rows, *before, manifest["made_by"], None)
+    if asked.retry_failed and stands is Standing.NEW:
+        raise InvalidInput(f"there is no run that wrote {output}, of which the failed rows could be tried again")
+    with ExitStack() as held:
+        journal = held.enter_context(Journal(journal_path(output), described, inputs.rows))
+        if inputs.from_stdin:
+            held.callback(journal.remove)
+        if stands is Standing.FINISHED:
+            _taken_up(journal, output)
+        if asked.retry_failed:
+            journal.forget_failures()
+        elif journal.found:
+            resumed(journal.found)
+        found = journal.found
+        with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
+            statistics = _embedded(inputs, embedder, prompt, asked, journal, seen, show)
+            made_by["identity"] = replace(embedder.identity, prompt=prompt).to_dict()
+            counts = _put_together(inputs, journal, seen, embedder.dim or journal.dim, output, made_by)
+        report = Report(stands, inputs.rows, found, *counts, made_by, statistics)
+        _say(report, output, described, inputs.bad_lines)
+        journal.remove()
+    return report
+
+
+def _taken_up(journal: Journal, output: Path) -> None:
+    """Have the journal hold what a finished output has."""
+    start = 0
+    for vectors, ok in stored_vectors(output):
+        rows = np.flatnonzero(ok)
+        if len(rows):
+            journal.append(start + rows, vectors[rows])
+        start += len(ok)
+
+
+class _Places:
+    """From a text's number in the run, which leaves out what is settled already, to its row."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first = 0
+        self._rows = np.empty(0, np.int64)
+
+    def add(self, rows: np.ndarray) -> None:
+        with self._lock:
+            self._rows = np.concatenate([self._rows, rows])
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        with self._lock:
+            found: np.ndarray = self._rows[numbers - self._first]
+        return found
+
+    def forget(self, count: int) -> None:
+        """The next `count` numbers will not be asked for again."""
+        with self._lock:
+            self._first += count
+            self._rows = self._rows[count:]
+
+
+def _embedded(
+    inputs: Inputs,
+    embedder: Embedder,
+    prompt: str,
+    asked: FileRun,
+    journal: Journal,
+    seen: SeenTexts,
+    show: Callable[[Progress], object],
+) -> EmbeddingStatistics | None:
+    """Embed what is not settled yet, each text once."""
+    places = _Places()
+    passed_over = 0
+
+    def texts() -> Iterator[Any]:
+        nonlocal passed_over
+        start = 0
+        for rows in inputs.batches(CHUNK):
+            own = seen.first(start, rows.texts) == np.arange(start, start + len(rows))
+            wanted = np.flatnonzero(own & ~journal.settled(start, start + len(rows)))
+            passed_over += len(rows) - len(wanted)
+            places.add(start + wanted)
+            start += len(rows)
+            yield from (rows.texts[i] for i in wanted)
+
+    def keep(numbers: np.ndarray, vectors: np.ndarray) -> None:
+        journal.append(places.of(numbers), vectors)
+
+    def progress(now: Progress) -> None:
+        show(replace(now, done=now.done + passed_over, total=inputs.rows))
+
+    statistics: EmbeddingStatistics | None = None
+    chunks = embedder.stream(
+        texts(), chunk_size=CHUNK, prompt=prompt, on_error="collect", progress=progress, on_batch=keep,
+        deduplicate=False, max_errors=asked.max_errors,
+    )  # fmt: skip
+    for result in chunks:
+        numbers = np.array([error.index for error in result.errors], np.int64)
+        rows = places.of(numbers).tolist()
+        journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
+        places.forget(len(result))
+        statistics = result.statistics
+    return statistics
+
+
+def _put_together(
+    inputs: Inputs, journal: Journal, seen: SeenTexts, dim: int | None, output: Path, made_by: dict[str, Any]
+) -> _Counts:
+    """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
+    if inputs.rows and not dim:
+        why = next(filter(None, (journal.error(row) for row in range(inputs.rows))), ("", "no reason"))[1]
+        journal.remove()
+        raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
+    start = duplicates = empty = 0
+    failures: Counter[str] = Counter()
+    with error_log(output) as log, open_output(output, inputs.schema, dim or 0, inputs.rows, made_by) as file:
+        for rows in inputs.batches(CHUNK):
+            sources = seen.first(start, rows.texts)
+            ok = journal.done[sources]
+            file.write(rows.columns, journal.vectors(sources), ok)
+            for i in np.flatnonzero(~ok):
+                code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
+                failures[code] += 1
+                log([{"index": start + int(i), "code": code, "message": message, "id": rows.ids[i]}])
+            duplicates += int((sources != np.arange(start, start + len(rows))).sum())
+            empty += sum(text == "" for text in rows.texts)
+            start += len(rows)
+    return _Counts(duplicates, empty, dict(failures))
+
+
+def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int) -> None:
+    """Write the manifest."""
+    statistics = None if report.statistics is None else report.statistics.to_dict()
+    found = {
+        "vjaccel": __version__,
+        "output": output.name,
+        "errors": error_path(output).name if report.failed else None,
+        "run": described,
+        "made_by": report.made_by,
+        "counts": {
+            "rows": report.rows,
+            "bad_lines": bad_lines,
+            "with_vector": report.rows - report.failed,
+            "resumed": report.resumed,
+            "duplicates": report.duplicates,
+            "empty": report.empty,
+            "failures": report.failures,
+        },
+        "statistics": statistics,
+    }
+    with whole_file(run_path(output)) as file:
+        file.write(json.dumps(found, ensure_ascii=False, indent=2).encode() + b"\n")
