@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's embeddings API, and fails as it is told.
+"""A server that speaks the embeddings APIs of OpenAI and others (`dialects`), and fails as it is told.
 
 A text's vector is made from its digest, so that anyone can say what it has to be. In a test it is `FaultServer`, a context
 manager; in another process ``python -m tests.faults.server --port 0`` prints its port and serves until it is ended. ``GET
@@ -8,7 +8,6 @@ manager; in another process ``python -m tests.faults.server --port 0`` prints it
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import email.utils
 import hashlib
@@ -24,6 +23,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
+from tests.faults.dialects import Asked, Dialect, dialect_of
 
 __all__ = ["FAULTS", "FaultServer", "Manner", "vector"]
 
@@ -181,10 +182,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _embeddings(self, body: dict[str, Any], fault: str) -> None:
         owner, manner = self.server.owner, self.server.owner.manner
-        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        dialect = dialect_of(self.path)
+        if dialect is None:
+            self._reply(404, _error(f"there is nothing at {self.path}"))
+            return
+        asked = dialect.read(self.path, body)
+        texts = asked.texts
         what, _, number = fault.partition("=")
         time.sleep(manner.latency + manner.latency_per_text * len(texts))
-        refusal = self._refusal(body, texts) or self._failed(what, float(number or 0))
+        refusal = self._refusal(asked) or self._failed(what, float(number or 0))
         if refusal is not None:
             self._reply(*refusal)
             return
@@ -201,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             owner.counts.tokens.append(tokens)
         if what == "late":
             time.sleep(float(number))
-        reply = json.dumps(self._answer(body, texts, what, tokens)).encode()
+        reply = json.dumps(self._answer(dialect, asked, what, tokens)).encode()
         if what == "truncated":
             reply = reply[: len(reply) // 2]
         elif what == "text":
@@ -210,15 +216,16 @@ class _Handler(BaseHTTPRequestHandler):
         with owner.lock:
             owner.counts.acknowledged.update(texts)
 
-    def _refusal(self, body: dict[str, Any], texts: list[str]) -> tuple[int, dict[str, Any]] | None:
-        manner = self.server.owner.manner
-        if manner.key is not None and self.headers["Authorization"] != f"Bearer {manner.key}":
-            return 401, _error(f"Incorrect API key provided: {self.headers['Authorization']}", code="invalid_api_key")
-        if body["model"] != MODEL:
-            return 404, _error(f"The model `{body['model']}` does not exist", code="model_not_found")
-        if body.get("encoding_format") == "base64" and not manner.base64:
+    def _refusal(self, asked: Asked) -> tuple[int, dict[str, Any]] | None:
+        manner, texts = self.server.owner.manner, asked.texts
+        key = self.headers["x-goog-api-key"] or (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        if manner.key is not None and key != manner.key:
+            return 401, _error(f"Incorrect API key provided: {key}", code="invalid_api_key")
+        if asked.model != MODEL:
+            return 404, _error(f"The model `{asked.model}` does not exist", code="model_not_found")
+        if asked.packed and not manner.base64:
             return 400, _error("Unsupported encoding_format: base64", param="encoding_format")
-        if body.get("dimensions") is not None and not manner.dimensions:
+        if asked.dimensions is not None and not manner.dimensions:
             return 400, _error("This model does not support specifying dimensions", param="dimensions")
         if manner.most_texts is not None and len(texts) > manner.most_texts:
             return 422, _error(f"batch size {len(texts)} > maximum allowed batch size {manner.most_texts}")
@@ -242,25 +249,20 @@ class _Handler(BaseHTTPRequestHandler):
             return int(what), _error(f"it is {what} today"), {}
         return None
 
-    def _answer(self, body: dict[str, Any], texts: list[str], what: str, tokens: int) -> dict[str, Any]:
+    def _answer(self, dialect: Dialect, asked: Asked, what: str, tokens: int) -> dict[str, Any]:
         manner = self.server.owner.manner
-        width = body.get("dimensions") or manner.width
-        vectors = [vector(text, width + (what == "width")) for text in texts]
+        width = (asked.dimensions if manner.dimensions else None) or manner.width
+        vectors = [vector(text, width + (what == "width")) for text in asked.texts]
         if what == "nan":
             vectors[0][0] = np.nan
-        packed = body.get("encoding_format") == "base64"
-        data = [
-            {"object": "embedding", "index": i, "embedding": _packed(v) if packed else v.tolist()}
-            for i, v in enumerate(vectors)
-        ]
+        if what == "count":
+            vectors.pop()
+        reply = dialect.reply(vectors, tokens if manner.usage else None, asked.packed)
         if what == "order":
-            data = data[::-1]
+            reply["data"] = reply["data"][::-1]
         elif what == "duplicate":
-            data[-1]["index"] = 0
-        elif what == "count":
-            data = data[:-1]
-        used = {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}} if manner.usage else {}
-        return {"object": "list", "data": data, "model": MODEL, **used}
+            reply["data"][-1]["index"] = 0
+        return reply
 
     def _reply(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         self._send(status, json.dumps(body).encode(), headers or {})
@@ -289,12 +291,9 @@ class _Handler(BaseHTTPRequestHandler):
         raise ConnectionError("the client has gone")
 
 
-def _packed(numbers: np.ndarray) -> str:
-    return base64.b64encode(numbers.astype("<f4").tobytes()).decode()
-
-
 def _error(message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "error", "param": param, "code": code}}
+    # The detail is what Voyage says.
+    return {"error": {"message": message, "type": "error", "param": param, "code": code}, "detail": message}
 
 
 def main() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from vjaccel.embedding.providers.openai import OpenAIProvider
 from vjaccel.embedding.providers.protocol import ProviderOptions
-from vjaccel.embedding.providers.remote import ServerLimits
+from vjaccel.embedding.providers.remote import Connection, ServerLimits
 from vjaccel.errors import ProviderRefused
 
 __all__ = ["AzureProvider", "azure_or_openai"]
@@ -28,13 +27,14 @@ class AzureProvider(OpenAIProvider):
         if self.base_url is None:
             raise ProviderRefused(f"azure:{model} needs to know where: set {self.url_name}, or give base_url")
 
-    def connect(self, key: str) -> Any:
+    def connect(self, key: str) -> Connection:
         import openai
 
-        return openai.AsyncAzureOpenAI(
+        client = openai.AsyncAzureOpenAI(
             api_key=key, azure_endpoint=self.base_url or "https://unknown.invalid", azure_deployment=self.model,
             api_version=os.environ.get("OPENAI_API_VERSION") or VERSION, max_retries=0, timeout=self.options.timeout,
         )  # fmt: skip
+        return Connection(client, client.close)
 
     async def limits(self) -> ServerLimits:
         return ServerLimits()  # those of OpenAI

@@ -10,7 +10,7 @@ import numpy as np
 
 from vjaccel.embedding.limits import Answer, BadReply, Changed
 from vjaccel.embedding.providers.protocol import ProviderOptions
-from vjaccel.embedding.providers.remote import RemoteProvider, ServerLimits
+from vjaccel.embedding.providers.remote import Connection, RemoteProvider, ServerLimits
 
 __all__ = ["OpenAIProvider"]
 
@@ -34,10 +34,11 @@ class OpenAIProvider(RemoteProvider):
         if options.dimensions is not None:
             self._optional["dimensions"] = options.dimensions
 
-    def connect(self, key: str) -> Any:
+    def connect(self, key: str) -> Connection:
         import openai
 
-        return openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=self.options.timeout)
+        client = openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=self.options.timeout)
+        return Connection(client, client.close)
 
     async def request(self, texts: list[str], role: str | None) -> Answer:
         sent = dict(self._optional)

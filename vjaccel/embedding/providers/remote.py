@@ -34,7 +34,7 @@ from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Pre
 from vjaccel.embedding.providers.urls import checked_url, is_local, shown
 from vjaccel.errors import MissingExtra, NotSupported, ProviderRefused
 
-__all__ = ["RemoteProvider", "ServerLimits"]
+__all__ = ["Connection", "RemoteProvider", "ServerLimits"]
 
 WORKERS = 8
 """Requests at once that a run begins to try; `limits.concurrency` finds how many of them pay."""
@@ -46,6 +46,13 @@ LOOK_SECONDS = 2.0
 """How long a server may take to say what its limits are; a run does not wait longer for that."""
 
 logger = logging.getLogger("vjaccel.embedding")
+
+
+class Connection(NamedTuple):
+    """An SDK's async client, and what closes it."""
+
+    client: Any
+    close: Callable[[], Awaitable[object]] | None
 
 
 class ServerLimits(NamedTuple):
@@ -67,7 +74,8 @@ class RemoteProvider:
     name: ClassVar[str]
     extra: ClassVar[str]
     keys: ClassVar[tuple[str, ...]] = ()
-    """Environment variables that may hold the key, the first one that is set counts; none for a service without keys."""
+    """Environment variables that may hold the key; the first one that is set counts."""
+    needs_key: ClassVar[bool] = True
     url_name: ClassVar[str | None] = None
     """The environment variable that may hold another address."""
     texts_per_request: ClassVar[int]
@@ -91,7 +99,7 @@ class RemoteProvider:
         endpoint = "" if self.base_url is None else shown(self.base_url)
         key_name, key = self._key()
         try:
-            self.client = self.connect(key)
+            self.client, self._close = self.connect(key)
         except ImportError as exc:
             raise MissingExtra(f"embedding with {self.name}:{model}", self.extra) from exc
         self._endpoint = endpoint
@@ -119,17 +127,16 @@ class RemoteProvider:
 
     # What a subclass gives
 
-    def connect(self, key: str) -> Any:
-        """The SDK's async client, its own retries off. An ImportError says that the SDK is not installed."""
+    def connect(self, key: str) -> Connection:
+        """The SDK's async client, its own retries off; what closes it must not hold this provider.
+
+        An ImportError says that the SDK is not installed.
+        """
         raise NotImplementedError
 
     async def request(self, texts: list[str], role: str | None) -> Answer:
         """One request; `role` is the value of `role_option`, or None. What the SDK raises is for `limits.faults` to read."""
         raise NotImplementedError
-
-    async def disconnect(self) -> None:
-        """Close the client."""
-        await self.client.close()
 
     async def limits(self) -> ServerLimits:
         """What the server says a request may hold; asked once, and only where `base_url` is given."""
@@ -211,7 +218,7 @@ class RemoteProvider:
         for name in self.keys:
             if os.environ.get(name):
                 return name, os.environ[name]
-        if self.keys and not (self.base_url and is_local(self.base_url)):
+        if self.needs_key and not (self.base_url and is_local(self.base_url)):
             raise ProviderRefused(
                 f"{self.name}:{self.model} needs an API key: set the variable {' or '.join(self.keys)}"
             )
@@ -252,7 +259,7 @@ class RemoteProvider:
     def _running_loop(self) -> Loop:
         with self._lock:
             if self._loop is None:
-                self._loop = Loop(_closing(self.client, type(self).disconnect))
+                self._loop = Loop(self._close)
                 # For an embedder that nobody closes.
                 weakref.finalize(self, self._loop.stop)
             return self._loop
@@ -267,17 +274,6 @@ class RemoteProvider:
             self.batch_texts = max(1, min(self.batch_texts or found.texts, found.texts))
         if found.tokens is not None:
             self.batch_tokens = max(1, min(self.batch_tokens, found.tokens))
-
-
-class _Held:
-    """Has a client as a provider has; a loop that held the provider itself would keep it from being collected."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-
-def _closing(client: Any, disconnect: Callable[[Any], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    return partial(disconnect, _Held(client))
 
 
 def _bound(text: str) -> int:
