@@ -18,7 +18,19 @@ import numpy as np
 
 from vjaccel.embedding.cache.protocol import KEY_BYTES
 
-__all__ = ["BLOCK_BYTES", "ROWS", "Block", "Runs", "Wanted", "address", "block_of", "packed", "runs_of", "vectors_of"]
+__all__ = [
+    "ADDRESS_BYTES",
+    "BLOCK_BYTES",
+    "ROWS",
+    "Block",
+    "Runs",
+    "Wanted",
+    "address",
+    "block_of",
+    "packed",
+    "runs_of",
+    "vectors_of",
+]
 
 BLOCK_BYTES = 64 * 1024
 """What a block has at most, unless one row alone has more. Larger ones leave holes that LMDB cannot fill."""
@@ -26,6 +38,7 @@ ROWS = 1 << 16
 """More than a block can have: an address is a block's number times this, and a row's."""
 HEAD = struct.Struct("<II")
 WORD = 8
+ADDRESS_BYTES = WORD
 KEY_WORDS = KEY_BYTES // WORD
 
 
@@ -125,7 +138,7 @@ def _of_one_width(wanted: list[Wanted], keys: np.ndarray, width: int) -> tuple[l
 
 def address(number: int, slot: int) -> bytes:
     """Where a row is: its block's number and its place in it."""
-    return (number * ROWS + slot).to_bytes(WORD, "little")
+    return (number * ROWS + slot).to_bytes(ADDRESS_BYTES, "little")
 
 
 class Runs(NamedTuple):

@@ -12,8 +12,17 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from vjaccel.embedding.cache.blocks import Wanted, address, block_of, packed, runs_of, vectors_of
-from vjaccel.embedding.cache.environment import Damaged, Opened, Unusable, checked_folder, is_damage, opened, set_aside
+from vjaccel.embedding.cache.blocks import ADDRESS_BYTES, Wanted, address, block_of, packed, runs_of, vectors_of
+from vjaccel.embedding.cache.environment import (
+    Damaged,
+    Opened,
+    Unusable,
+    checked_folder,
+    is_damage,
+    lengthened,
+    opened,
+    set_aside,
+)
 from vjaccel.embedding.cache.protocol import KEY_BYTES, Once, checked
 from vjaccel.errors import InvalidInput
 
@@ -25,6 +34,8 @@ BATCH_BYTES = 16 * 1024**2
 """What is written in one transaction."""
 FILLED = 3 / 4
 """Of `max_bytes`, what may be in use: a write needs free pages before those that it frees are free, and side by side."""
+SPARE_BYTES = 1024**2
+"""What a transaction adds besides, at most, to the file: its own pages, and those of the index that are new."""
 TRIES = 12
 """How often room is made for one batch. Pages that a batch frees are free for the next but one."""
 
@@ -87,7 +98,7 @@ class DiskCache:
             try:
                 for start in range(0, len(keys), size):
                     self._write(keys[start : start + size], rows[start : start + size])
-            except lmdb.Error as exc:
+            except (lmdb.Error, OSError) as exc:
                 self._failed(exc, at, "write")
 
     def close(self) -> None:
@@ -116,11 +127,11 @@ class DiskCache:
             with env.begin(db=index) as txn:
                 # One by one: a call of getmulti for all took half as long again.
                 at = list(map(txn.get, keys))
-            there = range(len(keys)) if None not in at else [i for i, value in enumerate(at) if value is not None]
+            there = [i for i, value in enumerate(at) if value is not None and len(value) == ADDRESS_BYTES]
             if not there:
                 return
             places = np.array(there, np.int64)
-            runs = runs_of([at[i] for i in there])
+            runs = runs_of(at if len(there) == len(at) else [at[i] for i in there])
             wanted = []
             # A block that goes between the two transactions is not found; one that comes has other keys.
             with env.begin(db=blocks, buffers=True) as txn:
@@ -150,6 +161,7 @@ class DiskCache:
         for attempt in range(TRIES):
             try:
                 with env.begin(write=True) as txn:
+                    lengthened(self._at, self._folder, 2 * rows.nbytes + SPARE_BYTES, self._max_bytes)
                     self._make_room(txn, bound - rows.nbytes - bound * attempt // TRIES)
                     if attempt and attempt % 2 == 0:
                         continue  # this time it only makes room
@@ -202,7 +214,7 @@ class DiskCache:
             self._at.env.set_mapsize(0)
             return True
 
-    def _failed(self, exc: lmdb.Error, at: Opened | None, doing: str) -> None:
+    def _failed(self, exc: lmdb.Error | OSError, at: Opened | None, doing: str) -> None:
         if not is_damage(exc):
             self._said.warn(
                 f"the cache in {self._folder} cannot be used, and the run goes on without: cannot {doing}: {exc}"

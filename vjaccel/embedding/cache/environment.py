@@ -12,13 +12,23 @@ import lmdb
 
 from vjaccel.errors import InvalidInput
 
-__all__ = ["FORMAT", "Damaged", "Opened", "Unusable", "checked_folder", "is_damage", "opened", "set_aside"]
+__all__ = [
+    "FORMAT",
+    "Damaged",
+    "Opened",
+    "Unusable",
+    "checked_folder",
+    "is_damage",
+    "lengthened",
+    "opened",
+    "set_aside",
+]
 
 NAME = "vjaccel-cache-"
 FORMAT = f"{NAME}1"
 """The folder in a cache's folder that holds it; its name says the form of what is in it."""
 ASIDE = "corrupt-"
-DATABASES = (b"index", b"blocks")
+DATA = "data.mdb"
 READERS = 512
 """Threads of all processes that may read at one time."""
 
@@ -96,19 +106,41 @@ def opened(folder: Path, map_size: int) -> Opened:
         raise (Damaged if is_damage(exc) else Unusable)(str(exc)) from exc
     try:
         env.reader_check()
-        _whole(env, place)
-        index, blocks = map(env.open_db, DATABASES)
-        return Opened(env, index, blocks, _file(place))
+        _check_length(env, place)
+        return Opened(env, env.open_db(b"index"), env.open_db(b"blocks"), _file(place))
+    except Damaged:
+        env.close()
+        raise
     except (lmdb.Error, OSError) as exc:
         env.close()
         raise (Damaged if is_damage(exc) else Unusable)(str(exc)) from exc
 
 
 def is_damage(exc: BaseException) -> bool:
-    """Whether an error of LMDB's says that the file is not as it was written."""
-    kinds = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.VersionMismatchError,
-             lmdb.BadTxnError, lmdb.BadValsizeError, lmdb.IncompatibleError)  # fmt: skip
-    return isinstance(exc, kinds)
+    """Whether an error is LMDB's, and says that the file is not as it was written: nothing of room, locks or the disk."""
+    others = (lmdb.MapFullError, lmdb.MapResizedError, lmdb.ReadersFullError, lmdb.TlsFullError, lmdb.DbsFullError,
+              lmdb.DiskError, lmdb.ReadonlyError, lmdb.LockError, lmdb.MemoryError, lmdb.InvalidParameterError)  # fmt: skip
+    # What is none of LMDB's own codes is the system's, and of the class itself.
+    return isinstance(exc, lmdb.Error) and type(exc) is not lmdb.Error and not isinstance(exc, others)
+
+
+def lengthened(opened: Opened, folder: Path, beyond: int, at_most: int) -> None:
+    """Make the file longer than what the next transaction, which goes on, can make of it.
+
+    LMDB leaves a file short where it took the last pages and freed them at once; then one that was cut off looks the same. The
+    bytes that nobody wrote take no room on the disk.
+
+    Parameters
+    ----------
+    beyond : int
+        Bytes that it will add at most, besides copies of pages there are.
+    at_most : int
+        What the file may take.
+    """
+    data = folder / FORMAT / DATA
+    wanted = min(at_most, 2 * _length(opened.env) + beyond)
+    if data.stat().st_size < wanted:
+        os.truncate(data, wanted)
 
 
 def set_aside(folder: Path, file: tuple[int, int] | None) -> Path | None:
@@ -135,31 +167,19 @@ def set_aside(folder: Path, file: tuple[int, int] | None) -> Path | None:
 
 def _file(place: Path) -> tuple[int, int] | None:
     try:
-        found = (place / "data.mdb").stat()
+        found = (place / DATA).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
-def _whole(env: Any, place: Path) -> None:
-    """Make the file as long as it says that it is, and look whether what was missing was in use.
+def _check_length(env: Any, place: Path) -> None:
+    # A page that is in the map and not in the file ends the process with SIGBUS when it is read, and nothing can be caught.
+    said = _length(env)  # first: other processes may be writing
+    found = (place / DATA).stat().st_size
+    if 0 < found < said:
+        raise Damaged(f"it was cut off: {found} bytes of {said}")
 
-    A page that is in the map and not in the file ends the process with SIGBUS when it is read, and nothing can be caught. LMDB
-    itself leaves a file short where its last pages were freed in the batch that took them, so short is not yet damaged.
 
-    Raises
-    ------
-    lmdb.Error
-        It was.
-    """
-    data = place / "data.mdb"
-    with env.begin(write=True):  # nobody writes meanwhile
-        said = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        if not 0 < data.stat().st_size < said:
-            return
-        os.truncate(data, said)
-    for name in DATABASES:
-        database = env.open_db(name)
-        with env.begin(db=database, buffers=True) as txn:
-            for _ in txn.cursor().iternext(values=False):
-                pass
+def _length(env: Any) -> int:
+    return int((env.info()["last_pgno"] + 1) * env.stat()["psize"])
