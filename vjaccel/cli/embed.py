@@ -24,6 +24,7 @@ __all__ = ["embed"]
 SOME_FAILED = 3
 
 Format = Literal["txt", "jsonl", "csv", "parquet"]
+Truncate = Literal["end", "error", "chunk"]
 
 
 def embed(
@@ -55,6 +56,10 @@ def embed(
     dimensions: Annotated[
         int | None, typer.Option(min=1, help="Keep this many leading numbers of a vector (Matryoshka).")
     ] = None,
+    truncate: Annotated[
+        Truncate,
+        typer.Option(help="Of texts that are too long: their end is cut off, an error, or windows' mean (chunk)."),
+    ] = "end",
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -119,7 +124,7 @@ def embed(
             Embedder(
                 model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
                 dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle, cache=cache, base_url=base_url, timeout=timeout,
+                allow_pickle=allow_pickle, truncate=truncate, cache=cache, base_url=base_url, timeout=timeout,
                 requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
             )
         )  # fmt: skip

@@ -70,6 +70,10 @@ class Embedder:
         Run code that comes with the model.
     allow_pickle : bool
         Load weights that are pickled, which can run any code.
+    truncate : {"end", "error", "chunk"}
+        What becomes of a text that is longer than the model takes: its end is cut off, and counted; or it is an error,
+        ``TOKEN_LIMIT_EXCEEDED``; or it is cut into windows that overlap by an eighth, each with the prompt, and its vector is
+        their vectors' mean, weighted by their tokens, of norm one again where the model's are.
     base_url : str, optional
         Where a remote provider's service is, used as given.
     timeout : float
@@ -107,6 +111,7 @@ class Embedder:
         revision: str | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        truncate: Literal["end", "error", "chunk"] = "end",
         base_url: str | None = None,
         timeout: float = 120.0,
         requests_per_minute: int | None = None,
@@ -117,11 +122,14 @@ class Embedder:
         for option, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise InvalidInput(f"{option} must be a whole number of at least 1, not {value!r}")
+        if truncate not in ("end", "error", "chunk"):
+            raise InvalidInput(f"truncate {truncate!r} is none of end, error, chunk")
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
-            base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
+            truncate=truncate, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )  # fmt: skip
+        self._truncate = truncate
         check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
@@ -254,7 +262,8 @@ class Embedder:
         wide = width.known or 0
         embeddings = _on_device(chunks, ok, wide, target) if target is not None else _blanked(rows, wide, ok)
         errors = _sorted(error for chunk in chunks for error in chunk.errors.values())
-        return _settled(EmbeddingResult(embeddings, ok, errors, run.statistics()), on_error)
+        result = EmbeddingResult(embeddings, ok, errors, run.statistics(), chunks=self._chunks(chunks))
+        return _settled(result, on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
         """As `embed`, one text or many, with the model's own prompt for queries."""
@@ -404,8 +413,16 @@ class Embedder:
                     given = chunk.rows if known.window is None else chunk.handed_over()
                     rows = _blanked(given, self._width.known or 0, chunk.ok)
                     errors = _sorted(chunk.errors.values())
-                    yield _settled(EmbeddingResult(rows, chunk.ok, errors, run.statistics(), chunk.first), on_error)
+                    statistics, cut = run.statistics(), self._chunks([chunk])
+                    yield _settled(EmbeddingResult(rows, chunk.ok, errors, statistics, chunk.first, cut), on_error)
                     self._open()
+
+    def _chunks(self, chunks: list[Gathered]) -> np.ndarray | None:
+        """How many windows each text was cut into, where that was asked for."""
+        if self._truncate != "chunk":
+            return None
+        cut = (np.zeros(chunk.size, np.int64) if chunk.chunks is None else chunk.chunks for chunk in chunks)
+        return np.concatenate([np.empty(0, np.int64), *cut])
 
     @contextmanager
     def _knowing(self, prompt: str, window: Window | None) -> Iterator[Known]:

@@ -64,6 +64,8 @@ class Gathered:
         Of texts that are to be kept in a cache.
     looked_up : int
         How many texts the cache had, before others were embedded.
+    chunks : ndarray of int64 or None
+        How many windows each text was cut into; None where texts are not, 0 for those that were not looked at.
     """
 
     first: int
@@ -75,6 +77,7 @@ class Gathered:
     copies: list[tuple[int, Gathered, int]] = field(default_factory=list)
     keys: dict[int, bytes] = field(default_factory=dict)
     looked_up: int = 0
+    chunks: np.ndarray | None = None
     parts: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     ok: np.ndarray = field(init=False)
     errors: dict[int, ItemError] = field(default_factory=dict)
@@ -108,6 +111,12 @@ class Gathered:
             self.errors[index] = ItemError(self.first + index, code, message)
             self.tally.failures[code] += 1
 
+    def cut_into(self, indices: np.ndarray, chunks: np.ndarray) -> None:
+        """Note how many windows the texts `indices` of this chunk were cut into."""
+        if self.chunks is None:
+            self.chunks = np.zeros(self.size, np.int64)
+        self.chunks[indices] = chunks
+
     def copied(self) -> None:
         """Give texts that were there before what those have got: a vector, or an error. Those must be settled."""
         for index, source, place in self.copies:
@@ -119,6 +128,8 @@ class Gathered:
                 stored = source.stored()
                 self.rows.made(stored.shape[1])[self.start + index] = stored[source.start + place]
             self.ok[index] = True
+            if source.chunks is not None:
+                self.cut_into(np.array([index]), source.chunks[place])
         self.tally.duplicates += len(self.copies)
         self.acknowledge(np.array([index for index, _, _ in self.copies if self.ok[index]], np.int64))
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["padding_share", "plan"]
+__all__ = ["batch_cost", "padding_share", "plan"]
+
+BATCH_COST = 32
+"""Tokens in the time of which a batch is started, and the part of its budget where that is large. Measured on a CPU, budget
+1024: batches cut by it gave 6 to 7% more tokens a second than full ones, short texts and mixed; on a GPU not yet."""
 
 
 def plan(
@@ -51,6 +55,11 @@ def plan(
         batches.append(order[start : ends[start]])
         start = int(ends[start])
     return batches
+
+
+def batch_cost(batch_tokens: int) -> int:
+    """What a batch of a model costs beside its tokens, in tokens, where its budget is `batch_tokens`."""
+    return max(BATCH_COST, batch_tokens // BATCH_COST)
 
 
 def _cheapest(longest_first: np.ndarray, ends: np.ndarray, batch_cost: int) -> np.ndarray:

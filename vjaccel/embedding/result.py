@@ -20,9 +20,10 @@ class ItemError:
     index : int
         Its place in the input, counted from 0 over the whole run.
     code : str
-        ``INVALID_TEXT`` for what is no text, or none that can be tokenised, ``EMBEDDING_GENERATION_FAILED`` when the model or
-        provider failed on it, ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of
-        another width; and a remote provider's: see docs/providers.md.
+        ``INVALID_TEXT`` for what is no text, or none that can be tokenised, ``TOKEN_LIMIT_EXCEEDED`` for one that is too long
+        where that is an error, ``EMBEDDING_GENERATION_FAILED`` when the model or provider failed on it,
+        ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of another width; and a remote
+        provider's: see docs/providers.md.
     message : str
         For people.
     """
@@ -127,6 +128,9 @@ class EmbeddingResult:
     statistics : EmbeddingStatistics
     start : int
         The number in the run of the first text: 0, but for the results of a stream.
+    chunks : ndarray of int64, shape (n,), or None
+        With ``truncate="chunk"``, how many windows each text was cut into: 1 for one that is not too long, 0 for one that has
+        no vector or whose vector was in the cache.
     """
 
     embeddings: Any
@@ -134,6 +138,7 @@ class EmbeddingResult:
     errors: tuple[ItemError, ...]
     statistics: EmbeddingStatistics
     start: int = 0
+    chunks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ok)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 
 from vjaccel.arrays.registry import spelled
 from vjaccel.embedding.models import check_code, check_weights, digest, locate
-from vjaccel.embedding.providers.protocol import ModelIdentity, Prepared, ProviderOptions
+from vjaccel.embedding.planner import batch_cost, plan
+from vjaccel.embedding.providers.protocol import ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.threads import one_torch_thread_each
 from vjaccel.embedding.providers.tokens import fast_tokens
+from vjaccel.embedding.providers.windows import Windows
 from vjaccel.errors import BackendUnavailable, InvalidInput, MissingExtra, ModelUnavailable, NotSupported
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ class LocalProvider:
         self._prompts: dict[str, str] = dict(self._model.prompts or {})
         self._default_prompt = self._prompts.get(self._model.default_prompt_name or "", "")
         self._tokens = fast_tokens(self._model)
+        self._options = options
+        _check_truncate(options.truncate, self._model, counts=self._tokens is not None)
         self._constants: dict[str, dict[str, Any]] = {}
         on_cpu = self._device.type == "cpu"
         self.workers = options.workers or (_cores() if on_cpu else 1)
@@ -75,7 +80,11 @@ class LocalProvider:
         return digest(self._folder)
 
     def identity(self, prompt: str) -> ModelIdentity:
-        return ModelIdentity("local", self._name, self._digest, self.dimensions, prompt, self._normalizes)
+        return ModelIdentity(
+            "local", self._name, self._digest, self.dimensions, prompt, self._normalizes,
+            revision=self._options.revision, dtype=str(self._dtype).removeprefix("torch."),
+            truncate=self._options.truncate,
+        )  # fmt: skip
 
     def prompt(self, role: str | None) -> str:
         if role is None:
@@ -90,16 +99,24 @@ class LocalProvider:
             _check_characters(texts)
             # What a model reads in its own way it also counts in its own way; characters are enough to plan by.
             lengths = np.fromiter((len(text) + len(prompt) for text in texts), np.int64, len(texts))
-            return Prepared(list(texts), lengths, np.zeros(len(texts), np.int64), counted=False)
+            # One that has no limit has nothing to cut.
+            chunks = np.ones_like(lengths) if self._options.truncate == "chunk" else None
+            return Prepared(list(texts), lengths, np.zeros_like(lengths), counted=False, chunks=chunks)
+        ways = {"end": self._tokens.cut_off, "error": self._tokens.refused, "chunk": self._tokens.in_windows}
         try:
-            return self._tokens.prepared([prompt + text for text in texts] if prompt else texts)
+            return ways[self._options.truncate](texts, prompt)
         except TypeError:
             _check_characters(texts)  # the tokenizer says of these only that they are no input
             raise
 
     # Inference
 
-    def embed(self, items: list[Any], prompt: str) -> torch.Tensor:
+    def embed(self, items: list[Any], prompt: str) -> torch.Tensor | Reply:
+        if self._options.truncate == "chunk" and self._tokens is not None:
+            return self._of_windows(items, prompt)
+        return self._vectors(items, prompt)
+
+    def _vectors(self, items: list[Any], prompt: str) -> torch.Tensor:
         torch = self._torch
         with torch.inference_mode():
             features = self._features(items, prompt)
@@ -108,6 +125,52 @@ class LocalProvider:
             if self._normalize_again:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             return vectors.cpu() if self._device.type == "mps" else vectors  # no backend takes arrays on MPS
+
+    def _of_windows(self, items: list[Windows], prompt: str) -> Reply:
+        """Each text's vector: the mean of its windows', weighted by how many of its tokens are in each, of norm one again.
+
+        So does OpenAI's cookbook, "Embedding texts that are longer than the model's maximum context length".
+        """
+        torch = self._torch
+        rows = [row for item in items for row in item.rows]
+        vectors, padded = self._in_batches(rows, prompt)
+        if len(rows) == len(items):
+            return Reply(vectors, padded=padded)
+        counts = torch.tensor([len(item.rows) for item in items], device=vectors.device)
+        shares = np.concatenate([item.weights / item.weights.sum() for item in items]).astype(np.float32)
+        with torch.inference_mode():
+            weighted = vectors * torch.from_numpy(shares).to(vectors.device)[:, None]
+            text = torch.repeat_interleave(torch.arange(len(items), device=vectors.device), counts)
+            means = torch.zeros(len(items), vectors.shape[1], device=vectors.device).index_add_(0, text, weighted)
+            if self._normalizes:
+                # Not those of one window, which are as they would be without windows, to the last bit.
+                again = torch.nn.functional.normalize(means, dim=1)
+                means = torch.where((counts > 1)[:, None], again, means)
+        return Reply(means, padded=padded)
+
+    def _in_batches(self, rows: list[np.ndarray], prompt: str) -> tuple[torch.Tensor, int]:
+        """The vectors of some rows of tokens, in batches of their own where they are too many; and how many tokens that were.
+
+        A batch of the run is as large as its texts are long; one text may have more windows than memory has room for.
+        """
+        lengths = np.array([row.shape[1] for row in rows], np.int64)
+        waiting = plan(lengths, self.batch_tokens, None, batch_cost(self.batch_tokens))
+        done: list[tuple[np.ndarray, torch.Tensor]] = []
+        padded = 0
+        while waiting:
+            part = waiting.pop()
+            size = int(lengths[part].max()) * len(part)
+            try:
+                done.append((part, self._vectors([rows[i] for i in part], prompt)))
+                padded += size
+            except Exception as exc:
+                if len(part) == 1 or not self.is_out_of_memory(exc):
+                    raise
+                self.batch_tokens = max(1, min(self.batch_tokens, size // 2))
+                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+        order = np.argsort(np.concatenate([part for part, _ in done]))
+        vectors = self._torch.cat([found for _, found in done])
+        return vectors[self._torch.from_numpy(order).to(vectors.device)], padded
 
     def _features(self, items: list[Any], prompt: str) -> dict[str, Any]:
         if self._tokens is None:
@@ -221,6 +284,14 @@ def _width(model: SentenceTransformer, asked: int | None) -> int | None:
     if asked is not None and full is not None and asked > full:
         raise InvalidInput(f"dimensions={asked} is more than the {full} that the model has")
     return asked or full
+
+
+def _check_truncate(truncate: str, model: SentenceTransformer, *, counts: bool) -> None:
+    """Refuse what needs the tokens of a text where they cannot be counted, unless there is no limit to them."""
+    if truncate != "end" and not counts and (model.max_seq_length or math.inf) < math.inf:
+        raise NotSupported(
+            f"truncate={truncate!r} needs to count tokens, and this model reads texts in its own way: use truncate='end'"
+        )
 
 
 def _check_characters(texts: list[str]) -> None:

@@ -36,6 +36,8 @@ class ModelIdentity:
         What the numbers of a vector are.
     endpoint : str or None
         Where a remote model is asked, where that is not its provider's usual place.
+    engine : str or None
+        What runs a local model, where that is not torch.
     """
 
     provider: str
@@ -49,6 +51,7 @@ class ModelIdentity:
     truncate: str = "end"
     precision: str = "float32"
     endpoint: str | None = None
+    engine: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -95,12 +98,15 @@ class Reply(NamedTuple):
         Requests beyond the first.
     waited : float
         Seconds spent waiting for limits and between attempts.
+    padded : int or None
+        Tokens that were computed, padding included, where those are not the longest item's for each.
     """
 
     vectors: Any
     tokens: int | None = None
     retries: int = 0
     waited: float = 0.0
+    padded: int | None = None
 
 
 class BatchFailed(Exception):
@@ -150,6 +156,8 @@ class Prepared(NamedTuple):
         Whether lengths are tokens.
     chunks : ndarray of int64 or None
         How many windows each text was cut into, where texts that are too long are; their vectors' mean is its vector.
+    refused : dict of int to str, optional
+        Texts that are too long, where that is an error: why, by their place.
     """
 
     items: list[Any]
@@ -157,6 +165,7 @@ class Prepared(NamedTuple):
     lost: np.ndarray
     counted: bool
     chunks: np.ndarray | None = None
+    refused: dict[int, str] | None = None
 
 
 class Provider(Protocol):

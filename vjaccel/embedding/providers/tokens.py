@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vjaccel.embedding.providers.protocol import Prepared
+from vjaccel.embedding.providers.windows import Windows, cut
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -30,19 +31,44 @@ class FastTokens:
         self._longest = longest
         self._with_types = "token_type_ids" in tokenizer.model_input_names
 
-    def prepared(self, texts: list[str]) -> Prepared:
-        """Each text's tokens: an int64 array of ids, and of types where the model takes them."""
+    def cut_off(self, texts: list[str], prompt: str) -> Prepared:
+        """Each text's tokens, as many as the model takes: an int64 array of ids, and of types where the model takes them."""
         with self.lock:
             self._rust.no_padding()
             self._rust.enable_truncation(self._longest, direction=self._tokenizer.truncation_side)
-            encodings = self._rust.encode_batch_fast(texts)
-        items = [
-            np.array([encoding.ids, encoding.type_ids] if self._with_types else [encoding.ids], np.int64)
-            for encoding in encodings
-        ]
-        lengths = np.fromiter((item.shape[1] for item in items), np.int64, len(items))
+            encodings = self._rust.encode_batch_fast(_prompted(texts, prompt))
+        items = [self._item(encoding) for encoding in encodings]
         lost = np.fromiter((_overflow(encoding) for encoding in encodings), np.int64, len(items))
-        return Prepared(items, lengths, lost, counted=True)
+        return Prepared(items, _lengths(items), lost, counted=True)
+
+    def refused(self, texts: list[str], prompt: str) -> Prepared:
+        """As `cut_off`, but a text that is too long is refused instead."""
+        found = self.cut_off(texts, prompt)
+        whole = found.lengths + found.lost
+        refused = {int(i): self._too_long(int(whole[i])) for i in np.flatnonzero(found.lost)}
+        return found._replace(lengths=whole, lost=np.zeros_like(whole), refused=refused)
+
+    def in_windows(self, texts: list[str], prompt: str) -> Prepared:
+        """As `cut_off`, but a text that is too long is cut into windows: each item is `Windows`."""
+        with self.lock:
+            self._rust.no_padding()
+            self._rust.no_truncation()
+            encodings = self._rust.encode_batch_fast(_prompted(texts, prompt))
+            prompt_ids = self._rust.encode(prompt, add_special_tokens=False).ids if prompt else []
+        refused: dict[int, str] = {}
+        items = []
+        for i, encoding in enumerate(encodings):
+            tokens = self._item(encoding)
+            first, last = _special(encoding) if tokens.shape[1] > self._longest else (0, 0)
+            before = first + _shared(tokens[0, first:], prompt_ids)
+            windows = cut(tokens, self._longest, before, last)
+            if windows is None:
+                windows = Windows([tokens[:, : self._longest]], np.ones(1, np.int64))
+                refused[i] = f"{self._too_long(tokens.shape[1])}, of which {before + last} go around each window"
+            items.append(windows)
+        lengths = np.fromiter((item.tokens for item in items), np.int64, len(items))
+        chunks = np.fromiter((len(item.rows) for item in items), np.int64, len(items))
+        return Prepared(items, lengths, np.zeros_like(lengths), counted=True, chunks=chunks, refused=refused)
 
     def padded(self, items: list[np.ndarray], tensor: Callable[[np.ndarray], Any]) -> dict[str, Any]:
         """What the model takes for some prepared items: as its tokenizer would pad them, to the longest."""
@@ -59,6 +85,12 @@ class FastTokens:
         named = dict(zip(("input_ids", "token_type_ids"), values, strict=False))
         return {name: tensor(value) for name, value in {**named, "attention_mask": mask}.items()}
 
+    def _item(self, encoding: Any) -> np.ndarray:
+        return np.array([encoding.ids, encoding.type_ids] if self._with_types else [encoding.ids], np.int64)
+
+    def _too_long(self, tokens: int) -> str:
+        return f"it has {tokens:,} tokens, and the model takes {self._longest:,}"
+
 
 def fast_tokens(model: SentenceTransformer) -> FastTokens | None:
     """The model's tokens, where batches can be made from them as its own preparing would; else None."""
@@ -73,5 +105,26 @@ def fast_tokens(model: SentenceTransformer) -> FastTokens | None:
     return FastTokens(model.tokenizer, longest)
 
 
+def _prompted(texts: list[str], prompt: str) -> list[str]:
+    return [prompt + text for text in texts] if prompt else texts
+
+
+def _lengths(items: list[np.ndarray]) -> np.ndarray:
+    return np.fromiter((item.shape[1] for item in items), np.int64, len(items))
+
+
 def _overflow(encoding: Any) -> int:
     return sum(len(part) - sum(part.special_tokens_mask) for part in encoding.overflowing)
+
+
+def _special(encoding: Any) -> tuple[int, int]:
+    """How many special tokens are before a text, and how many after it."""
+    own = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    return int(own[0]), len(encoding) - 1 - int(own[-1])
+
+
+def _shared(ids: np.ndarray, prompt: list[int]) -> int:
+    """How many tokens of a prompt its text begins with: the last ones may be other ones where the two meet."""
+    known = np.array(prompt[: len(ids)], np.int64)
+    differ = np.flatnonzero(ids[: len(known)] != known)
+    return int(differ[0]) if len(differ) else len(known)
