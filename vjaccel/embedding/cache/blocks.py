@@ -1,7 +1,7 @@
 """The form in which vectors lie on the disk: blocks of rows that were put together.
 
-A block is a head (how many rows, and the bytes of a vector), a checksum for each row, and the rows: a key, and the vector
-filled up to whole words. LMDB keeps a block as one value, and beside it an index from each key to its block and row.
+A block is a head (how many rows, and the bytes of a vector) and the rows: a key, a checksum, and the vector filled up to whole
+words. LMDB keeps a block as one value, and beside it an index from each key to its block and row.
 
 Measured against a value for each vector, 20,000 of 384 numbers: half the room (LMDB puts two such values on a page), a quarter
 of the time to write; and what is read in the order in which it was put is copied by blocks, with no tree to descend for each.
@@ -40,12 +40,15 @@ HEAD = struct.Struct("<II")
 WORD = 8
 ADDRESS_BYTES = WORD
 KEY_WORDS = KEY_BYTES // WORD
+BEFORE_WORDS = KEY_WORDS + 1
+"""Of a row, before its vector: the key and the checksum."""
+SEAL = np.uint64(0x766A616363656C31)
+"""What every row's weighted sum is; not zero, so that a page of zeros is no row."""
 
 
 class Block(NamedTuple):
     """What a block's bytes hold; views of them."""
 
-    sums: np.ndarray
     rows: np.ndarray
     width: int
 
@@ -77,14 +80,15 @@ class Wanted(NamedTuple):
 def packed(keys: Sequence[bytes], vectors: np.ndarray) -> Iterator[tuple[Sequence[bytes], bytes]]:
     """Blocks of some vectors, float32 (n, dim), and the keys in each."""
     dim = vectors.shape[1]
-    words = KEY_WORDS + -(-4 * dim // WORD)
-    step = min(ROWS - 1, max(1, BLOCK_BYTES // (WORD * (words + 1))))
+    words = _words(4 * dim)
+    step = min(ROWS - 1, max(1, BLOCK_BYTES // (WORD * words)))
     for start in range(0, len(keys), step):
         some = keys[start : start + step]
         rows = np.zeros((len(some), words), "<u8")
         rows[:, :KEY_WORDS] = np.frombuffer(b"".join(some), "<u8").reshape(-1, KEY_WORDS)
-        rows.view("<f4")[:, 2 * KEY_WORDS : 2 * KEY_WORDS + dim] = vectors[start : start + step]
-        yield some, b"".join((HEAD.pack(len(some), 4 * dim), _sums(rows).tobytes(), rows.tobytes()))
+        rows.view("<f4")[:, 2 * BEFORE_WORDS : 2 * BEFORE_WORDS + dim] = vectors[start : start + step]
+        rows[:, KEY_WORDS] = SEAL - rows @ _weights(words)
+        yield some, HEAD.pack(len(some), 4 * dim) + rows.tobytes()
 
 
 def block_of(data: memoryview) -> Block | None:
@@ -92,11 +96,10 @@ def block_of(data: memoryview) -> Block | None:
     if len(data) < HEAD.size:
         return None
     count, width = HEAD.unpack_from(data)
-    words = KEY_WORDS + -(-width // WORD)
-    if not count or len(data) != HEAD.size + WORD * count * (words + 1):
+    words = _words(width)
+    if not count or len(data) != HEAD.size + WORD * count * words:
         return None
-    numbers = np.frombuffer(data, "<u8", offset=HEAD.size)
-    return Block(numbers[:count], numbers[count:].reshape(count, words), width)
+    return Block(np.frombuffer(data, "<u8", offset=HEAD.size).reshape(count, words), width)
 
 
 def vectors_of(wanted: Sequence[Wanted], keys: np.ndarray) -> Iterator[tuple[list[int], list[memoryview]]]:
@@ -114,23 +117,20 @@ def vectors_of(wanted: Sequence[Wanted], keys: np.ndarray) -> Iterator[tuple[lis
 def _of_one_width(wanted: list[Wanted], keys: np.ndarray, width: int) -> tuple[list[int], list[memoryview]]:
     total = sum(len(each.slots) for each in wanted)
     rows = np.empty((total, wanted[0].block.rows.shape[1]), "<u8")
-    sums = np.empty(total, "<u8")
     places = np.concatenate([each.places for each in wanted])
     done = 0
     for block, slots, _, together in wanted:
         end = done + len(slots)
         if together and slots[-1] < len(block.rows):
             rows[done:end] = block.rows[slots[0] : slots[-1] + 1]
-            sums[done:end] = block.sums[slots[0] : slots[-1] + 1]
         else:
             # "clip" needs no buffer; a place that is beyond the block gives a row whose key is another.
             block.rows.take(slots, axis=0, out=rows[done:end], mode="clip")
-            block.sums.take(slots, out=sums[done:end], mode="clip")
         done = end
-    good = (_sums(rows) == sums) & (rows[:, :KEY_WORDS] == keys[places]).all(axis=1)
+    good = (rows @ _weights(rows.shape[1]) == SEAL) & (rows[:, :KEY_WORDS] == keys[places]).all(axis=1)
     rows.flags.writeable = False
     flat, stride = rows.data.cast("B"), WORD * rows.shape[1]
-    vectors = [flat[i : i + width] for i in range(KEY_BYTES, len(flat), stride)]
+    vectors = [flat[i : i + width] for i in range(WORD * BEFORE_WORDS, len(flat), stride)]
     if good.all():
         return places.tolist(), vectors
     return places[good].tolist(), [vectors[i] for i in np.flatnonzero(good)]
@@ -179,22 +179,24 @@ def runs_of(found: Sequence[bytes]) -> Runs:
     return Runs(order, (at % ROWS).astype(np.int64), starts.tolist(), numbers, together.tolist())
 
 
-def _sums(rows: np.ndarray) -> np.ndarray:
-    """A checksum of each row: the sum, modulo 2**64, of its words times weights that are odd, and else of no pattern.
+def _words(width: int) -> int:
+    """Of a row with a vector of `width` bytes."""
+    return BEFORE_WORDS + -(-width // WORD)
+
+
+@lru_cache(maxsize=32)
+def _weights(count: int) -> np.ndarray:
+    """By what each word of a row is multiplied in its sum, modulo 2**64: odd numbers without a pattern, one for the checksum.
 
     Whatever changes in one word, the sum changes, since an odd weight has an inverse; of a row that was garbled otherwise one
     in some 2**60 keeps its sum. zlib.crc32, row by row, took 0.5 us of the 1.5 that all the rest of finding a vector takes;
     this takes 0.12.
     """
-    sums: np.ndarray = rows @ _weights(rows.shape[1])
-    return sums
-
-
-@lru_cache(maxsize=32)
-def _weights(count: int) -> np.ndarray:
     # SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), written out, so that it is the
     # same with every version of NumPy.
     mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
+    weights = (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
+    weights[KEY_WORDS] = 1
+    return weights

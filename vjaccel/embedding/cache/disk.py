@@ -30,14 +30,19 @@ __all__ = ["MAX_BYTES", "DiskCache"]
 
 MAX_BYTES = 4 * 1024**3
 LEAST_BYTES = 1024**2
+ENTRY_BYTES = 6 * KEY_BYTES
+"""What a vector takes beside itself at most: key, checksum, and its line of the index, whose pages are half full at worst."""
 BATCH_BYTES = 16 * 1024**2
 """What is written in one transaction."""
 FILLED = 3 / 4
 """Of `max_bytes`, what may be in use: a write needs free pages before those that it frees are free, and side by side."""
 SPARE_BYTES = 1024**2
 """What a transaction adds besides, at most, to the file: its own pages, and those of the index that are new."""
+COPIES = 3
+"""What a page of the index counts for: a batch changes nearly all of them, by copying, and the pages that it frees are free for
+the next but one."""
 TRIES = 12
-"""How often room is made for one batch. Pages that a batch frees are free for the next but one."""
+"""How often room is made for one batch."""
 
 
 class DiskCache:
@@ -84,7 +89,7 @@ class DiskCache:
         except lmdb.MapResizedError:
             return self.get(keys) if self._grown() else found
         except lmdb.Error as exc:
-            self._failed(exc, at, "read")
+            self._renewed(exc, at, "read")
         return found
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -92,14 +97,17 @@ class DiskCache:
         rows = checked(keys, vectors)
         if not len(keys) or not self._usable():
             return
-        at = self._at
-        size = (min(BATCH_BYTES, int(self._max_bytes * FILLED) // 8)) // (rows.strides[0] + 2 * KEY_BYTES) or 1
+        size = min(BATCH_BYTES, int(self._max_bytes * FILLED) // 8) // (rows.strides[0] + ENTRY_BYTES) or 1
         with self._writing:
-            try:
-                for start in range(0, len(keys), size):
-                    self._write(keys[start : start + size], rows[start : start + size])
-            except (lmdb.Error, OSError) as exc:
-                self._failed(exc, at, "write")
+            for _ in range(2):
+                at = self._at
+                try:
+                    for start in range(0, len(keys), size):
+                        self._write(keys[start : start + size], rows[start : start + size])
+                    return
+                except (lmdb.Error, OSError) as exc:
+                    if not self._renewed(exc, at, "write"):
+                        return
 
     def close(self) -> None:
         """Let go of the file."""
@@ -157,12 +165,12 @@ class DiskCache:
         if self._at is None:
             return
         env = self._at.env
-        bound = int(self._max_bytes * FILLED)
+        bound, size = int(self._max_bytes * FILLED), rows.nbytes + len(keys) * ENTRY_BYTES
         for attempt in range(TRIES):
             try:
                 with env.begin(write=True) as txn:
-                    lengthened(self._at, self._folder, 2 * rows.nbytes + SPARE_BYTES, self._max_bytes)
-                    self._make_room(txn, bound - rows.nbytes - bound * attempt // TRIES)
+                    lengthened(self._at, self._folder, 2 * size + SPARE_BYTES, self._max_bytes)
+                    self._make_room(txn, bound - size - bound * attempt // TRIES)
                     if attempt and attempt % 2 == 0:
                         continue  # this time it only makes room
                     self._add(txn, keys, rows)
@@ -189,7 +197,7 @@ class DiskCache:
         """Forget the oldest blocks until no more than `bound` bytes are in use."""
         _, index, blocks, _ = self._at  # type: ignore[misc]
         cursor = txn.cursor(blocks)
-        while _used(txn.stat(index)) + _used(txn.stat(blocks)) > bound and cursor.first():
+        while COPIES * _used(txn.stat(index)) + _used(txn.stat(blocks)) > bound and cursor.first():
             number = int.from_bytes(cursor.key(), "big")
             block = block_of(memoryview(cursor.value()))
             for slot, key in enumerate(block.keys() if block else ()):
@@ -214,23 +222,23 @@ class DiskCache:
             self._at.env.set_mapsize(0)
             return True
 
-    def _failed(self, exc: lmdb.Error | OSError, at: Opened | None, doing: str) -> None:
-        if not is_damage(exc):
-            self._said.warn(
-                f"the cache in {self._folder} cannot be used, and the run goes on without: cannot {doing}: {exc}"
-            )
-            return
-        with self._writing, self._reading:
-            # Another thread may have been first.
-            if self._at is not None and self._at is at:
+    def _renewed(self, exc: lmdb.Error | OSError, at: Opened | None, doing: str) -> bool:
+        """Whether a new cache has begun instead of the one `at` which something went wrong."""
+        reason = f"cannot {doing}: {exc}"
+        if is_damage(exc):
+            with self._writing, self._reading:
+                # Another thread may have been first.
+                if self._at is None or self._at is not at:
+                    return self._at is not None
                 self._at.env.close()
                 self._at = None
                 try:
                     self._begin(at.file, str(exc))
+                    return True
                 except Unusable as unusable:
-                    self._said.warn(
-                        f"the cache in {self._folder} cannot be used, and the run goes on without: {unusable}"
-                    )
+                    reason = str(unusable)
+        self._said.warn(f"the cache in {self._folder} cannot be used, and the run goes on without: {reason}")
+        return False
 
     def _begin(self, file: tuple[int, int] | None, damage: str | None = None) -> None:
         """Open the environment; a damaged one goes aside, and a new one begins."""

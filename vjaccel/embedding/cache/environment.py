@@ -93,9 +93,6 @@ def opened(folder: Path, map_size: int) -> Opened:
     place = folder / FORMAT
     try:
         place.mkdir(parents=True, exist_ok=True)
-        # Of a file without permissions LMDB would say the same, but of a folder it makes its lock in first.
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise Unusable(f"no permission to write in {place}")
         env = lmdb.open(
             str(place), map_size=map_size, max_dbs=2, max_readers=READERS, max_spare_txns=4,
             metasync=False,  # after a power cut the last batch may be gone; what is there is whole all the same

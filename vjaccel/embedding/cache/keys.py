@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from hashlib import blake2b
 
 from vjaccel.embedding.cache.protocol import KEY_BYTES
@@ -29,8 +30,10 @@ class CacheKeys:
     """
 
     def __init__(self, identity: ModelIdentity) -> None:
+        # What is as it was before one could ask for it is left out, so that a new field makes no old vector a miss.
+        said = {f.name: value for f in fields(identity) if (value := getattr(identity, f.name)) != f.default}
         # Not ASCII: JSON's escapes are the same for a character beyond 16 bits and for its two surrogates.
-        told = json.dumps(identity.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        told = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         self._model = blake2b(digest_size=KEY_BYTES, person=PURPOSE)
         # Digested first, so that what comes before a text is always as long and no text can be taken for part of it.
         self._model.update(blake2b(_encoded(told), digest_size=32).digest())

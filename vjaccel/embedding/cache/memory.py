@@ -14,7 +14,7 @@ from vjaccel.errors import InvalidInput
 __all__ = ["MemoryCache"]
 
 MAX_BYTES = 256 * 1024 * 1024
-OVERHEAD = 250
+OVERHEAD = 300
 """Bytes that an entry takes beside its vector, measured: its key, two objects' heads, its place in the dictionary."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tests.debian import program
 from vjaccel.embedding.cache import Cache, open_cache
 
 PATIENCE = 30.0
+NOBODY = 65534
 
 
 class RedisServer:
@@ -108,7 +110,15 @@ def vectors() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
-def unprivileged() -> None:
-    """For what a superuser may do all the same."""
-    if os.geteuid() == 0:
-        pytest.skip("a superuser may write everywhere")
+def ordinary_user(tmp_path: Path) -> Iterator[Path]:
+    """A folder of an ordinary user, whom this process is meanwhile: a superuser may write everywhere."""
+    if os.geteuid():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="vjaccel-") as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
