@@ -14,6 +14,7 @@ from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_report import show
 from vjaccel.cli.stopping import Stopping
 from vjaccel.embedding import Embedder, Progress
+from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Standing, embed_files
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, error_path
@@ -60,6 +61,9 @@ def embed(
         Truncate,
         typer.Option(help="Of texts that are too long: their end is cut off, an error, or windows' mean (chunk)."),
     ] = "end",
+    precision: Annotated[
+        Precision, typer.Option(help="What vectors are written as. int8 and uint8 are steps of the run's own ranges.")
+    ] = "float32",
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -103,7 +107,15 @@ def embed(
     """
     live = str(output) == "-"
     if live:
-        _check_live(inputs, restart=restart, resume=resume, retry_failed=retry_failed, dry_run=dry_run, as_json=as_json)
+        _check_live(
+            inputs,
+            precision,
+            restart=restart,
+            resume=resume,
+            retry_failed=retry_failed,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
     else:
         check_output(output, inputs)
     if restart and (resume or retry_failed):
@@ -124,8 +136,9 @@ def embed(
             Embedder(
                 model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
                 dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle, truncate=truncate, cache=cache, base_url=base_url, timeout=timeout,
-                requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+                allow_pickle=allow_pickle, truncate=truncate, precision=precision, cache=cache,
+                base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
             )
         )  # fmt: skip
         if rows is None:
@@ -139,7 +152,11 @@ def embed(
         raise typer.Exit(SOME_FAILED)
 
 
-def _check_live(inputs: list[str], **asked: bool) -> None:
+def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
+    if precision in ("int8", "uint8"):
+        raise InvalidInput(
+            f"--precision {precision} takes its ranges from all rows, and -o - gives each at once: name a file"
+        )
     refused = [f"--{name.removeprefix('as_').replace('_', '-')}" for name, given in asked.items() if given]
     if refused or len(inputs) > 1:
         what = f"{', '.join(refused)} cannot be asked" if refused else "there is one input"

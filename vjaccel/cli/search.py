@@ -14,7 +14,7 @@ from rich.table import Table
 from vjaccel.arrays import Corpus
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.providers.urls import is_local
-from vjaccel.errors import FileFormatError, InvalidInput, ModelUnavailable
+from vjaccel.errors import FileFormatError, InvalidInput, ModelUnavailable, NotSupported
 from vjaccel.io import VectorFile
 
 __all__ = ["search"]
@@ -48,6 +48,11 @@ def search(
     vectors = VectorFile(file)
     try:
         identity = ModelIdentity.from_dict(vectors.made_by["identity"])
+        if identity.precision != "float32":
+            raise NotSupported(
+                f"{file} holds {identity.precision} codes, and only files of float32 vectors are searched: "
+                "embed without --precision"
+            )
         with Embedder(
             model or f"{identity.provider}:{identity.model}", device=device, prompt=prompt,
             dimensions=identity.dimensions, normalize=identity.normalized, trust_remote_code=trust_remote_code,

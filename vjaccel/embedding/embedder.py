@@ -27,6 +27,7 @@ from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.estimate import Estimate, estimated
 from vjaccel.embedding.gathered import Gathered, Rows, Width
 from vjaccel.embedding.lookup import Lookup
+from vjaccel.embedding.precision import Precision, Quantizer
 from vjaccel.embedding.providers.asked import check_remote
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
@@ -74,6 +75,12 @@ class Embedder:
         What becomes of a text that is longer than the model takes: its end is cut off, and counted; or it is an error,
         ``TOKEN_LIMIT_EXCEEDED``; or it is cut into windows that overlap by an eighth, each with the prompt, and its vector is
         their vectors' mean, weighted by their tokens, of norm one again where the model's are.
+    precision : {"float32", "int8", "uint8", "binary", "ubinary"}
+        What vectors are given out as: numbers, or codes of them as sentence-transformers' `quantize_embeddings` makes them.
+        int8 and uint8 are steps between the smallest and the largest number of each column: of all of an `embed`'s vectors, or
+        those of a `stream`'s first result. The cache, `on_batch` and the checks have the numbers.
+    calibration : array_like, shape (m, dim), optional
+        Vectors like those to come, of which int8 and uint8 take their ranges instead: so that codes of several runs agree.
     base_url : str, optional
         Where a remote provider's service is, used as given.
     timeout : float
@@ -112,6 +119,8 @@ class Embedder:
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
         truncate: Literal["end", "error", "chunk"] = "end",
+        precision: Precision = "float32",
+        calibration: object = None,
         base_url: str | None = None,
         timeout: float = 120.0,
         requests_per_minute: int | None = None,
@@ -130,6 +139,9 @@ class Embedder:
             tokens_per_minute=tokens_per_minute,
         )  # fmt: skip
         self._truncate = truncate
+        self._precision = precision
+        self._calibration = calibration
+        self.quantizer()
         check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
@@ -149,7 +161,8 @@ class Embedder:
     @property
     def identity(self) -> ModelIdentity:
         """What determines the vectors that `embed` gives. The first call reads the whole of a local model's weights."""
-        return replace(self._provider.identity(self._prompt_for(None, None)), dimensions=self.dim)
+        identity = self._provider.identity(self._prompt_for(None, None))
+        return replace(identity, dimensions=self.dim, precision=self._precision)
 
     @property
     def dim(self) -> int | None:
@@ -159,6 +172,10 @@ class Embedder:
     def prompt_for(self, role: Literal["query", "document"] | None) -> str:
         """What is put before texts of a role: this embedder's own prompt, or the model's for that role; may be empty."""
         return self._provider.prompt(role) if self._prompt is None else self._prompt
+
+    def quantizer(self) -> Quantizer:
+        """A new one of what makes codes of this embedder's vectors; it gives float32 back as it is."""
+        return Quantizer(self._precision, self._calibration)
 
     def count_tokens(self, texts: Iterable[str], *, prompt: str | None = None) -> np.ndarray | None:
         """Tokens of each text as the model will see them, int64 (n,); None where nobody can count them.
@@ -216,9 +233,9 @@ class Embedder:
         on_error : {"raise", "collect"}
             When some texts fail: raise at the end, with the whole result, or return it.
         backend : str or Backend, optional
-            Leave the vectors on this backend's device, as its arrays; otherwise they are NumPy.
+            Leave the vectors on this backend's device, as its arrays; otherwise they are NumPy. Float32 only.
         out : ndarray or memmap, shape (n, dim), float32, optional
-            Written to, and the result's `embeddings`.
+            Written to, and the result's `embeddings`. Float32 only.
         max_errors : int, optional
             Stop once more texts than this have failed.
         progress : callable, optional
@@ -242,6 +259,8 @@ class Embedder:
         target = get_backend(backend) if isinstance(backend, str) else backend
         if out is not None:
             self._check_out(out, len(items), target)
+        if self._precision != "float32" and (target is not None or out is not None):
+            raise InvalidInput(f"backend= and out= are for float32 vectors, and precision is {self._precision!r}")
         most = _checked_most(max_errors)
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
@@ -260,7 +279,10 @@ class Embedder:
         if out is not None and ok.any():
             self._width.settled(out.shape[1])
         wide = width.known or 0
-        embeddings = _on_device(chunks, ok, wide, target) if target is not None else _blanked(rows, wide, ok)
+        if target is not None:
+            embeddings = _on_device(chunks, ok, wide, target)
+        else:
+            embeddings = _coded(self.quantizer(), _blanked(rows, wide, ok), ok)
         errors = _sorted(error for chunk in chunks for error in chunk.errors.values())
         result = EmbeddingResult(embeddings, ok, errors, run.statistics(), chunks=self._chunks(chunks))
         return _settled(result, on_error)
@@ -407,11 +429,11 @@ class Embedder:
             return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
 
         with self._running(), knowing as known:
-            run = running(known)
+            run, quantizer = running(known), self.quantizer()
             with closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
                 for chunk in chunks:
                     given = chunk.rows if known.window is None else chunk.handed_over()
-                    rows = _blanked(given, self._width.known or 0, chunk.ok)
+                    rows = _coded(quantizer, _blanked(given, self._width.known or 0, chunk.ok), chunk.ok)
                     errors = _sorted(chunk.errors.values())
                     statistics, cut = run.statistics(), self._chunks([chunk])
                     yield _settled(EmbeddingResult(rows, chunk.ok, errors, statistics, chunk.first, cut), on_error)
@@ -529,6 +551,13 @@ def _blanked(rows: Rows | None, width: int, ok: np.ndarray) -> np.ndarray:
     made = rows.made(width)
     made[~ok] = np.nan
     return made
+
+
+def _coded(quantizer: Quantizer, rows: np.ndarray, ok: np.ndarray) -> np.ndarray:
+    """The vectors in the precision that was asked for; ranges that are not known yet are these vectors'."""
+    if quantizer.needs_ranges:
+        quantizer.fit(rows[ok])
+    return quantizer.codes(rows, ok)
 
 
 def _on_device(chunks: list[Gathered], ok: np.ndarray, width: int, target: Backend) -> Any:

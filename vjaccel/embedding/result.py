@@ -120,7 +120,8 @@ class EmbeddingResult:
     Attributes
     ----------
     embeddings : array, shape (n, dim), float32
-        A row of NaN for a text that failed. NumPy, or the library of the `backend` that was asked for.
+        A row of NaN for a text that failed. NumPy, or the library of the `backend` that was asked for. In another `precision`
+        int8 or uint8, with a row of zeros for a text that failed; of bits, (n, ceil(dim / 8)).
     ok : ndarray of bool, shape (n,)
         Which texts have a vector.
     errors : tuple of ItemError

@@ -17,6 +17,7 @@ import numpy as np
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.journal import Journal
+from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.standing import Standing, journal_path, manifest_of, run_path, standing
 from vjaccel.errors import InvalidInput, OutputError
@@ -132,6 +133,11 @@ def embed_files(
         return Report(stands, inputs.rows, inputs.rows, *before, manifest["made_by"], None)
     if asked.retry_failed and stands is Standing.NEW:
         raise InvalidInput(f"there is no run that wrote {output}, of which the failed rows could be tried again")
+    if stands is Standing.FINISHED and embedder.identity.precision != "float32":
+        raise InvalidInput(
+            f"{output} holds {embedder.identity.precision} codes, from which no vector comes back, so that failed rows "
+            "cannot be added: --restart embeds all rows anew"
+        )
     with ExitStack() as held:
         journal = held.enter_context(Journal(journal_path(output), described, inputs.rows))
         if inputs.from_stdin:
@@ -146,7 +152,7 @@ def embed_files(
         with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
             statistics = _embedded(inputs, embedder, prompt, asked, journal, seen, show)
             made_by["identity"] = replace(embedder.identity, prompt=prompt).to_dict()
-            counts = _put_together(inputs, journal, seen, embedder.dim or journal.dim, output, made_by)
+            counts = _put_together(inputs, journal, seen, embedder, output, made_by)
         report = Report(stands, inputs.rows, found, *counts, made_by, statistics)
         _say(report, output, described, inputs.bad_lines)
         journal.remove()
@@ -232,20 +238,25 @@ def _embedded(
 
 
 def _put_together(
-    inputs: Inputs, journal: Journal, seen: SeenTexts, dim: int | None, output: Path, made_by: dict[str, Any]
+    inputs: Inputs, journal: Journal, seen: SeenTexts, embedder: Embedder, output: Path, made_by: dict[str, Any]
 ) -> _Counts:
     """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
+    dim = embedder.dim or journal.dim
     if inputs.rows and not dim:
         why = next(filter(None, (journal.error(row) for row in range(inputs.rows))), ("", "no reason"))[1]
         journal.remove()
         raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
     start = duplicates = empty = 0
     failures: Counter[str] = Counter()
-    with error_log(output) as log, open_output(output, inputs.schema, dim or 0, inputs.rows, made_by) as file:
+    quantizer = _quantizer(embedder, journal, inputs.rows)
+    if quantizer.ranges is not None:
+        made_by["ranges"] = [bound.tolist() for bound in quantizer.ranges]
+    width, dtype = quantizer.width(dim or 0), quantizer.dtype.name
+    with error_log(output) as log, open_output(output, inputs.schema, width, inputs.rows, made_by, dtype) as file:
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]
-            file.write(rows.columns, journal.vectors(sources), ok)
+            file.write(rows.columns, quantizer.codes(journal.vectors(sources), ok), ok)
             for i in np.flatnonzero(~ok):
                 code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
                 failures[code] += 1
@@ -254,6 +265,16 @@ def _put_together(
             empty += sum(text == "" for text in rows.texts)
             start += len(rows)
     return _Counts(duplicates, empty, dict(failures))
+
+
+def _quantizer(embedder: Embedder, journal: Journal, rows: int) -> Quantizer:
+    """What makes codes of the embedder's vectors, its ranges those of all that the journal has."""
+    quantizer = embedder.quantizer()
+    if quantizer.needs_ranges:
+        for start in range(0, rows, CHUNK):
+            there = np.flatnonzero(journal.done[start : start + CHUNK])
+            quantizer.fit(journal.vectors(start + there))
+    return quantizer
 
 
 def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int) -> None:

@@ -55,7 +55,7 @@ class Output:
         Parameters
         ----------
         columns : pyarrow.RecordBatch
-        embeddings : ndarray, shape (n, dim), float32
+        embeddings : ndarray, shape (n, dim)
         ok : ndarray of bool, shape (n,)
             Which rows have a vector.
 
@@ -68,7 +68,9 @@ class Output:
 
 
 @contextmanager
-def open_output(path: Path, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> Iterator[Output]:
+def open_output(
+    path: Path, schema: Any, dim: int, rows: int, made_by: dict[str, Any], dtype: str = "float32"
+) -> Iterator[Output]:
     """An output that appears as `path`, in the format of its name, when the block ends without an error.
 
     Parameters
@@ -79,6 +81,8 @@ def open_output(path: Path, schema: Any, dim: int, rows: int, made_by: dict[str,
         Of all vectors.
     made_by : dict
         What a parquet file says in its metadata of how its vectors were made.
+    dtype : {"float32", "int8", "uint8"}
+        Of the vectors' numbers.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def open_output(path: Path, schema: Any, dim: int, rows: int, made_by: dict[str,
     """
     with whole_file(path) as file:
         with writing(path):
-            writer = _WRITERS[path.suffix.lower()](file, schema, dim, rows, made_by)
+            writer = _WRITERS[path.suffix.lower()](file, schema, dim, rows, made_by, np.dtype(dtype))
         try:
             yield Output(path, writer)
         except BaseException:
@@ -128,10 +132,10 @@ def error_log(output: Path) -> Iterator[Callable[[Iterable[dict[str, Any]]], Non
         path.unlink(missing_ok=True)
 
 
-def json_line(row: dict[str, Any], vector: list[float] | None) -> bytes:
+def json_line(row: dict[str, Any], vector: list[float] | list[int] | None) -> bytes:
     """A row and its vector as a line of JSON."""
     # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
-    numbers = None if vector is None else [float(f"{x:.9g}") for x in vector]
+    numbers = None if vector is None else [x if isinstance(x, int) else float(f"{x:.9g}") for x in vector]
     # Dates, decimals and bytes, which JSON has not, become text; NaN and infinities null.
     whole = {name: _json_value(value) for name, value in {**row, VECTORS: numbers}.items()}
     return json.dumps(whole, ensure_ascii=False, default=str, allow_nan=False).encode() + b"\n"
@@ -143,18 +147,23 @@ class _Writer(Protocol):
 
 
 class _Parquet:
-    def __init__(self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> None:
+    def __init__(
+        self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any], dtype: np.dtype[Any]
+    ) -> None:
         pa = arrow()
         self._dim = dim
+        self._dtype = dtype
         metadata = {**(schema.metadata or {}), METADATA: json.dumps(made_by).encode()}
-        self._schema = schema.append(pa.field(VECTORS, pa.list_(pa.float32(), dim))).with_metadata(metadata)
+        self._schema = schema.append(pa.field(VECTORS, pa.list_(pa.from_numpy_dtype(dtype), dim))).with_metadata(
+            metadata
+        )
         # A dictionary of vectors, which hardly repeat, is three times as slow to write, and larger than none.
         repeated = [field.name for field in schema if not field.type.num_fields]
         self._writer = pa.parquet.ParquetWriter(file, self._schema, compression="zstd", use_dictionary=repeated)
 
     def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
         pa = arrow()
-        numbers = pa.array(np.ascontiguousarray(embeddings, dtype=np.float32).reshape(-1))
+        numbers = pa.array(np.ascontiguousarray(embeddings, dtype=self._dtype).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(numbers, self._dim, mask=None if ok.all() else pa.array(~ok))
         arrays = [*columns.columns, vectors]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
@@ -164,7 +173,9 @@ class _Parquet:
 
 
 class _JsonLines:
-    def __init__(self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> None:
+    def __init__(
+        self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any], dtype: np.dtype[Any]
+    ) -> None:
         self._file = file
 
     def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
@@ -184,18 +195,22 @@ def _json_value(value: Any) -> Any:
 
 
 class _Npy:
-    def __init__(self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any]) -> None:
+    def __init__(
+        self, file: BinaryIO, schema: Any, dim: int, rows: int, made_by: dict[str, Any], dtype: np.dtype[Any]
+    ) -> None:
         self._file = file
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
+        self._dtype = dtype.newbyteorder("<")
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, dim)}
+        np.lib.format.write_array_header_1_0(file, header)
 
     def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(embeddings, dtype="<f4").data)
+        self._file.write(np.ascontiguousarray(embeddings, dtype=self._dtype).data)
 
     def end(self) -> None:
         pass
 
 
-_WRITERS: dict[str, Callable[[BinaryIO, Any, int, int, dict[str, Any]], _Writer]] = {
+_WRITERS: dict[str, Callable[[BinaryIO, Any, int, int, dict[str, Any], np.dtype[Any]], _Writer]] = {
     ".parquet": _Parquet,
     ".jsonl": _JsonLines,
     ".npy": _Npy,

@@ -208,6 +208,11 @@ def test_nonsense_for_a_device_is_refused(tiny: Callable[[str], Tiny]) -> None:
         vj.Embedder(f"local:{tiny('cls').folder}", device="toaster")
 
 
+def test_what_only_a_service_can_do_is_refused(tiny: Callable[[str], Tiny]) -> None:
+    with pytest.raises(vj.InvalidInput, match="asks no service: base_url, timeout= cannot be given with it"):
+        vj.Embedder(f"local:{tiny('cls').folder}", base_url="http://localhost:1/v1", timeout=3)
+
+
 def test_more_dimensions_than_there_are_is_refused(tiny: Callable[[str], Tiny]) -> None:
     with pytest.raises(vj.InvalidInput, match="dimensions=33 is more than the 32"):
         vj.Embedder(f"local:{tiny('cls').folder}", device="cpu", dimensions=33)

@@ -9,7 +9,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import vjaccel as vj
-from tests.unit.embedding.tiny_models import KINDS, PROMPTS, WIDTH, Tiny
+from tests.unit.embedding.tiny_models import KINDS, PROMPTS, Tiny
 
 TEXTS = [
     "a",
@@ -49,14 +49,17 @@ def test_an_empty_text_has_the_models_vector_or_is_an_error_where_that_is_zero(
     np.testing.assert_allclose(found.embeddings[found.ok], wanted[found.ok], **CLOSE)
 
 
-@pytest.mark.parametrize("kind", ["mean", "prompts", "default prompt", "prompts left out of the mean", "static"])
+PROMPTED = ["prompts", "default prompt", "prompts left out of the mean", "last token, an end of its own, padded left"]
+
+
+@pytest.mark.parametrize("kind", ["mean", "static", *PROMPTED])
 @pytest.mark.parametrize("role", ["query", "document"])
 def test_roles_have_the_models_own_prompts(tiny: Callable[[str], Tiny], kind: str, role: str) -> None:
     folder, model = tiny(kind)
     with vj.Embedder(f"local:{folder}", device="cpu") as embedder:
         found = getattr(embedder, f"embed_{role}")(TEXTS)
         one = getattr(embedder, f"embed_{role}")(TEXTS[1])
-    prompted = "prompt" in kind
+    prompted = kind in PROMPTED
     # `encode_document` takes the empty prompt that every model has as "document" and never comes to "passage".
     name = {"query": "query", "document": "passage" if prompted else "document"}[role]
     wanted = model.encode(TEXTS, prompt_name=name)
@@ -64,7 +67,7 @@ def test_roles_have_the_models_own_prompts(tiny: Callable[[str], Tiny], kind: st
     np.testing.assert_allclose(one.embeddings, wanted[1:2], **CLOSE)
 
 
-@pytest.mark.parametrize("kind", ["cls", "prompts", "default prompt", "prompts left out of the mean", "static"])
+@pytest.mark.parametrize("kind", ["cls", "static", *PROMPTED])
 def test_a_prompt_of_ones_own(tiny: Callable[[str], Tiny], kind: str) -> None:
     folder, model = tiny(kind)
     wanted = model.encode(TEXTS, prompt="say: ")
@@ -77,13 +80,13 @@ def test_a_prompt_of_ones_own(tiny: Callable[[str], Tiny], kind: str) -> None:
         assert embedder.identity.prompt == "say: "
 
 
-@pytest.mark.parametrize("kind", ["cls", "mean"])
-@pytest.mark.parametrize("dimensions", [5, WIDTH])
+@pytest.mark.parametrize("kind", ["cls", "mean", "dense", "last token, padded left", "static", "static, normalized"])
+@pytest.mark.parametrize("dimensions", [5, 12])
 def test_fewer_dimensions_are_normalized_again_where_the_whole_was(
     tiny: Callable[[str], Tiny], kind: str, dimensions: int
 ) -> None:
     folder, model = tiny(kind)
-    wanted = model.encode(TEXTS, truncate_dim=dimensions, normalize_embeddings=kind == "cls")
+    wanted = model.encode(TEXTS, truncate_dim=dimensions, normalize_embeddings=kind not in ("mean", "static"))
     with vj.Embedder(f"local:{folder}", device="cpu", dimensions=dimensions) as embedder:
         assert embedder.dim == dimensions
         np.testing.assert_allclose(embedder.embed(TEXTS).embeddings, wanted, **CLOSE)

@@ -14,6 +14,7 @@ from tests.unit.embedding.tiny_models import LONGEST, Tiny
 from vjaccel.embedding.providers.windows import cut
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+ENDED = "last token, an end of its own, padded left"
 ROOM = LONGEST - 2
 """Tokens of a text that the tiny BERTs take beside two special ones."""
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -90,16 +91,13 @@ class TestError:
 class TestWindows:
     """truncate="chunk"."""
 
-    @pytest.mark.parametrize("kind", ["cls", "mean", "dense", "last token, padded left", "last token, padded right"])
+    @pytest.mark.parametrize("kind", ["cls", "mean", "dense", "last token, padded right", ENDED])
     def test_a_long_texts_vector_is_its_windows_weighted_mean(
         self, tiny: Callable[[str], Tiny], chunking: Callable[..., vj.Embedder], kind: str
     ) -> None:
-        room = LONGEST if kind.startswith("last") else ROOM
+        room = {"last token, padded right": LONGEST, ENDED: LONGEST - 1}.get(kind, ROOM)
         lengths = [3, room, room + 1, 2 * room, 150, 1]
-        wanted = [
-            by_hand(tiny(kind), n, room=room, normalize=kind in ("cls", "dense", "last token, padded left"))
-            for n in lengths
-        ]
+        wanted = [by_hand(tiny(kind), n, room=room, normalize=kind in ("cls", "dense", ENDED)) for n in lengths]
         found = chunking(kind).embed([of(n) for n in lengths])
         assert found.chunks is not None
         assert found.chunks.dtype == np.int64

@@ -59,9 +59,12 @@ def _bert(parts: Path) -> Transformer:
     return _transformer(BertModel(config), fast, parts)
 
 
-def _decoder(parts: Path, side: str) -> Transformer:
+def _decoder(parts: Path, side: str, *, ended: bool = False) -> Transformer:
+    tokenizer = _tokenizer()
+    if ended:
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 3)])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=_tokenizer(), pad_token="[PAD]", unk_token="[UNK]", padding_side=side,
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", padding_side=side,
         model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
     config = Qwen2Config(
@@ -85,6 +88,12 @@ KINDS = {
     "max and mean": lambda parts: ([_bert(parts), Pooling(WIDTH, ("max", "mean"))], {}),
     "last token, padded left": lambda parts: ([_decoder(parts, "left"), Pooling(WIDTH, "lasttoken"), Normalize()], {}),
     "last token, padded right": lambda parts: ([_decoder(parts, "right"), Pooling(WIDTH, "lasttoken")], {}),
+    "last token, an end of its own, padded left": lambda parts: (
+        [_decoder(parts, "left", ended=True), Pooling(WIDTH, "lasttoken"), Normalize()],
+        {"prompts": PROMPTS},
+    ),
+    "weighted mean": lambda parts: ([_decoder(parts, "right"), Pooling(WIDTH, "weightedmean")], {}),
+    "mean by the root of the length": lambda parts: ([_bert(parts), Pooling(WIDTH, "mean_sqrt_len_tokens")], {}),
     "dense": lambda parts: ([_bert(parts), Pooling(WIDTH, "mean"), Dense(WIDTH, 12), Normalize()], {}),
     "static": lambda parts: ([StaticEmbedding(_tokenizer(), embedding_dim=WIDTH)], {}),
     "static, normalized": lambda parts: ([StaticEmbedding(_tokenizer(), embedding_dim=WIDTH), Normalize()], {}),

@@ -13,6 +13,7 @@ import numpy as np
 from vjaccel.arrays.registry import spelled
 from vjaccel.embedding.models import check_code, check_weights, digest, locate
 from vjaccel.embedding.planner import batch_cost, plan
+from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.protocol import ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.threads import one_torch_thread_each
 from vjaccel.embedding.providers.tokens import fast_tokens
@@ -30,6 +31,7 @@ GPU_BATCH_TOKENS = 65536
 CHARACTERS_PER_TOKEN = 4
 """For models that do not let their tokens be counted: about what English has."""
 
+OPTIONS = ("device", "dtype", "dimensions", "normalize", "revision", "truncate")
 ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
@@ -48,6 +50,7 @@ class LocalProvider:
             import torch
         except ImportError as exc:
             raise MissingExtra("embedding with local models", "local") from exc
+        refuse_others(options, OPTIONS, "a local model asks no service")
         self._torch = torch
         self._name = model
         self._device = _device(torch, options.device)
