@@ -53,7 +53,15 @@ def killed(folder: Path, name: str, after: float, bound: int) -> int:
     return int(said[-1]) if said else 0
 
 
-@pytest.mark.parametrize(("bound", "rounds"), [(256 * MIB, 3), (2 * MIB, 4)])
+@pytest.mark.parametrize(
+    ("bound", "rounds"),
+    [
+        (256 * MIB, 3),
+        (2 * MIB, 4),
+        pytest.param(256 * MIB, 40, marks=pytest.mark.soak),
+        pytest.param(2 * MIB, 60, marks=pytest.mark.soak),
+    ],
+)
 def test_a_writer_that_is_killed_leaves_what_it_had_put(tmp_path: Path, bound: int, rounds: int) -> None:
     moments = random.Random(bound)
     for number in range(rounds):

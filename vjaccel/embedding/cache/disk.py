@@ -169,7 +169,7 @@ class DiskCache:
         for attempt in range(TRIES):
             try:
                 with env.begin(write=True) as txn:
-                    lengthened(self._at, self._folder, 2 * size + SPARE_BYTES, self._max_bytes)
+                    lengthened(env, self._folder, 2 * size + SPARE_BYTES)
                     self._make_room(txn, bound - size - bound * attempt // TRIES)
                     if attempt and attempt % 2 == 0:
                         continue  # this time it only makes room

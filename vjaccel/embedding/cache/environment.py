@@ -121,7 +121,7 @@ def is_damage(exc: BaseException) -> bool:
     return isinstance(exc, lmdb.Error) and type(exc) is not lmdb.Error and not isinstance(exc, others)
 
 
-def lengthened(opened: Opened, folder: Path, beyond: int, at_most: int) -> None:
+def lengthened(env: Any, folder: Path, beyond: int) -> None:
     """Make the file longer than what the next transaction, which goes on, can make of it.
 
     LMDB leaves a file short where it took the last pages and freed them at once; then one that was cut off looks the same. The
@@ -131,11 +131,9 @@ def lengthened(opened: Opened, folder: Path, beyond: int, at_most: int) -> None:
     ----------
     beyond : int
         Bytes that it will add at most, besides copies of pages there are.
-    at_most : int
-        What the file may take.
     """
     data = folder / FORMAT / DATA
-    wanted = min(at_most, 2 * _length(opened.env) + beyond)
+    wanted = min(int(env.info()["map_size"]), 2 * _length(env) + beyond)
     if data.stat().st_size < wanted:
         os.truncate(data, wanted)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from vjaccel.embedding.cache.protocol import Once, checked
 from vjaccel.errors import InvalidInput
@@ -22,7 +24,7 @@ KEYS = 1000
 """What one request asks for; while it answers one, a Redis serves nobody else."""
 BATCH_BYTES = 4 * 1024 * 1024
 """What one request writes."""
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds that a connection or an answer may take."""
 REST = 30.0
 """Seconds for which a Redis that failed is left alone."""
@@ -49,7 +51,10 @@ class RedisCache:
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         try:
-            self._client = redis.Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
+            # Once more at once, for a connection that was idle too long; for anything else there is `REST`.
+            self._client = redis.Redis.from_url(
+                url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 1)
+            )
         except ValueError:
             # Neither the address nor what was raised from it: both may have the password.
             raise InvalidInput(

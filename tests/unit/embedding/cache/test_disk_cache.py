@@ -319,6 +319,28 @@ def test_what_is_read_only_is_one_warning_and_no_cache(ordinary_user: Path, vect
             path.chmod(0o700)
 
 
+def test_a_disk_that_is_full_is_one_warning_and_what_was_there_is_still_found(tmp_path: Path, vectors: Vectors) -> None:
+    names, put = filled(tmp_path, vectors)
+    code = (
+        "import resource, signal, sys, warnings, numpy as np; from hashlib import blake2b;"
+        "from vjaccel.embedding.cache import open_cache; warnings.simplefilter('always');"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); cache = open_cache(sys.argv[1]);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000));"
+        "[cache.put([blake2b(b'%d' % i, digest_size=16).digest()], np.ones((1, 9), np.float32)) for i in range(4)];"
+        "print(sum(x is not None for x in cache.get([bytes.fromhex(x) for x in sys.argv[2].split()])))"
+    )
+    named = " ".join(key.hex() for key in names)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), named], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "500"
+    assert done.stderr.count("CacheWarning") == 1
+    assert "cannot write: " in done.stderr
+    cache = opened(tmp_path)
+    assert hits(cache, names, put) == 500
+    cache.close()
+
+
 def test_a_folder_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "vjaccel-cache-7").mkdir()
     with pytest.raises(
