@@ -155,7 +155,7 @@ def test_json_says_what_was_measured_and_nothing_else(run: Run) -> None:
     assert report["errors"] == "out.parquet.errors.jsonl"
     assert report["identity"] == {
         "provider": "letters", "model": "16", "digest": None, "dimensions": 16, "prompt": "", "normalized": True,
-        "revision": None, "dtype": None, "truncate": "end", "precision": "float32", "endpoint": None,
+        "revision": None, "dtype": None, "truncate": "end", "precision": "float32", "endpoint": None, "engine": None,
     }  # fmt: skip
     assert report["statistics"]["embedded"] == 1
     assert report["statistics"]["tokens"] is None
