@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+INFINITY := .venv-infinity/.installed
 # Test processes: JAX in one of them keeps some 5 GB of compiled kernels.
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test rehearse soak check format bench cov gpu gpu-bundle clean
+.PHONY: help install infinity demo test rehearse soak check format bench cov gpu gpu-bundle clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +18,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "vjaccel needs Python 3.11 to 3.13, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+infinity: $(INFINITY)  ## make .venv-infinity: the embedding server that remote providers are tested and measured with
+
+$(INFINITY): tests/integration/infinity.txt
+	test -x .venv-infinity/bin/python || $(PYTHON) -m venv .venv-infinity
+	.venv-infinity/bin/python -m pip install --disable-pip-version-check --quiet --requirement tests/integration/infinity.txt
 	touch $@
 
 demo: $(STAMP)  ## embed examples/data, search it on every backend that works here
@@ -59,4 +67,4 @@ gpu-bundle: $(STAMP)  ## a folder for a machine with a GPU and no network, and i
 	$(BIN)/python gpu/bundle.py gpu-bundle
 
 clean:  ## remove .venv and what was made
-	rm -rf .venv build dist demo-output gpu-bundle .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks .coverage
+	rm -rf .venv .venv-infinity build dist demo-output gpu-bundle .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks .coverage
