@@ -31,6 +31,7 @@ OTHERS: dict[str, list[Any]] = {
     "truncate": ["error", "chunk"],
     "precision": ["int8", "ubinary"],
     "endpoint": ["https://example.org/v1", ""],
+    "engine": ["onnx", ""],
 }
 
 
