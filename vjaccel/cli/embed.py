@@ -144,6 +144,8 @@ def embed(
         if rows is None:
             source = Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines)
             done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
+            if done["bad_lines"]:
+                typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
         asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
         report = counted(rows, embedder, bar, price) if dry_run else _embedded(rows, embedder, asked, bar, price)
@@ -175,8 +177,11 @@ def _resumable(output: Path, inputs: Inputs, *, dry_run: bool) -> str:
 def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it."""
 
-    def shown(progress: Progress) -> None:
-        bar.embedded(progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price)
+    def shown(progress: Progress, passed_over: int) -> None:
+        bar.embedded(
+            progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price,
+            beside=passed_over,
+        )  # fmt: skip
 
     def resumed(rows: int) -> None:
         typer.echo(f"vjaccel: going on with {asked.output}: {rows:,} of {inputs.rows:,} rows are settled", err=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import io
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,7 +35,8 @@ class Live:
         self._text_field = text_field
         self._skip = skip_bad_lines
         self._waiting: deque[dict[str, Any]] = deque()
-        self._lines: Any = sys.stdin.buffer if path == "-" else opened(Path(path))
+        # Not sys.stdin: a thread that waits in it would have the interpreter abort when it ends.
+        self._lines: Any = io.BufferedReader(io.FileIO(0, closefd=False)) if path == "-" else opened(Path(path))
         self._format = asked or (None if path == "-" else line_format(path))
         if self._format == "parquet" or (path != "-" and self._format is None):
             raise InvalidInput(f"{path} is no file of lines, and -o - gives a line for a line: name a file to write")
@@ -69,14 +71,16 @@ def embed_live(rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | 
     """Write each row with its vector, or with its error, a line of JSON each; what was done is counted."""
     done = failed = 0
     prompt = embedder.prompt_for("document")
-    for result in embedder.stream(
+    results = embedder.stream(
         rows.texts(), max_latency=MAX_LATENCY, prompt=prompt, on_error="collect", max_errors=max_errors
-    ):
-        errors = {error.index - result.start: error for error in result.errors}
-        for i, vector in enumerate(result.embeddings.tolist()):
-            error = errors.get(i)
-            more = {} if error is None else {"error": {"code": error.code, "message": error.message}}
-            out.write(json_line(rows.row() | more, vector if error is None else None))
-        out.flush()
-        done, failed = done + len(result), failed + len(errors)
+    )
+    with closing(results):  # type: ignore[type-var]  # it is a generator
+        for result in results:
+            errors = {error.index - result.start: error for error in result.errors}
+            for i, vector in enumerate(result.embeddings.tolist()):
+                error = errors.get(i)
+                more = {} if error is None else {"error": {"code": error.code, "message": error.message}}
+                out.write(json_line(rows.row() | more, vector if error is None else None))
+            out.flush()
+            done, failed = done + len(result), failed + len(errors)
     return {"rows": done, "failed": failed, "bad_lines": rows.bad_lines}

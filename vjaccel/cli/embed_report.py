@@ -63,6 +63,8 @@ def _done_lines(report: dict[str, Any]) -> Iterator[str]:
         if report["duplicates"]:
             yield f"{report['duplicates']:,} rows have the text of an earlier one, and its vector"
         yield f"wrote {report['output']}: {report['rows']:,} rows, vectors of width {report['identity']['dimensions']}"
+    if found is None and report["standing"] != Standing.FINISHED:
+        yield f"wrote {report['output']}: {report['rows']:,} rows; there was nothing left to embed"
     if report["failed"]:
         codes = ", ".join(f"{code} {count:,}" for code, count in report["failures"].items())
         again = "--retry-failed tries them again"

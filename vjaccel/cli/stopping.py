@@ -33,6 +33,7 @@ class Stopping:
     def __init__(self) -> None:
         self.say = "stopped"
         self._code: int | None = None
+        self._timer: threading.Timer | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -45,6 +46,8 @@ class Stopping:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._code is not None and isinstance(exc, KeyboardInterrupt):
@@ -55,12 +58,14 @@ class Stopping:
         if self._code is not None:
             self._end()
         self._code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-        timer = threading.Timer(PATIENCE, self._end)
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(PATIENCE, self._end)
+        self._timer.daemon = True
+        self._timer.start()
         raise KeyboardInterrupt
 
     def _end(self) -> None:
-        sys.stderr.write(f"\nvjaccel: {self.say}\n")
+        # A bar has hidden the cursor, and will not be there to show it again.
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""
+        sys.stderr.write(f"{shown}\nvjaccel: {self.say}\n")
         sys.stderr.flush()
         os._exit(self._code or INTERRUPTED)

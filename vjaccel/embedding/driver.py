@@ -32,6 +32,12 @@ __all__ = ["CHUNK", "Run", "driven", "inline"]
 CHUNK = 4096
 """Texts that are planned together: enough to find neighbours of one length."""
 
+AHEAD = 2
+"""Chunks that are read beyond the one that is given out."""
+
+LOOK = 0.01
+"""Seconds after which one who waits for a batch looks whether a live source has more."""
+
 
 @dataclass
 class Run:
@@ -43,6 +49,7 @@ class Run:
     known: Known = field(default_factory=lambda: Known(Window(), None))
     max_errors: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    failure: BaseException | None = None
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -63,11 +70,6 @@ class Run:
             known = self.tally.told and under_way.told
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds()))
-
-    def set_aside(self, gathered: Gathered) -> None:
-        """Note what of a chunk has failed, or was cached, before any of it was embedded."""
-        if gathered.errors or gathered.looked_up:
-            self.advance(len(gathered.errors) + gathered.looked_up, gathered.tally)
 
     def check(self, under_way: Tally) -> None:
         """Raise TooManyErrors if there are."""
@@ -112,7 +114,8 @@ def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering)
     try:
         provider.started()
         chunk = prepared(texts, run.prompt, provider, gathered, run.known, last=True)
-        run.set_aside(gathered)
+        if gathered.set_aside:
+            run.advance(gathered.set_aside, gathered.tally)
         _embedded_here(chunk, provider, run)
         _left_over(chunk, provider, run)
     finally:
@@ -133,31 +136,26 @@ def driven(
     ordered : bool
         In their order; otherwise as they are done.
     """
-    read = 0
-    tokenising: Future[Chunk] | None = None
-    ahead: list[_Ahead] = []
+    read, live = 0, isinstance(reader, LiveReader)
+    most = AHEAD + (provider.workers if live else 0)
+    pieces: list[Future[_Begun]] = []
     provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
     workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
     try:
-        while not reader.ended or tokenising is not None or ahead:
-            items = [] if reader.ended else reader.next(wait=tokenising is None and not ahead)
-            following: Future[Chunk] | None = None
+        while not reader.ended or pieces:
+            items = [] if reader.ended or len(pieces) > most else reader.next(wait=not pieces)
             if items:
                 gathered = gathering(read, len(items))
-                following = preparing.submit(
-                    prepared, items, run.prompt, provider, gathered, run.known, last=reader.ended
-                )
+                pieces.append(preparing.submit(_begun, items, provider, gathered, run, reader.ended, workers))
                 read += len(items)
-            if tokenising is not None:
-                chunk = tokenising.result()
-                task = partial(_embedded, chunk, provider, run)
-                ahead.append(_Ahead(chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)]))
-            tokenising = following
-            while ahead and (len(ahead) > 1 or following is None):
-                yield _finished(ahead.pop(0 if ordered else _first_done(ahead)), provider, run, workers)
-                if not reader.ended:
-                    break  # more may have come meanwhile
+            if pieces and (len(pieces) > most or not items):
+                place = _done(pieces, ordered=ordered)
+                if place is not None or reader.ended or not live:
+                    first = _first_done(pieces) if place is None and not ordered else place or 0
+                    yield _finished(pieces.pop(first).result(), provider, run, workers)
+                else:
+                    _wait(pieces, LOOK)  # and then see whether more has come
     finally:
         run.stop.set()
         reader.close()
@@ -168,36 +166,67 @@ def driven(
         raise reader.error
 
 
-class _Ahead(NamedTuple):
+class _Begun(NamedTuple):
     """A chunk whose batches wait, are run, or are done."""
 
     chunk: Chunk
     batches: list[Future[int]]
 
 
-def _first_done(ahead: list[_Ahead]) -> int:
-    """Which of them is done; if none is, the first that will be."""
-    while True:
-        for place, (_, batches) in enumerate(ahead):
-            if all(batch.done() for batch in batches):
-                return place
-        wait([batch for _, batches in ahead for batch in batches if not batch.done()], return_when=FIRST_COMPLETED)
+def _begun(
+    items: list[Any], provider: Provider, gathered: Gathered, run: Run, last: bool, workers: ThreadPoolExecutor
+) -> _Begun:
+    """Prepare a chunk, and have its batches run: whether anybody asks for it or not, since others may wait for them."""
+    chunk = prepared(items, run.prompt, provider, gathered, run.known, last=last)
+    task = partial(_embedded, chunk, provider, run)
+    return _Begun(chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)])
 
 
-def _finished(ahead: _Ahead, provider: Provider, run: Run, workers: ThreadPoolExecutor) -> Gathered:
-    gathered = ahead.chunk.gathered
-    run.set_aside(gathered)
-    for batch in as_completed(ahead.batches):
+def _done(pieces: list[Future[_Begun]], *, ordered: bool) -> int | None:
+    """Which of them can be given out without waiting."""
+    for place, piece in enumerate(pieces[:1] if ordered else pieces):
+        if piece.done() and all(batch.done() for batch in piece.result().batches):
+            return place
+    return None
+
+
+def _first_done(pieces: list[Future[_Begun]]) -> int:
+    """Which of them is done first."""
+    while (place := _done(pieces, ordered=False)) is None:
+        _wait(pieces, None)
+    return place
+
+
+def _wait(pieces: list[Future[_Begun]], seconds: float | None) -> None:
+    """Wait until something is done."""
+    waiting: list[Future[Any]] = [piece for piece in pieces if not piece.done()]
+    waiting += [batch for piece in pieces if piece.done() for batch in piece.result().batches if not batch.done()]
+    if waiting:
+        wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
+
+
+def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolExecutor) -> Gathered:
+    gathered = begun.chunk.gathered
+    if gathered.set_aside:
+        run.advance(gathered.set_aside, gathered.tally)
+    for batch in as_completed(begun.batches):
         run.advance(batch.result(), gathered.tally)
         run.check(gathered.tally)
-    if run.known.lookup is not None:
+    if run.failure is not None and not gathered.settled(begun.chunk.valid):
+        raise run.failure  # of another chunk, because of which batches of this one were not begun
+    if run.known.lookup is not None and run.known.lookup.waits(gathered):
         # In a worker's thread, since it may have batches to embed.
-        workers.submit(_left_over, ahead.chunk, provider, run).result()
+        workers.submit(_left_over, begun.chunk, provider, run).result()
     return run.finished(gathered)
 
 
 def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: np.ndarray) -> int:
-    return embedded(chunk, batch, run.prompt, provider, run.known.lookup, run.stop)
+    try:
+        return embedded(chunk, batch, run.prompt, provider, run.known.lookup, run.stop)
+    except BaseException as exc:
+        run.failure = run.failure or exc
+        run.stop.set()
+        raise
 
 
 def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
@@ -208,10 +237,11 @@ def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
 
 def _left_over(chunk: Chunk, provider: Provider, run: Run) -> None:
     """Embed what another run was to, and has not."""
-    if run.known.lookup is not None:
-        before = chunk.gathered.looked_up
-        rest = left_over(chunk.texts, run.prompt, provider, chunk.gathered, run.known, run.stop)
-        if chunk.gathered.looked_up > before:
-            run.advance(chunk.gathered.looked_up - before, chunk.gathered.tally)
+    gathered = chunk.gathered
+    if run.known.lookup is not None and run.known.lookup.waits(gathered):
+        before = gathered.looked_up
+        rest = left_over(chunk.texts, run.prompt, provider, gathered, run.known, run.stop)
+        if gathered.looked_up > before:
+            run.advance(gathered.looked_up - before, gathered.tally)
         if rest is not None:
             _embedded_here(rest, provider, run)

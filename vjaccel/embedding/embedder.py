@@ -202,11 +202,11 @@ class Embedder:
             `texts` is one text, or the embedder is closed.
         """
         items, prompt = iter(_checked(texts)), self._prompt_for(None, prompt)
-        found = Estimate()
+        found, seen = Estimate(), set[bytes]()
         with self._running():
             keys = None if self._cache is None else CacheKeys(self._identity_in_cache(prompt))
             while chunk := list(islice(items, CHUNK)):
-                found += estimated(chunk, prompt, self._provider, self._cache, keys)
+                found += estimated(chunk, prompt, self._provider, self._cache, keys, seen)
         return found
 
     # Embedding
@@ -382,11 +382,13 @@ class Embedder:
             while (chunk := await loop.run_in_executor(thread, step)) is not None:
                 yield chunk
         finally:
-            if awaited is not None:
-                await awaited.stop()
-            closed = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
-            thread.shutdown(wait=False)
-            await closed
+            try:
+                if awaited is not None:
+                    await awaited.stop()
+            finally:
+                closed = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
+                thread.shutdown(wait=False)
+                await closed
 
     # Holding and letting go
 

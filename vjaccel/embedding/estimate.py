@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,21 @@ class Estimate:
 
 
 def estimated(
-    texts: Sequence[Any], prompt: str, provider: Provider, cache: Cache | None, keys: CacheKeys | None
+    texts: Sequence[Any],
+    prompt: str,
+    provider: Provider,
+    cache: Cache | None,
+    keys: CacheKeys | None,
+    seen: set[bytes],
 ) -> Estimate:
-    """What a run would see of one chunk of texts; of those that come twice, the second is a duplicate."""
+    """What a run would see of one chunk of texts, of which those in `seen`, to which it adds, were there before."""
     valid = [text for text in texts if isinstance(text, str)]
-    distinct = list(dict.fromkeys(valid))
+    distinct = []
+    for text in dict.fromkeys(valid):
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if digest not in seen:
+            seen.add(digest)
+            distinct.append(text)
     wanted = distinct
     if cache is not None and keys is not None and distinct:
         found = cache.get(keys.of(distinct))

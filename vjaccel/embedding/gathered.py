@@ -63,7 +63,9 @@ class Gathered:
     keys : dict of int to bytes
         Of texts that are to be kept in a cache.
     looked_up : int
-        How many texts the cache had, before others were embedded.
+        How many texts the cache had.
+    set_aside : int
+        How many had an error or a vector before any was embedded.
     chunks : ndarray of int64 or None
         How many windows each text was cut into; None where texts are not, 0 for those that were not looked at.
     """
@@ -77,6 +79,7 @@ class Gathered:
     copies: list[tuple[int, Gathered, int]] = field(default_factory=list)
     keys: dict[int, bytes] = field(default_factory=dict)
     looked_up: int = 0
+    set_aside: int = 0
     chunks: np.ndarray | None = None
     parts: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     ok: np.ndarray = field(init=False)
@@ -117,6 +120,10 @@ class Gathered:
             self.chunks = np.zeros(self.size, np.int64)
         self.chunks[indices] = chunks
 
+    def settled(self, indices: np.ndarray) -> bool:
+        """Whether each of the texts `indices` of this chunk has a vector or an error."""
+        return all(self.ok[i] or i in self.errors for i in indices.tolist())
+
     def copied(self) -> None:
         """Give texts that were there before what those have got: a vector, or an error. Those must be settled."""
         for index, source, place in self.copies:
@@ -124,6 +131,7 @@ class Gathered:
             if error is not None:
                 self.fail(index, error.code, error.message)
                 continue
+            assert source.ok[place], "chunks are finished in their order"
             if self.rows is not None:
                 stored = source.stored()
                 self.rows.made(stored.shape[1])[self.start + index] = stored[source.start + place]

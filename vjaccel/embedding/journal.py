@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 import shutil
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from vjaccel.errors import InvalidInput, OutputError
+from vjaccel.errors import OutputError
 
 __all__ = ["Journal", "changed"]
 
@@ -38,6 +39,8 @@ class Journal:
     description : dict
         All that determines the run's result, as JSON has it. That of a journal that is there must be the same.
     rows : int
+    anew : bool
+        Forget what is there.
 
     Attributes
     ----------
@@ -50,13 +53,11 @@ class Journal:
 
     Raises
     ------
-    InvalidInput
-        The journal is another run's, or one of a run that goes on now.
     OutputError
-        It cannot be written.
+        The journal is another run's, or one of a run that goes on now; or it cannot be written.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], rows: int) -> None:
+    def __init__(self, folder: Path, description: dict[str, Any], rows: int, *, anew: bool = False) -> None:
         self._folder = folder
         self._lock = threading.Lock()
         self.done = np.zeros(rows, np.bool_)
@@ -68,6 +69,9 @@ class Journal:
             self._lines = (folder / LINES).open("a+b")
         try:
             self._locked()
+            if anew:
+                with _writing(folder):
+                    (folder / DESCRIPTION).unlink(missing_ok=True)
             self._described(description)
             with _writing(folder):
                 self._vectors = os.open(folder / VECTORS, os.O_RDWR | os.O_CREAT, 0o644)
@@ -85,6 +89,7 @@ class Journal:
         Raises
         ------
         OutputError
+            It cannot be written, or the vectors before had another width.
         """
         order = np.argsort(rows)
         rows, vectors = rows[order], np.ascontiguousarray(vectors[order], "<f4")
@@ -92,6 +97,11 @@ class Journal:
             if self.dim is None:
                 self.dim = vectors.shape[1]
                 self._line({"dim": self.dim})
+            elif vectors.shape[1] != self.dim:
+                raise OutputError(
+                    f"the vectors in {self._folder} have width {self.dim}, and now {vectors.shape[1]}: the model has "
+                    "changed, and --restart would begin anew"
+                )
             size = self.dim * 4
             # Neighbours in one write: a run's batches are rows of like length, and most of a chunk is done by the end.
             for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
@@ -140,9 +150,9 @@ class Journal:
         found = np.full((len(rows), dim), np.nan, np.float32)
         there = np.flatnonzero(self.done[rows]) if dim else np.empty(0, np.int64)
         if len(there):
-            length = os.fstat(self._vectors).st_size // (dim * 4)
-            stored = np.memmap(self._folder / VECTORS, "<f4", "r", shape=(length, dim))
-            found[there] = stored[rows[there]]
+            length = os.fstat(self._vectors).st_size // (dim * 4) * dim * 4
+            with mmap.mmap(self._vectors, length, prot=mmap.PROT_READ) as stored:
+                found[there] = np.frombuffer(stored, "<f4").reshape(-1, dim)[rows[there]]
         return found
 
     # Holding and letting go
@@ -158,8 +168,13 @@ class Journal:
 
     def remove(self) -> None:
         """Close it, and remove its folder."""
+        # Under another name first: half a journal would be taken for a run's.
+        removed = self._folder.with_name(f".{self._folder.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        with suppress(OSError):
+            self._folder.rename(removed)
         self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +190,7 @@ class Journal:
         try:
             fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise InvalidInput(f"another run is writing {self._folder}: wait for it, or stop it") from exc
+            raise OutputError(f"another run is writing {self._folder}: wait for it, or stop it") from exc
 
     def _described(self, description: dict[str, Any]) -> None:
         path = self._folder / DESCRIPTION
@@ -183,7 +198,9 @@ class Journal:
         if path.exists() and (before := _json(path)) is not None:
             differences = changed(before, wanted)
             if differences:
-                raise InvalidInput(f"{self._folder} is the journal of another run: {'; '.join(differences)}")
+                raise OutputError(
+                    f"{self._folder} is the journal of another run: {'; '.join(differences)}. --restart would begin anew"
+                )
             return
         with _writing(self._folder):
             # Without its description nothing in the folder can be trusted.

@@ -50,6 +50,10 @@ class Lookup:
         gathered.tally.cache_misses += len(mine)
         return mine
 
+    def waits(self, gathered: Gathered) -> bool:
+        """Whether another run was embedding texts of a chunk."""
+        return gathered.first in self._deferred
+
     def waited(self, gathered: Gathered, stop: threading.Event) -> list[int]:
         """The places that another run was embedding and has not: they are this run's to embed."""
         deferred = self._deferred.pop(gathered.first, None)

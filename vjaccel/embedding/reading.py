@@ -28,7 +28,7 @@ class Reader:
     def __init__(self, items: Iterable[Any], size: int) -> None:
         self._items = iter(items)
         self._size = size
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.ended = False
 
     def next(self, *, wait: bool) -> list[Any]:
@@ -58,7 +58,7 @@ class LiveReader:
         self._size = size
         self._latency = max_latency
         self._closed = threading.Event()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.ended = False
         threading.Thread(target=self._read, args=(items,), name="vjaccel-read", daemon=True).start()
 
@@ -92,7 +92,7 @@ class LiveReader:
                 self._queue.put(item)
                 if self._closed.is_set():
                     return
-        except Exception as exc:
+        except BaseException as exc:  # whoever reads must hear of it, whatever it is
             self.error = exc
         self._queue.put(_END)
 

@@ -65,7 +65,9 @@ def prepared(
     if known.lookup is not None and valid:
         valid = known.lookup.missing(texts, valid, gathered)
     gathered.tally.texts = len(texts)
-    return _tokenised(valid, texts, prompt, provider, gathered)
+    chunk = _tokenised(valid, texts, prompt, provider, gathered)
+    gathered.set_aside = len(gathered.errors) + gathered.looked_up
+    return chunk
 
 
 def prepared_alone(texts: Sequence[str], prompt: str, provider: Provider) -> Chunk:

@@ -56,7 +56,7 @@ class Window:
         return new
 
     def _forget(self) -> None:
-        while len(self._places) > self._size and (len(self._chunks) > 1 or not self._size):
+        while self._chunks and len(self._places) - len(self._chunks[0][1]) >= self._size:
             _, texts = self._chunks.popleft()
             for text in texts:
                 del self._places[text]

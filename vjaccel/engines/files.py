@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines.standing import Standing, journal_path, manifest_of, run_path, standing
+from vjaccel.engines.standing import Standing, journal_path, manifest_of, run_path, standing, written_by
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
 
@@ -95,7 +94,7 @@ def embed_files(
     inputs: Inputs,
     embedder: Embedder,
     asked: FileRun,
-    show: Callable[[Progress], object],
+    show: Callable[[Progress, int], object],
     resumed: Callable[[int], object],
 ) -> Report:
     """Embed the rows of `inputs` into ``asked.output``, going on where an earlier call was stopped.
@@ -103,7 +102,7 @@ def embed_files(
     Parameters
     ----------
     show : callable
-        Called with how far the run has come, in rows.
+        Called with how far this call's run has come, and how many rows beside had nothing to be embedded.
     resumed : callable
         Called with how many rows an earlier call had settled, where there are any.
 
@@ -123,9 +122,8 @@ def embed_files(
     }
     described = {"inputs": inputs.digests(), "skip_bad_lines": inputs.skip_bad_lines, **made_by}
     # What came through standard input is gone, and nobody can say that this is the same.
-    if (asked.restart or inputs.from_stdin) and journal_path(output).is_dir():
-        shutil.rmtree(journal_path(output))
-    stands = standing(output, described, overwrite=asked.overwrite or asked.restart)
+    anew = asked.restart or (inputs.from_stdin and journal_path(output).is_dir())
+    stands = Standing.NEW if anew else standing(output, described, overwrite=asked.overwrite)
     manifest = manifest_of(output)
     if stands is Standing.FINISHED and not asked.retry_failed and manifest is not None:
         counts = manifest["counts"]
@@ -139,20 +137,25 @@ def embed_files(
             "cannot be added: --restart embeds all rows anew"
         )
     with ExitStack() as held:
-        journal = held.enter_context(Journal(journal_path(output), described, inputs.rows))
+        journal = held.enter_context(Journal(journal_path(output), described, inputs.rows, anew=anew))
         if inputs.from_stdin:
             held.callback(journal.remove)
-        if stands is Standing.FINISHED:
+        if not anew and written_by(output, described):
+            # By a run whose failed rows are tried again, in this call or in one before that was stopped.
             _taken_up(journal, output)
         if asked.retry_failed:
             journal.forget_failures()
-        elif journal.found:
-            resumed(journal.found)
-        found = journal.found
+        found = int(journal.settled(0, inputs.rows).sum())
+        if found and stands is Standing.BEGUN:
+            resumed(found)
+        # Of a file that a kill left while it was put together; nobody else writes it while the journal is ours.
+        for left in output.parent.glob(f".{output.name}.*.partial"):
+            left.unlink(missing_ok=True)
         with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
             statistics = _embedded(inputs, embedder, prompt, asked, journal, seen, show)
             made_by["identity"] = replace(embedder.identity, prompt=prompt).to_dict()
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
+        stands = Standing.BEGUN if stands is Standing.FINISHED else stands
         report = Report(stands, inputs.rows, found, *counts, made_by, statistics)
         _say(report, output, described, inputs.bad_lines)
         journal.remove()
@@ -163,7 +166,7 @@ def _taken_up(journal: Journal, output: Path) -> None:
     """Have the journal hold what a finished output has."""
     start = 0
     for vectors, ok in stored_vectors(output):
-        rows = np.flatnonzero(ok)
+        rows = np.flatnonzero(ok & ~journal.done[start : start + len(ok)])
         if len(rows):
             journal.append(start + rows, vectors[rows])
         start += len(ok)
@@ -200,7 +203,7 @@ def _embedded(
     asked: FileRun,
     journal: Journal,
     seen: SeenTexts,
-    show: Callable[[Progress], object],
+    show: Callable[[Progress, int], object],
 ) -> EmbeddingStatistics | None:
     """Embed what is not settled yet, each text once."""
     places = _Places()
@@ -221,19 +224,21 @@ def _embedded(
         journal.append(places.of(numbers), vectors)
 
     def progress(now: Progress) -> None:
-        show(replace(now, done=now.done + passed_over, total=inputs.rows))
+        show(replace(now, total=inputs.rows), passed_over)
 
     statistics: EmbeddingStatistics | None = None
     chunks = embedder.stream(
         texts(), chunk_size=CHUNK, prompt=prompt, on_error="collect", progress=progress, on_batch=keep,
         deduplicate=False, max_errors=asked.max_errors,
     )  # fmt: skip
-    for result in chunks:
-        numbers = np.array([error.index for error in result.errors], np.int64)
-        rows = places.of(numbers).tolist()
-        journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
-        places.forget(len(result))
-        statistics = result.statistics
+    # Closed here, so that whatever happens no batch comes back to a journal that is closed.
+    with closing(chunks):  # type: ignore[type-var]  # it is a generator
+        for result in chunks:
+            numbers = np.array([error.index for error in result.errors], np.int64)
+            rows = places.of(numbers).tolist()
+            journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
+            places.forget(len(result))
+            statistics = result.statistics
     return statistics
 
 

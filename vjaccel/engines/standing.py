@@ -10,7 +10,7 @@ from typing import Any
 from vjaccel.embedding.journal import changed
 from vjaccel.errors import OutputError
 
-__all__ = ["RUN_SUFFIX", "Standing", "journal_path", "manifest_of", "run_path", "standing"]
+__all__ = ["RUN_SUFFIX", "Standing", "journal_path", "manifest_of", "run_path", "standing", "written_by"]
 
 RUN_SUFFIX = ".run.json"
 
@@ -42,8 +42,14 @@ def manifest_of(output: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("run"), dict) else None
 
 
+def written_by(output: Path, run: dict[str, Any]) -> bool:
+    """Whether the run that `run` describes wrote `output`."""
+    manifest = manifest_of(output)
+    return manifest is not None and output.exists() and not changed(manifest["run"], json.loads(json.dumps(run)))
+
+
 def standing(output: Path, run: dict[str, Any], *, overwrite: bool) -> Standing:
-    """How the run that `run` describes stands.
+    """How the run that `run` describes stands; `overwrite` is whether an output that nobody knows of may be replaced.
 
     Raises
     ------
@@ -52,9 +58,9 @@ def standing(output: Path, run: dict[str, Any], *, overwrite: bool) -> Standing:
     """
     if journal_path(output).is_dir():
         return Standing.BEGUN
-    if not output.exists() or overwrite:
-        return Standing.NEW
     manifest = manifest_of(output)
+    if not output.exists() or (overwrite and manifest is None):
+        return Standing.NEW
     if manifest is None:
         raise OutputError(f"{output} is there, and nothing says that this run wrote it: --overwrite would replace it")
     differences = changed(manifest["run"], json.loads(json.dumps(run)))

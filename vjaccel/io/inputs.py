@@ -145,11 +145,12 @@ class Inputs:
             )
 
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each input's bytes, by its name."""
+        """The SHA-256 of each input's bytes, by its place, name and format, all of which the rows depend on."""
         found = {}
-        for source in self._sources:
+        for place, source in enumerate(self._sources, 1):
             with source.path.open("rb") as file:
-                found[source.name] = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[f"{place}: {source.name} as {source.format}"] = digest
         return found
 
     @property
@@ -299,7 +300,7 @@ class _BadLines:
         for row in rows:
             if isinstance(row, BadLine):
                 self.first = self.first or row
-                self.fatal = row if row.fatal else None
+                self.fatal = self.fatal or (row if row.fatal else None)
                 self.count += 1
             elif isinstance(row, Header):
                 self.header = row

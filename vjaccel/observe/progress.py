@@ -68,20 +68,21 @@ class RunBar:
         tokens: int | None,
         seconds: float,
         price: float | None = None,
+        beside: int = 0,
         doing: str = "embedding",
     ) -> None:
         """`done` of `total` texts have been embedded, `tokens` in all, `seconds` after the run began.
 
-        `price` is that of a million tokens.
+        `price` is that of a million tokens; `beside` are texts of the total that took no time.
         """
         rates = [f"{done / seconds:,.0f} texts/s"] if seconds else []
         rates += [f"{tokens / seconds:,.0f} tokens/s"] if tokens and seconds else []
         rates += [f"cost {tokens * price / 1e6:,.4f}"] if tokens and price is not None else []
-        self._bar.update(self._task, description=doing, completed=done, total=total, rates="  ".join(rates))
+        self._bar.update(self._task, description=doing, completed=done + beside, total=total, rates="  ".join(rates))
         if not self._console.is_terminal and self._clock() - self._said >= LINE_SECONDS:
             self._said = self._clock()
-            left = [f"{(total - done) * seconds / done:,.0f} s left"] if total and done and seconds else []
-            how_far = f"{done:,} of {total:,} texts" if total else f"{done:,} texts"
+            left = [f"{(total - done - beside) * seconds / done:,.0f} s left"] if total and done and seconds else []
+            how_far = f"{done + beside:,} of {total:,} texts" if total else f"{done:,} texts"
             self._console.print(
                 f"vjaccel: {doing}: {', '.join([how_far, *rates, *left])}", highlight=False, soft_wrap=True
             )

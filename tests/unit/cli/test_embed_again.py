@@ -50,7 +50,7 @@ def test_a_finished_run_says_so_and_does_nothing(run: Run, monkeypatch: pytest.M
         pytest.param(("--model", "letters:8"), 'identity model was "16", now "8"', id="model"),
         pytest.param((*LETTERS, "--prompt", "say: "), 'identity prompt was "", now "say: "', id="prompt"),
         pytest.param((*LETTERS, "--text-field", "id"), 'text_field was "text", now "id"', id="option"),
-        pytest.param(LETTERS, "inputs in.jsonl was ", id="input"),
+        pytest.param(LETTERS, "inputs 1: in.jsonl as jsonl was ", id="input"),
     ],
 )
 def test_another_run_does_not_replace_an_output_until_it_is_told_to(
@@ -112,6 +112,42 @@ def test_failed_rows_are_tried_again_and_complete_the_output(
     np.testing.assert_allclose(np.concatenate(vectors), letters(16, [row["text"] for row in rows]), atol=1e-7)
     assert not Path(f"{output}.errors.jsonl").exists()
     assert manifest(output)["counts"]["failures"] == {}
+
+
+def test_failed_rows_that_fail_again_are_said_again(run: Run, rows: list[dict[str, Any]]) -> None:
+    write(rows)
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS).code == 3
+    done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--retry-failed")
+    assert (done.code, "2 texts failed" in done.out) == (3, True)
+    assert manifest("out.parquet")["counts"]["resumed"] == 58
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(("b.txt", "a.txt"), id="in another order"),
+        pytest.param(("a.txt", "b.txt", "b.txt"), id="one twice"),
+        pytest.param(("a.txt", "b.txt", "--input-format", "jsonl"), id="read as another format"),
+    ],
+)
+def test_the_same_files_read_otherwise_are_another_run(run: Run, second: tuple[str, ...]) -> None:
+    Path("a.txt").write_text('{"text": "one"}\n')
+    Path("b.txt").write_text('{"text": "two"}\n')
+    assert run("embed", "a.txt", "b.txt", "-o", "out.npy", *LETTERS).code == 0
+    done = run("embed", *second, "-o", "out.npy", *LETTERS)
+    assert (done.code, "is another run's: inputs" in done.err) == (1, True)
+
+
+def test_overwriting_does_not_do_a_finished_run_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write([{"id": "a", "text": "x"}])
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--overwrite").code == 0
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--overwrite").code == 0
+    assert not (tmp_path / "asked").exists()
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--restart").code == 0
+    assert (tmp_path / "asked").exists()
 
 
 def test_there_are_no_failed_rows_of_a_run_that_was_not(run: Run) -> None:

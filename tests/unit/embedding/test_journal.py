@@ -77,12 +77,12 @@ def test_garbage_among_the_lines_ends_what_is_believed(tmp_path: Path) -> None:
 def test_the_journal_of_another_run_is_refused_with_what_changed(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     other = {"inputs": {"a.txt": "another"}, "identity": {"model": "m", "dimensions": 2}}
-    with pytest.raises(vj.InvalidInput, match=r'inputs a.txt was "digest", now "another"; identity dimensions was 3'):
+    with pytest.raises(vj.OutputError, match=r'inputs a.txt was "digest", now "another"; identity dimensions was 3'):
         Journal(tmp_path / "j", other, 6)
 
 
 def test_two_runs_at_once_do_not_share_a_journal(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", RUN, 6), pytest.raises(vj.InvalidInput, match="another run is writing"):
+    with Journal(tmp_path / "j", RUN, 6), pytest.raises(vj.OutputError, match="another run is writing"):
         Journal(tmp_path / "j", RUN, 6)
 
 
@@ -95,3 +95,31 @@ def test_a_journal_without_its_description_begins_anew(tmp_path: Path) -> None:
 
 def test_differences_name_what_is_new_and_what_is_gone() -> None:
     assert changed({"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "d": [3]}) == ["a was 1, now null", "d was null, now [3]"]
+
+
+def test_vectors_of_another_width_are_refused_and_those_there_stay(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        with pytest.raises(vj.OutputError, match="have width 3, and now 5"):
+            journal.append(np.array([2]), np.ones((1, 5), np.float32))
+        np.testing.assert_array_equal(journal.vectors(np.array([3, 4])), VECTORS[[3, 4]])
+
+
+def test_a_journal_begun_anew_has_nothing_and_is_not_another_runs(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", {"inputs": {}}, 6, anew=True) as journal:
+        assert journal.found == 0
+
+
+def test_a_journal_in_use_is_not_begun_anew(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        with pytest.raises(vj.OutputError, match="another run is writing"):
+            Journal(tmp_path / "j", RUN, 6, anew=True)
+        assert journal.found == 5
+
+
+def test_a_journal_that_is_removed_leaves_nothing(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    Journal(tmp_path / "j", RUN, 6).remove()
+    assert list(tmp_path.iterdir()) == []
