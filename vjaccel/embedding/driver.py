@@ -160,6 +160,8 @@ def driven(
                     break  # more may have come meanwhile
     finally:
         run.stop.set()
+        if hasattr(provider, "halt"):
+            provider.halt()  # whoever waits for a service, rather than for a device, is not waited for
         reader.close()
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)
