@@ -199,3 +199,14 @@ def test_embedders_with_one_key_at_one_place_share_what_a_minute_has_and_a_run_t
         result = second.embed(["c"], on_error="collect")
     assert [error.code for error in result.errors] == ["CANCELLED"]
     assert server.counts.requests == 2
+
+
+def test_a_run_that_is_interrupted_waits_for_no_limit(server: FaultServer) -> None:
+    def interrupted(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with embedder(server, requests_per_minute=1, workers=4, batch_tokens=20) as made:
+        with pytest.raises(KeyboardInterrupt):
+            made.embed(TEXTS, progress=interrupted)
+        assert server.counts.requests == 1
+        assert server.counts.at_once == 0

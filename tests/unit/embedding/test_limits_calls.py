@@ -139,6 +139,14 @@ def test_an_attempt_that_hangs_is_left_after_half_the_time() -> None:
     assert service.times == [0.0, 10.5]
 
 
+def test_a_last_attempt_that_was_cut_short_hides_no_reason() -> None:
+    service = Service(Refused(500), seconds=3.0)
+    with pytest.raises(BatchFailed) as raised:
+        one(service, timeout=8.0)
+    assert service.times == [0.0, 3.5, 7.5]
+    assert raised.value.code == "PROVIDER_UNAVAILABLE"
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_request_that_was_refused_is_sent_once_and_split(status: int) -> None:
     service = Service(Refused(status))

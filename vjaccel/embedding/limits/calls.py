@@ -44,6 +44,7 @@ class _Turn:
     retries: int = 0
     waited: float = 0.0
     bad_replies: int = 0
+    before: Fault | None = None
 
 
 class Calls:
@@ -143,8 +144,9 @@ class Calls:
 
     async def _sent(self, request: Callable[[], Awaitable[Answer]], turn: _Turn, use: Use) -> Answer | _Failure:
         began, told = self._clock(), None
+        in_full = ONE_ATTEMPT * self._timeout
         try:
-            async with asyncio.timeout(min(turn.left, ONE_ATTEMPT * self._timeout)):
+            async with asyncio.timeout(min(turn.left, in_full)):
                 answer = await request()
             told = answer.tokens
         except Exception as exc:
@@ -155,6 +157,10 @@ class Calls:
                 self._breaker.abandoned()
                 raise
             self._note(fault, began, now)
+            if turn.before is not None and isinstance(exc, TimeoutError) and now - began < in_full:
+                # Cut short because no more time was left: what is to be told is why so little was.
+                fault = turn.before
+            turn.before = fault
             return _Failure(fault, exc)
         except BaseException:
             self._breaker.abandoned()

@@ -200,8 +200,11 @@ class RemoteProvider:
             self._runs -= 1
 
     def halt(self) -> None:
-        """Until the next run begins: what is under way gets its reply, what waits gives up, and nothing more is sent."""
-        self._calls.halt()
+        """The last run that goes on is over: what is under way gets its reply, what waits gives up, nothing more is sent."""
+        with self._lock:
+            last = self._runs == 1
+        if last:
+            self._calls.halt()
 
     def close(self) -> None:
         if self._loop is not None:
