@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -142,7 +142,9 @@ def embed(
             )
         )  # fmt: skip
         if rows is None:
-            source = Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines)
+            source = held.enter_context(
+                closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
+            )
             done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)

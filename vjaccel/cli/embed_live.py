@@ -31,6 +31,7 @@ class Live:
 
     def __init__(self, path: str, text_field: str, asked: str | None, *, skip_bad_lines: bool) -> None:
         self.bad_lines = 0
+        self._path = path
         self._name = "standard input" if path == "-" else path
         self._text_field = text_field
         self._skip = skip_bad_lines
@@ -61,6 +62,11 @@ class Live:
             elif not isinstance(row, Header):
                 self._waiting.append(row)
                 yield row.get(self._text_field)
+
+    def close(self) -> None:
+        """Let go of the input; of one that a thread is still waiting for, nobody can."""
+        if self._path != "-":
+            self._lines.close()
 
     def row(self) -> dict[str, Any]:
         """The next row whose text was given out."""

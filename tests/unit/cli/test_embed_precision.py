@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -93,9 +92,8 @@ def test_one_row_has_no_ranges(run: Run) -> None:
     assert not Path("out.parquet").exists()
 
 
-def test_a_line_for_a_line_has_bits_but_no_steps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"aab\nbcd\n")))
-    asked = ("embed", "-", "-o", "-", "--model", "letters:20", "--precision")
+def test_a_line_for_a_line_has_bits_but_no_steps(run: Run) -> None:
+    asked = ("embed", written(["aab", "bcd"]), "-o", "-", "--model", "letters:20", "--precision")
     done = run(*asked, "binary")
     assert done.code == 0
     rows = [json.loads(line)["embedding"] for line in done.out.splitlines()]
