@@ -1,8 +1,13 @@
-"""What every test needs: nothing reaches for a model hub."""
+"""What every test needs: nothing reaches for a model hub, and nothing is left in the user's cache folder."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Read when huggingface_hub is first imported, so it is set before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["VJACCEL_CACHE_DIR"] = tempfile.mkdtemp(prefix="vjaccel-tests-")
+atexit.register(shutil.rmtree, os.environ["VJACCEL_CACHE_DIR"], ignore_errors=True)

@@ -9,21 +9,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from itertools import chain, islice
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-import numpy as np
 import psutil
 
+from vjaccel.embedding.batches import Batch, Shared
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, Progress
 from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared
 from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.window import Window
 from vjaccel.errors import TooManyErrors
 
@@ -48,6 +50,7 @@ class Run:
     progress: Callable[[Progress], object] | None
     known: Known = field(default_factory=lambda: Known(Window(), None))
     max_errors: int | None = None
+    tuner: Tuner | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     failure: BaseException | None = None
     tally: Tally = field(default_factory=Tally)
@@ -169,10 +172,19 @@ def driven(
 
 
 class _Begun(NamedTuple):
-    """A chunk whose batches wait, are run, or are done."""
+    """A chunk whose batches wait, are run, or are done.
+
+    Attributes
+    ----------
+    done : queue
+        How many texts each batch had that is done; from each worker, last, None, or what it has raised.
+    workers : list of Future
+        Each takes batches until there are no more.
+    """
 
     chunk: Chunk
-    batches: list[Future[int]]
+    done: SimpleQueue[int | BaseException | None]
+    workers: list[Future[None]]
 
 
 def _begun(
@@ -180,14 +192,28 @@ def _begun(
 ) -> _Begun:
     """Prepare a chunk, and have its batches run: whether anybody asks for it or not, since others may wait for them."""
     chunk = prepared(items, run.prompt, provider, gathered, run.known, last=last)
-    task = partial(_embedded, chunk, provider, run)
-    return _Begun(chunk, [workers.submit(task, batch) for batch in planned(chunk, provider)])
+    batches = planned(chunk, provider, run.tuner)
+    rest = iter(batches)
+    # The first is cut here and now, so that no worker waits for that when it comes to this chunk.
+    shared, done = Shared(chain(list(islice(rest, 1)), rest)), SimpleQueue[int | BaseException | None]()
+
+    def work() -> None:
+        ended: BaseException | None = None
+        try:
+            while not run.stop.is_set() and (batch := shared.take()) is not None:
+                done.put(_embedded(chunk, provider, run, batch))
+        except BaseException as exc:
+            ended = exc
+        done.put(ended)
+
+    needed = len(batches) if isinstance(batches, list) else len(chunk.valid)
+    return _Begun(chunk, done, [workers.submit(work) for _ in range(min(provider.workers, needed))])
 
 
 def _done(pieces: list[Future[_Begun]], *, ordered: bool) -> int | None:
     """Which of them can be given out without waiting."""
     for place, piece in enumerate(pieces[:1] if ordered else pieces):
-        if piece.done() and all(batch.done() for batch in piece.result().batches):
+        if piece.done() and all(worker.done() for worker in piece.result().workers):
             return place
     return None
 
@@ -202,7 +228,7 @@ def _first_done(pieces: list[Future[_Begun]]) -> int:
 def _wait(pieces: list[Future[_Begun]], seconds: float | None) -> None:
     """Wait until something is done."""
     waiting: list[Future[Any]] = [piece for piece in pieces if not piece.done()]
-    waiting += [batch for piece in pieces if piece.done() for batch in piece.result().batches if not batch.done()]
+    waiting += [worker for piece in pieces if piece.done() for worker in piece.result().workers if not worker.done()]
     if waiting:
         wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
 
@@ -211,9 +237,16 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
     gathered = begun.chunk.gathered
     if gathered.set_aside:
         run.advance(gathered.set_aside, gathered.tally)
-    for batch in as_completed(begun.batches):
-        run.advance(batch.result(), gathered.tally)
-        run.check(gathered.tally)
+    working = len(begun.workers)
+    while working:
+        done = begun.done.get()
+        if isinstance(done, BaseException):
+            raise done
+        if done is None:
+            working -= 1
+        else:
+            run.advance(done, gathered.tally)
+            run.check(gathered.tally)
     if run.failure is not None and not gathered.settled(begun.chunk.valid):
         raise run.failure  # of another chunk, because of which batches of this one were not begun
     if run.known.lookup is not None and run.known.lookup.waits(gathered):
@@ -222,9 +255,9 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
     return run.finished(gathered)
 
 
-def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: np.ndarray) -> int:
+def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: Batch) -> int:
     try:
-        return embedded(chunk, batch, run.prompt, provider, run.known.lookup, run.stop)
+        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, run.stop)
     except BaseException as exc:
         run.failure = run.failure or exc
         run.stop.set()
@@ -232,7 +265,7 @@ def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: np.ndarray) -> 
 
 
 def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
-    for batch in planned(chunk, provider):
+    for batch in planned(chunk, provider, run.tuner):
         run.advance(_embedded(chunk, provider, run, batch), chunk.gathered.tally)
         run.check(chunk.gathered.tally)
 

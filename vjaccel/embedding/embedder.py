@@ -26,6 +26,7 @@ from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.estimate import Estimate, estimated
 from vjaccel.embedding.gathered import Gathered, Rows, Width
+from vjaccel.embedding.learned import remember, tuner_of
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.precision import Precision, Quantizer
 from vjaccel.embedding.providers.asked import check_remote
@@ -58,7 +59,8 @@ class Embedder:
     workers : int, optional
         Batches at once. By default one for each core on a CPU, one on a GPU.
     batch_tokens : int, optional
-        Tokens of one batch, padding included.
+        Tokens of one batch, padding included. By default what is usual for the device at first, then what is best by what
+        batches have taken, which is remembered in the user's cache folder (``VJACCEL_CACHE_DIR`` names another).
     dimensions : int, optional
         Keep this many leading numbers of each vector (Matryoshka), normalized again if they were.
     prompt : str, optional
@@ -147,6 +149,8 @@ class Embedder:
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         self._unnamed = uuid4().hex if callable(model) and name is None else ""
         self._provider = make_provider(model, options, name)
+        self._tuned_as: str | None = getattr(self._provider, "tuned_as", None)
+        self._tuner = None if self._tuned_as is None else tuner_of(self._tuned_as, self._provider)
         self._cache = open_cache(cache)
         # One that was given is its owner's to close.
         self._closes_cache = self._cache is not None and self._cache is not cache
@@ -209,6 +213,22 @@ class Embedder:
                 found += estimated(chunk, prompt, self._provider, self._cache, keys, seen)
         return found
 
+    def get_optimal_batch_size(self, length: int | None = None) -> int:
+        """The tokens, padding included, that a batch is best given, as far as this run and earlier ones on this machine tell.
+
+        Parameters
+        ----------
+        length : int, optional
+            Of texts of so many tokens; by default of those that most is known of.
+
+        Returns
+        -------
+        int
+            `batch_tokens` where that was given. Before anything is known, and for what learns nothing (functions, remote
+            providers, models whose tokens cannot be counted), what the provider begins with; of those in characters or bytes.
+        """
+        return self._provider.batch_tokens if self._tuner is None else self._tuner.best(length)
+
     # Embedding
 
     def embed(
@@ -270,7 +290,7 @@ class Embedder:
 
         prompt = self._prompt_for(None, prompt)
         with self._running(), self._knowing(prompt, Window()) as known:
-            run = Run(prompt, len(items), progress, known, most)
+            run = Run(prompt, len(items), progress, known, most, self._tuner)
             if len(items) <= CHUNK and self._provider.workers == 1:
                 chunks = [inline(self._provider, items, run, gathering)]
             else:
@@ -345,7 +365,7 @@ class Embedder:
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
         def running(known: Known) -> Run:
-            return Run(prompt, None, progress, known, most)
+            return Run(prompt, None, progress, known, most, self._tuner)
 
         return self._streamed(reading, self._knowing(prompt, window), running, ordered, on_batch, on_error)
 
@@ -505,6 +525,8 @@ class Embedder:
         try:
             yield
         finally:
+            if self._tuner is not None and self._tuned_as is not None and self._tuner.lessons:
+                remember(self._tuned_as, self._tuner.learned())
             with self._lock:
                 self._runs -= 1
                 last = self._closed and not self._runs

@@ -96,5 +96,5 @@ def estimated(
         tokens_at_most=int(lengths.sum()) if counted else bytes_,
         longest=int(np.max(lengths + lost, initial=0)) if counted else None,
         truncated=int((lost > 0).sum()) if counted else None,
-        batches=len(planned(chunk, provider)),
+        batches=sum(1 for _ in planned(chunk, provider)),
     )

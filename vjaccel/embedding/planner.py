@@ -70,7 +70,8 @@ def _cheapest(longest_first: np.ndarray, ends: np.ndarray, batch_cost: int) -> n
     best = np.empty(total, np.int64)
     for start in range(total - 1, -1, -1):
         costs = rest[start + 1 : ends[start] + 1] + longest_first[start] * counts[: ends[start] - start]
-        chosen = int(costs.argmin())
+        # Of equal ones the last, so that what does not fill a batch comes at the end.
+        chosen = len(costs) - 1 - int(costs[::-1].argmin())
         best[start] = start + chosen + 1
         rest[start] = costs[chosen] + batch_cost
     return best

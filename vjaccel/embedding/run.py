@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,11 +18,13 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
+from vjaccel.embedding.batches import Batch, tuned
 from vjaccel.embedding.gathered import Gathered, Width
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
 from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.window import Window
 
 __all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
@@ -136,43 +138,56 @@ def _accepted(places: list[int], found: Prepared, gathered: Gathered) -> tuple[l
     return [places[i] for i in kept], Prepared(items, found.lengths[kept], found.lost[kept], found.counted, chunks)
 
 
-def planned(chunk: Chunk, provider: Provider) -> list[np.ndarray]:
-    """The batches of a chunk: indices into its prepared items."""
-    return _batches(chunk, np.arange(len(chunk.prepared.items)), provider)
+def planned(chunk: Chunk, provider: Provider, tuner: Tuner | None = None) -> Iterable[Batch]:
+    """The batches of a chunk, with the provider's budget, or cut as they are asked for, with those of a tuner."""
+    if tuner is not None:
+        return tuned(chunk.prepared.lengths, provider.batch_texts, tuner)
+    places = np.arange(len(chunk.prepared.items))
+    return [Batch(places) for places in _batches(chunk, places, provider, provider.batch_tokens)]
 
 
-def _batches(chunk: Chunk, some: np.ndarray, provider: Provider) -> list[np.ndarray]:
+def _batches(chunk: Chunk, some: np.ndarray, provider: Provider, budget: int) -> list[np.ndarray]:
     # Characters tell too little of what a model pads, and what a remote one charges for a batch, to cut finely.
-    cost = batch_cost(provider.batch_tokens) if chunk.prepared.counted else None
-    batches = plan(chunk.prepared.lengths[some], provider.batch_tokens, provider.batch_texts, cost)
+    cost = batch_cost(budget) if chunk.prepared.counted else None
+    batches = plan(chunk.prepared.lengths[some], budget, provider.batch_texts, cost)
     return [some[batch] for batch in batches]
 
 
 def embedded(
-    chunk: Chunk, batch: np.ndarray, prompt: str, provider: Provider, lookup: Lookup | None, stop: threading.Event
+    chunk: Chunk,
+    batch: Batch,
+    prompt: str,
+    provider: Provider,
+    tuner: Tuner | None,
+    lookup: Lookup | None,
+    stop: threading.Event,
 ) -> int:
     """Embed one batch, and say how many texts that were.
 
     What fails is tried again in halves, so that one bad text costs one error and not its batch. Nothing is begun once `stop`
     is set, and a failure that every batch would share sets it.
     """
-    tally, waiting, again = chunk.gathered.tally, [batch], set[int]()
+    tally, waiting, again = chunk.gathered.tally, [batch.places], set[int]()
     while waiting and not stop.is_set():
         part = waiting.pop()
-        if len(part) > 1 and chunk.padded(part) > provider.batch_tokens:
+        most = provider.batch_tokens if tuner is None else tuner.most
+        if len(part) > 1 and chunk.padded(part) > most:
             # Memory ran out since this was planned.
-            waiting.extend(_batches(chunk, part, provider))
+            waiting.extend(_batches(chunk, part, provider, most))
             continue
         reply, failed, began = Reply(None), None, time.perf_counter()
         try:
             found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
             reply = found if isinstance(found, Reply) else Reply(found)
-            took = time.perf_counter() - began - reply.waited
             bad = _keep(chunk, part, reply.vectors)
+            # Not before: what a GPU was asked for it may only now have done.
+            took = time.perf_counter() - began - reply.waited
         except Exception as exc:
             failed = exc
             took = time.perf_counter() - began
         else:
+            if tuner is not None and batch.lesson is not None and part is batch.places:
+                tuner.learn(batch.lesson, int(chunk.prepared.lengths[part].sum()), took)
             indices = chunk.valid[part]
             good = chunk.gathered.ok[indices]
             if lookup is not None and good.any():
@@ -190,10 +205,10 @@ def embedded(
             if isinstance(failed, BatchFailed) and failed.then == "stop":
                 stop.set()
                 raise failed.__cause__ or failed
-            waiting.extend(_after(failed, chunk, part, provider))
+            waiting.extend(_after(failed, chunk, part, provider, tuner))
     if lookup is not None:
-        lookup.release(chunk.gathered, chunk.valid[batch])
-    return len(batch)
+        lookup.release(chunk.gathered, chunk.valid[batch.places])
+    return len(batch.places)
 
 
 def _count(tally: Tally, chunk: Chunk, part: np.ndarray, ended: Reply | Exception, took: float) -> None:
@@ -213,7 +228,7 @@ def _count(tally: Tally, chunk: Chunk, part: np.ndarray, ended: Reply | Exceptio
         tally.told = False
 
 
-def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider) -> list[np.ndarray]:
+def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, tuner: Tuner | None) -> list[np.ndarray]:
     """What is to be tried again after a batch failed."""
     known = exc if isinstance(exc, BatchFailed) else BatchFailed(said(exc))
     if known.then == "split" and len(part) > 1:
@@ -221,7 +236,10 @@ def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider) -
         # Of texts without a token the budget says nothing.
         if padded and provider.is_out_of_memory(exc):
             # Remembered, so that the same size is not tried again in this run or the next.
-            provider.batch_tokens = max(1, min(provider.batch_tokens, padded // 2))
+            if tuner is None:
+                provider.batch_tokens = max(1, min(provider.batch_tokens, padded // 2))
+            else:
+                tuner.ran_out(padded)
         return [part[len(part) // 2 :], part[: len(part) // 2]]
     for i in chunk.valid[part]:
         chunk.gathered.fail(int(i), known.code, str(known))

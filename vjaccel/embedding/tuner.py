@@ -151,8 +151,9 @@ class Tuner:
             return min(self._bandits[bucket].best(self.most), self.most)
 
     def learned(self) -> Learned:
-        """What is to be remembered."""
+        """What is to be remembered. It counts the lessons anew."""
         with self._lock:
+            self.lessons = 0
             return Learned(
                 self._most,
                 {

@@ -43,6 +43,8 @@ class LocalProvider:
     """
 
     batch_texts: int | None = None
+    tuned_as: str | None
+    """What the best budget of a batch depends on, beside the texts; None where it was given, or is not to be learned."""
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
         try:
@@ -75,6 +77,8 @@ class LocalProvider:
         budget = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
         self.batch_tokens = options.batch_tokens or budget * (1 if self._tokens else CHARACTERS_PER_TOKEN)
         self._one_torch_thread = on_cpu and self.workers > 1
+        learns = options.batch_tokens is None and self._tokens is not None and options.truncate != "chunk"
+        self.tuned_as = self._told() if learns else None
 
     # What it is
 
@@ -94,6 +98,13 @@ class LocalProvider:
             return self._default_prompt
         # Every model has an empty "document" prompt; "passage" is what many call theirs.
         return next((self._prompts[name] for name in ROLES[role] if self._prompts.get(name)), "")
+
+    def _told(self) -> str:
+        on = f"{_cores()} cores" if self._device.type == "cpu" else self._device.type
+        if self._device.type == "cuda":
+            on = str(self._torch.cuda.get_device_name(self._device))
+        dtype = str(self._dtype).removeprefix("torch.")
+        return f"local:{self._name} in {dtype} on {on}, {self.workers} at once"
 
     # Tokenising
 

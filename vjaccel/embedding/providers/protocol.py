@@ -169,7 +169,11 @@ class Prepared(NamedTuple):
 
 
 class Provider(Protocol):
-    """Turns batches of texts into vectors. Its methods are called from several threads at once, at most `workers`."""
+    """Turns batches of texts into vectors. Its methods are called from several threads at once, at most `workers`.
+
+    One that has an attribute `tuned_as`, a text, has the budget of its batches learned, with `batch_tokens` for a beginning:
+    what is learned is kept under that text, which names all that the best budget depends on beside the texts.
+    """
 
     workers: int
     """Batches that pay to be run at once."""
