@@ -70,6 +70,7 @@ def test_scoring_a_tile(backend: JaxBackend, metric: Metric, dtype: str) -> None
 @pytest.mark.parametrize("dtype", ["bfloat16", *WIDE])
 @pytest.mark.parametrize("metric", [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN])
 def test_scoring_a_tile_in_tf32(backend: JaxBackend, metric: Metric, dtype: str) -> None:
+    jax.clear_caches()  # of what other tests in this process have traced
     with backend.float64():
         tile = backend.for_scan(corpus(metric, dtype=dtype), "tf32")
         program = lowered(backend._scored, of(QUERIES, DIM, dtype=WIDE[dtype == "float64"]), tile)

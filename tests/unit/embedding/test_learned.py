@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +89,7 @@ def write_often(name: str) -> None:
 
 
 def test_processes_that_write_at_once_leave_a_whole_file(folder: Path) -> None:
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    context = multiprocessing.get_context("spawn")  # JAX, which may be here already, does not bear a fork
     others = [context.Process(target=write_often, args=(f"process {i}",)) for i in range(3)]
     for other in others:
         other.start()

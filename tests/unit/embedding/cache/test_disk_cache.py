@@ -370,6 +370,7 @@ def test_a_process_that_is_forked_goes_on_without_it(tmp_path: Path, vectors: Ve
     cache.put(keys(5), vectors(5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+        warnings.simplefilter("ignore", RuntimeWarning)  # of JAX, if another test has imported it
         child = os.fork()
     if not child:
         wrong = 1

@@ -1,0 +1,16 @@
+"""A benchmark that is not told whom to measure."""
+
+from __future__ import annotations
+
+import vjaccel as vj
+from vjaccel.benchmark.run import Plan, measure
+
+
+def test_all_backends_are_those_that_work_here_and_peers_stand_beside_them() -> None:
+    run = measure(Plan(operations=("normalize",), sizes="small", turns=1, budget=300))
+    measured = {m.subject for m in run.measurements if m.seconds}
+    # Every backend of this library shows `cpu`, and a GPU where there is one.
+    works = {f"{row.name}:{device}" for row in vj.backends() if row.usable for device in row.devices}
+    assert works
+    assert works <= measured
+    assert {one.name for one in run.subjects if one.state == "ok"} > works
