@@ -64,6 +64,10 @@ def embed(
     precision: Annotated[
         Precision, typer.Option(help="What vectors are written as. int8 and uint8 are steps of the run's own ranges.")
     ] = "float32",
+    engine: Annotated[
+        Literal["torch", "onnx", "openvino"],
+        typer.Option(help="What runs a local model on a CPU; onnx and openvino are extras."),
+    ] = "torch",
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -136,7 +140,7 @@ def embed(
             Embedder(
                 model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
                 dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle, truncate=truncate, precision=precision, cache=cache,
+                allow_pickle=allow_pickle, truncate=truncate, precision=precision, engine=engine, cache=cache,
                 base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
             )

@@ -81,6 +81,8 @@ class Embedder:
         What vectors are given out as: numbers, or codes of them as sentence-transformers' `quantize_embeddings` makes them.
         int8 and uint8 are steps between the smallest and the largest number of each column: of all of an `embed`'s vectors, or
         those of a `stream`'s first result. The cache, `on_batch` and the checks have the numbers.
+    engine : {"torch", "onnx", "openvino"}
+        What runs a local model on a CPU; ``onnx`` and ``openvino`` are extras, and export the model once, to the cache folder.
     calibration : array_like, shape (m, dim), optional
         Vectors like those to come, of which int8 and uint8 take their ranges instead: so that codes of several runs agree.
     base_url : str, optional
@@ -123,6 +125,7 @@ class Embedder:
         truncate: Literal["end", "error", "chunk"] = "end",
         precision: Precision = "float32",
         calibration: object = None,
+        engine: Literal["torch", "onnx", "openvino"] = "torch",
         base_url: str | None = None,
         timeout: float = 120.0,
         requests_per_minute: int | None = None,
@@ -137,7 +140,7 @@ class Embedder:
             raise InvalidInput(f"truncate {truncate!r} is none of end, error, chunk")
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
-            truncate=truncate, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
+            truncate=truncate, engine=engine, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )  # fmt: skip
         self._truncate = truncate

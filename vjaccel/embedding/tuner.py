@@ -20,8 +20,9 @@ SURPRISED = 0.5
 """The same, if that batch's rate is one that hardly occurs: something has changed, and what was known counts for little."""
 SPREADS = (0.03, 0.1, 0.3)
 """By what part of its budget's mean a batch's rate is taken to differ from it: at least, at first, and at most."""
-PATIENCE = 2
-"""Of so many batches at most one has another budget than the best one known."""
+PATIENCE, CONTENT = 2, 6
+"""Of so many batches at most one has another budget than the best one known; the second, where that is the usual one, which was
+measured to be good and is seldom far from the best."""
 REMEMBERED = 4.0
 """Batches that what was learned in an earlier run counts for at most: enough to begin with, too few to insist on."""
 
@@ -201,7 +202,8 @@ class Bandit:
         allowed = self._allowed(most)
         best = self._best(allowed)
         chosen = best
-        if self.arms[best].batches and self._since_other >= PATIENCE - 1:
+        patience = CONTENT if self.budgets[best] == self.start else PATIENCE
+        if self.arms[best].batches and self._since_other >= patience - 1:
             near = [i for i in (best, best + 1, best - 1) if 0 <= i < allowed]
             total = max(math.e, sum(self.arms[i].batches for i in near))
             chosen = max(near, key=lambda i: self._hoped(i, total) / self.arms[best].rate)

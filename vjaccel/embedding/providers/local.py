@@ -14,6 +14,7 @@ from vjaccel.arrays.registry import spelled
 from vjaccel.embedding.models import check_code, check_weights, digest, locate
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.providers.asked import refuse_others
+from vjaccel.embedding.providers.engines import SETTINGS, check_engine, exported
 from vjaccel.embedding.providers.protocol import ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.threads import one_torch_thread_each
 from vjaccel.embedding.providers.tokens import fast_tokens
@@ -31,7 +32,7 @@ GPU_BATCH_TOKENS = 65536
 CHARACTERS_PER_TOKEN = 4
 """For models that do not let their tokens be counted: about what English has."""
 
-OPTIONS = ("device", "dtype", "dimensions", "normalize", "revision", "truncate")
+OPTIONS = ("device", "dtype", "dimensions", "normalize", "revision", "truncate", "engine")
 ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
@@ -53,16 +54,15 @@ class LocalProvider:
         except ImportError as exc:
             raise MissingExtra("embedding with local models", "local") from exc
         refuse_others(options, OPTIONS, "a local model asks no service")
+        check_engine(options)
         self._torch = torch
         self._name = model
-        self._device = _device(torch, options.device)
+        self._device = _device(torch, options.device if options.engine == "torch" else "cpu")
         self._dtype = _dtype(torch, options.dtype, self._device)
         self._folder = locate(model, revision=options.revision, allow_pickle=options.allow_pickle)
         check_weights(self._folder, allow_pickle=options.allow_pickle)
         check_code(self._folder, trust_remote_code=options.trust_remote_code)
-        self._model: SentenceTransformer = _load(
-            self._folder, model, str(self._device), self._dtype, trust_remote_code=options.trust_remote_code
-        )
+        self._model: SentenceTransformer = self._loaded(options)
         self._normalizes = _normalizing(self._model, options.normalize)
         self._normalize_again = options.normalize is True or (options.dimensions is not None and self._normalizes)
         self.dimensions = _width(self._model, options.dimensions)
@@ -73,12 +73,24 @@ class LocalProvider:
         _check_truncate(options.truncate, self._model, counts=self._tokens is not None)
         self._constants: dict[str, dict[str, Any]] = {}
         on_cpu = self._device.type == "cpu"
-        self.workers = options.workers or (_cores() if on_cpu else 1)
+        # The other engines use all cores for one batch.
+        self.workers = options.workers or (_cores() if on_cpu and options.engine == "torch" else 1)
         budget = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
         self.batch_tokens = options.batch_tokens or budget * (1 if self._tokens else CHARACTERS_PER_TOKEN)
         self._one_torch_thread = on_cpu and self.workers > 1
         learns = options.batch_tokens is None and self._tokens is not None and options.truncate != "chunk"
         self.tuned_as = self._told() if learns else None
+
+    def _loaded(self, options: ProviderOptions) -> SentenceTransformer:
+        def load(folder: Path, export: bool) -> SentenceTransformer:
+            more = (
+                {"dtype": self._dtype} if options.engine == "torch" else {"export": export, **SETTINGS[options.engine]}
+            )
+            return _load(folder, self._name, str(self._device), options, more)
+
+        if options.engine == "torch":
+            return load(self._folder, False)
+        return load(exported(options.engine, self._folder, self._digest, load), False)
 
     # What it is
 
@@ -90,7 +102,7 @@ class LocalProvider:
         return ModelIdentity(
             "local", self._name, self._digest, self.dimensions, prompt, self._normalizes,
             revision=self._options.revision, dtype=str(self._dtype).removeprefix("torch."),
-            truncate=self._options.truncate,
+            truncate=self._options.truncate, engine=None if self._options.engine == "torch" else self._options.engine,
         )  # fmt: skip
 
     def prompt(self, role: str | None) -> str:
@@ -104,7 +116,7 @@ class LocalProvider:
         if self._device.type == "cuda":
             on = str(self._torch.cuda.get_device_name(self._device))
         dtype = str(self._dtype).removeprefix("torch.")
-        return f"local:{self._name} in {dtype} on {on}, {self.workers} at once"
+        return f"local:{self._name} in {dtype} by {self._options.engine} on {on}, {self.workers} at once"
 
     # Tokenising
 
@@ -261,7 +273,9 @@ def _dtype(torch: Any, asked: str, device: Any) -> Any:
     return known[asked]
 
 
-def _load(folder: Path, name: str, device: str, dtype: Any, *, trust_remote_code: bool) -> SentenceTransformer:
+def _load(
+    folder: Path, name: str, device: str, options: ProviderOptions, model_kwargs: dict[str, Any]
+) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
@@ -272,8 +286,9 @@ def _load(folder: Path, name: str, device: str, dtype: Any, *, trust_remote_code
             str(folder),
             device=device,
             local_files_only=True,
-            trust_remote_code=trust_remote_code,
-            model_kwargs={"dtype": dtype},
+            trust_remote_code=options.trust_remote_code,
+            backend=options.engine,
+            model_kwargs=model_kwargs,
         )
     except Exception as exc:
         reason = str(exc).strip().partition("\n")[0]
