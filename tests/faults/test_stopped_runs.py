@@ -170,6 +170,18 @@ def test_a_file_of_the_journal_that_is_torn_costs_what_it_held_and_no_more(work:
     check_output(work)
 
 
+def test_an_input_that_is_edited_while_it_is_embedded_ends_the_run_without_an_output(work: Path) -> None:
+    process = started(work, *EMBED)
+    until_embedding(work, process)
+    content = (work / "in.jsonl").read_text()
+    (work / "in.jsonl").write_text(content.replace("SLOW 1", "WOLS 1"))  # as many rows, and as many bytes
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert err == "vjaccel: in.jsonl has changed while it was read: begin the run anew\n"
+    assert not (work / "out.parquet").exists()
+    assert "--restart would begin anew" in finished(work, *EMBED, code=1)
+
+
 def test_an_output_that_was_deleted_is_made_again(work: Path) -> None:
     finished(work, *EMBED)
     (work / "out.parquet").unlink()

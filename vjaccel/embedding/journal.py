@@ -144,11 +144,10 @@ class Journal:
         """The code and message of a row that has failed."""
         return self._failed.get(row)
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of some rows, float32 (n, dim); NaN where a row has none."""
-        dim = self.dim or 0
+    def vectors(self, rows: np.ndarray, dim: int) -> np.ndarray:
+        """The vectors of some rows, float32 (n, dim); NaN where a row has none. `dim` is the width, if any has one."""
         found = np.full((len(rows), dim), np.nan, np.float32)
-        there = np.flatnonzero(self.done[rows]) if dim else np.empty(0, np.int64)
+        there = np.flatnonzero(self.done[rows])
         if len(there):
             length = os.fstat(self._vectors).st_size // (dim * 4) * dim * 4
             with mmap.mmap(self._vectors, length, prot=mmap.PROT_READ) as stored:

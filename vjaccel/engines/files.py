@@ -246,22 +246,22 @@ def _put_together(
     inputs: Inputs, journal: Journal, seen: SeenTexts, embedder: Embedder, output: Path, made_by: dict[str, Any]
 ) -> _Counts:
     """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
-    dim = embedder.dim or journal.dim
+    dim = journal.dim or embedder.dim or 0
     if inputs.rows and not dim:
         why = next(filter(None, (journal.error(row) for row in range(inputs.rows))), ("", "no reason"))[1]
         journal.remove()
         raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
     start = duplicates = empty = 0
     failures: Counter[str] = Counter()
-    quantizer = _quantizer(embedder, journal, inputs.rows)
+    quantizer = _quantizer(embedder, journal, inputs.rows, dim)
     if quantizer.ranges is not None:
         made_by["ranges"] = [bound.tolist() for bound in quantizer.ranges]
-    width, dtype = quantizer.width(dim or 0), quantizer.dtype.name
+    width, dtype = quantizer.width(dim), quantizer.dtype.name
     with error_log(output) as log, open_output(output, inputs.schema, width, inputs.rows, made_by, dtype) as file:
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]
-            file.write(rows.columns, quantizer.codes(journal.vectors(sources), ok), ok)
+            file.write(rows.columns, quantizer.codes(journal.vectors(sources, dim), ok), ok)
             for i in np.flatnonzero(~ok):
                 code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
                 failures[code] += 1
@@ -272,13 +272,13 @@ def _put_together(
     return _Counts(duplicates, empty, dict(failures))
 
 
-def _quantizer(embedder: Embedder, journal: Journal, rows: int) -> Quantizer:
+def _quantizer(embedder: Embedder, journal: Journal, rows: int, dim: int) -> Quantizer:
     """What makes codes of the embedder's vectors, its ranges those of all that the journal has."""
     quantizer = embedder.quantizer()
     if quantizer.needs_ranges:
         for start in range(0, rows, CHUNK):
             there = np.flatnonzero(journal.done[start : start + CHUNK])
-            quantizer.fit(journal.vectors(start + there))
+            quantizer.fit(journal.vectors(start + there, dim))
     return quantizer
 
 

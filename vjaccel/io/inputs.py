@@ -58,6 +58,11 @@ class _Source:
     path: Path
     name: str
     format: str
+    state: tuple[int, int, int]
+
+    def changed(self) -> bool:
+        """Whether the file is another than it was before the first reading."""
+        return _state(self.path) != self.state
 
 
 class Inputs:
@@ -139,10 +144,9 @@ class Inputs:
                 first, texts, waiting = first + size, texts[size:], table.slice(size).to_batches()
         if texts:
             yield self._rows(texts, pa.Table.from_batches(waiting), first)
-        if first + len(texts) != self.rows:
-            raise FileFormatError(
-                f"the inputs had {self.rows} rows, and now {first + len(texts)}: they changed meanwhile"
-            )
+        changed = next((source for source in self._sources if source.changed()), None)
+        if changed is not None:
+            raise FileFormatError(f"{changed.name} has changed while it was read: begin the run anew")
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each input's bytes, by its place, name and format, all of which the rows depend on."""
@@ -176,14 +180,14 @@ class Inputs:
     def _source(self, path: str, asked: str | None) -> _Source:
         if path == "-":
             spooled = self._spool()
-            return _Source(spooled, "standard input", asked or sniffed(spooled))
+            return _Source(spooled, "standard input", asked or sniffed(spooled), _state(spooled))
         found = Path(path)
         if found.is_dir():
             raise FileFormatError(f"{path} is a folder; name its files")
         kind = asked or line_format(path)
         if kind is None:
             raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
-        return _Source(found, path, kind)
+        return _Source(found, path, kind, _state(found))
 
     def _spool(self) -> Path:
         """Standard input in a file: it can be read once, and what is wrong with it must be known before the run."""
@@ -280,6 +284,12 @@ class Inputs:
             batch = batch.set_column(place, self.schema.field(place), arrow().array(numbers))
         ids = batch.column(place).to_pylist()
         return Rows(texts, [n if i is None else str(i) for i, n in zip(ids, numbers, strict=True)], batch)
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What is another when a file was written to, or another put in its place."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def line_format(path: str) -> str | None:

@@ -52,7 +52,8 @@ def _from_json_lines(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             ok = np.array([row is not None for row in rows])
             dim = dim or next((len(row) for row in rows if row is not None), 0)
             vectors = np.full((len(rows), dim), np.nan, np.float32)
-            vectors[ok] = np.array([row for row in rows if row is not None], np.float32).reshape(-1, dim)
+            if ok.any():
+                vectors[ok] = np.array([row for row in rows if row is not None], np.float32)
             yield vectors, ok
 
 

@@ -150,6 +150,20 @@ def test_overwriting_does_not_do_a_finished_run_again(
     assert (tmp_path / "asked").exists()
 
 
+@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out.npy"])
+def test_a_run_in_which_every_row_fails_has_an_output_whose_rows_can_be_tried_again(
+    run: Run, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write([{"id": "a", "text": "FAIL"}, {"id": "b", "text": 7}])
+    assert run("embed", "in.jsonl", "-o", output, *LETTERS).code == 3
+    monkeypatch.setenv("LETTERS_FORGIVE", "1")
+    done = run("embed", "in.jsonl", "-o", output, *LETTERS, "--retry-failed")
+    assert (done.code, manifest(output)["counts"]["failures"]) == (3, {"INVALID_TEXT": 1})
+    ((vectors, ok),) = stored_vectors(Path(output))
+    assert ok.tolist() == [True, False]
+    np.testing.assert_allclose(vectors[0], letters(16, ["FAIL"])[0], atol=1e-7)
+
+
 def test_there_are_no_failed_rows_of_a_run_that_was_not(run: Run) -> None:
     write([{"id": "a", "text": "x"}])
     done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--retry-failed")

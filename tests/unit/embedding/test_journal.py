@@ -27,7 +27,7 @@ def test_what_was_kept_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
         assert journal.done.tolist() == [True, True, False, True, True, False]
         assert journal.settled(1, 6).tolist() == [True, True, True, True, False]
         assert (journal.found, journal.dim, journal.error(2)) == (5, 3, ("INVALID_TEXT", "it is none"))
-        found = journal.vectors(np.array([4, 5, 0]))
+        found = journal.vectors(np.array([4, 5, 0]), 3)
         np.testing.assert_array_equal(found[[0, 2]], VECTORS[[4, 0]])
         assert np.isnan(found[1]).all()
 
@@ -102,7 +102,7 @@ def test_vectors_of_another_width_are_refused_and_those_there_stay(tmp_path: Pat
     with Journal(tmp_path / "j", RUN, 6) as journal:
         with pytest.raises(vj.OutputError, match="have width 3, and now 5"):
             journal.append(np.array([2]), np.ones((1, 5), np.float32))
-        np.testing.assert_array_equal(journal.vectors(np.array([3, 4])), VECTORS[[3, 4]])
+        np.testing.assert_array_equal(journal.vectors(np.array([3, 4]), 3), VECTORS[[3, 4]])
 
 
 def test_a_journal_begun_anew_has_nothing_and_is_not_another_runs(tmp_path: Path) -> None:
