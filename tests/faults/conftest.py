@@ -1,4 +1,4 @@
-"""What tests that stop programs share."""
+"""What tests that stop programs share, and those of a service that fails."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.server import FaultServer
+
 
 @pytest.fixture
 def interrupts() -> Iterator[None]:
@@ -14,3 +16,17 @@ def interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have keys and addresses of real services."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """One that fails at nothing yet."""
+    with FaultServer() as made:
+        yield made

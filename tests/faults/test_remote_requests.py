@@ -5,38 +5,20 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import vjaccel as vj
-from tests.faults.server import FaultServer, vector
+from tests.faults.remote import embedder, expected
+from tests.faults.server import FaultServer
 from vjaccel.embedding.providers.protocol import ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 
+pytestmark = pytest.mark.usefixtures("no_keys")
+
 TEXTS = [f"text number {i}" for i in range(100)]
-
-
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as made:
-        yield made
-
-
-def embedder(server: FaultServer, **options: Any) -> vj.Embedder:
-    return vj.Embedder("openai:m", base_url=server.url, **{"timeout": 10.0, **options})
-
-
-def expected(texts: list[str], width: int = 8) -> np.ndarray:
-    return np.array([vector(text, width) for text in texts])
 
 
 def ours() -> set[str]:

@@ -24,7 +24,7 @@ def written(texts: list[str]) -> str:
 
 
 def codes(texts: list[str], precision: str) -> np.ndarray:
-    return np.asarray(quantize_embeddings(letters(20, texts), precision))  # type: ignore[arg-type]
+    return np.asarray(quantize_embeddings(letters(20, texts), precision))  # type: ignore[arg-type]  # a word from a table
 
 
 @pytest.mark.parametrize("precision", TYPES)

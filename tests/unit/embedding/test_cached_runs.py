@@ -12,23 +12,11 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
+from tests.unit.embedding.counting import Counting
 from tests.unit.embedding.tiny_models import Tiny
 from vjaccel.embedding.driver import CHUNK
 
 WAIT = 20
-
-
-class Counting:
-    """Embeds a number as a vector of its own, and counts how often it was asked for each."""
-
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        self.asked.update(texts)
-        if "bad" in texts:
-            raise ValueError("bad is refused")
-        return np.array([[float(text), 1.0] for text in texts])
 
 
 @pytest.fixture(params=["memory", "disk"])

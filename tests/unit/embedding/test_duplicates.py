@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 import vjaccel as vj
+from tests.unit.embedding.counting import Counting
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.window import WINDOW
-
-
-class Counting:
-    """Embeds a text as a vector that is its own, and counts how often it was asked for each."""
-
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        self.asked.update(texts)
-        if "bad" in texts:
-            raise ValueError("bad is refused")
-        return np.array([[float(text), 1.0] for text in texts])
 
 
 def expected(numbers: list[int]) -> np.ndarray:

@@ -30,7 +30,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(
         importlib.util, "find_spec", lambda name, *a: None if name in NEEDED[engine] else found(name, *a)
     )
     with pytest.raises(vj.MissingExtra, match=rf"engine='{engine}' needs the extra '{engine}': pip install 'vjaccel\["):
-        vj.Embedder(f"local:{tiny('cls').folder}", engine=engine)  # type: ignore[arg-type]
+        vj.Embedder(f"local:{tiny('cls').folder}", engine=engine)  # type: ignore[arg-type]  # a word from a table
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_what_an_engine_cannot_do_is_refused(
     tiny: Callable[[str], Tiny], options: dict[str, object], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
-        vj.Embedder(f"local:{tiny('cls').folder}", **options)  # type: ignore[arg-type]
+        vj.Embedder(f"local:{tiny('cls').folder}", **options)  # type: ignore[arg-type]  # options of all kinds
 
 
 def test_a_function_has_no_engine() -> None:
@@ -69,7 +69,7 @@ def test_vectors_are_those_of_torch_and_the_export_is_made_once(
     monkeypatch.setenv("VJACCEL_CACHE_DIR", str(tmp_path))
     folder, model = tiny(kind)
     for _ in range(2):
-        with vj.Embedder(f"local:{folder}", engine=engine) as embedder:  # type: ignore[arg-type]
+        with vj.Embedder(f"local:{folder}", engine=engine) as embedder:  # type: ignore[arg-type]  # a word from a table
             assert embedder.identity.engine == engine
             np.testing.assert_allclose(embedder.embed(TEXTS).embeddings, model.encode(TEXTS), rtol=0, atol=1e-5)
         (place,) = (tmp_path / "exported").iterdir()

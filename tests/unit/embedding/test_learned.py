@@ -125,7 +125,7 @@ class TestEmbedders:
     def test_what_was_given_or_is_not_for_it_to_say_is_not_learned(
         self, tiny: Callable[[str], Tiny], folder: Path, options: dict[str, object]
     ) -> None:
-        with vj.Embedder(f"local:{tiny('cls').folder}", device="cpu", **options) as embedder:  # type: ignore[arg-type]
+        with vj.Embedder(f"local:{tiny('cls').folder}", device="cpu", **options) as embedder:  # type: ignore[arg-type]  # options of all kinds
             embedder.embed(TEXTS[:500])
             assert embedder.get_optimal_batch_size() == options.get("batch_tokens", 1024)
         assert not folder.exists()

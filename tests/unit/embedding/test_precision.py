@@ -143,7 +143,7 @@ def test_codes_go_neither_to_a_backend_nor_into_an_array(option: dict[str, objec
         vj.Embedder(lambda texts: np.ones((len(texts), 2)), precision="binary") as embedder,
         pytest.raises(vj.InvalidInput, match="are for float32 vectors, and precision is 'binary'"),
     ):
-        embedder.embed(["a"], **option)  # type: ignore[arg-type]
+        embedder.embed(["a"], **option)  # type: ignore[arg-type]  # one option of two kinds
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_codes_go_neither_to_a_backend_nor_into_an_array(option: dict[str, objec
 )
 def test_what_makes_no_sense_is_refused_at_once(options: dict[str, object], said: str) -> None:
     with pytest.raises(vj.InvalidInput, match=said):
-        vj.Embedder(lambda texts: np.ones((len(texts), 2)), **options)  # type: ignore[arg-type]
+        vj.Embedder(lambda texts: np.ones((len(texts), 2)), **options)  # type: ignore[arg-type]  # options of all kinds
 
 
 def test_a_calibration_of_another_width_is_refused() -> None:

@@ -30,7 +30,7 @@ def chunking(tiny: Callable[[str], Tiny]) -> Iterator[Callable[..., vj.Embedder]
     made: list[vj.Embedder] = []
 
     def make(kind: str, truncate: str = "chunk", **options: object) -> vj.Embedder:
-        made.append(vj.Embedder(f"local:{tiny(kind).folder}", device="cpu", truncate=truncate, **options))  # type: ignore[arg-type]
+        made.append(vj.Embedder(f"local:{tiny(kind).folder}", device="cpu", truncate=truncate, **options))  # type: ignore[arg-type]  # a word from a table
         return made[-1]
 
     yield make
@@ -190,7 +190,7 @@ class TestWindows:
         assert found.chunks.tolist() == [1, 0]
 
     def test_duplicates_and_failures_have_their_counts(self, chunking: Callable[..., vj.Embedder]) -> None:
-        found = chunking("cls").embed([of(50), None, "a", of(50)], on_error="collect")  # type: ignore[list-item]
+        found = chunking("cls").embed([of(50), None, "a", of(50)], on_error="collect")  # type: ignore[list-item]  # one is no text
         assert found.chunks is not None
         assert found.chunks.tolist() == [3, 0, 1, 3]
         np.testing.assert_array_equal(found.embeddings[0], found.embeddings[3])
@@ -233,7 +233,7 @@ def test_the_identity_says_what_becomes_of_long_texts(chunking: Callable[..., vj
 
 def test_another_word_for_truncate_is_refused(tiny: Callable[[str], Tiny]) -> None:
     with pytest.raises(vj.InvalidInput, match="truncate 'start' is none of end, error, chunk"):
-        vj.Embedder(f"local:{tiny('cls').folder}", truncate="start")  # type: ignore[arg-type]
+        vj.Embedder(f"local:{tiny('cls').folder}", truncate="start")  # type: ignore[arg-type]  # the point
 
 
 def test_a_function_cuts_for_itself() -> None:

@@ -34,7 +34,7 @@ def test_a_file_that_changes_between_the_readings_is_an_error(tmp_path: Path) ->
     path.write_text("a\n")
     with Inputs([str(path)]) as inputs:
         path.write_text("a\nb\n")
-        with pytest.raises(vj.FileFormatError, match="in.txt has changed while it was read"):
+        with pytest.raises(vj.FileFormatError, match=r"in\.txt has changed while it was read"):
             list(inputs.batches(10))
 
 

@@ -182,7 +182,7 @@ class DiskCache:
         self._said.warn(f"the cache in {self._folder} is full, and no room could be made; what is new is not kept")
 
     def _add(self, txn: Any, keys: Sequence[bytes], rows: np.ndarray) -> None:
-        _, index, blocks, _ = self._at  # type: ignore[misc]  # it is open: a transaction goes on
+        _, index, blocks, _ = self._at  # type: ignore[misc]  # it is open here  # it is open: a transaction goes on
         cursor = txn.cursor(blocks)
         number = int.from_bytes(cursor.key(), "big") + 1 if cursor.last() else 0
         entries = []
@@ -195,7 +195,7 @@ class DiskCache:
 
     def _make_room(self, txn: Any, bound: int) -> None:
         """Forget the oldest blocks until no more than `bound` bytes are in use."""
-        _, index, blocks, _ = self._at  # type: ignore[misc]
+        _, index, blocks, _ = self._at  # type: ignore[misc]  # it is open here
         cursor = txn.cursor(blocks)
         while COPIES * _used(txn.stat(index)) + _used(txn.stat(blocks)) > bound and cursor.first():
             number = int.from_bytes(cursor.key(), "big")

@@ -61,7 +61,7 @@ class ModelIdentity:
     def from_dict(cls, values: dict[str, Any]) -> ModelIdentity:
         """The identity that `to_dict` wrote; what it does not say is None, or as it was before one could ask for it."""
         known = {field.name: values.get(field.name, field.default) for field in fields(cls)}
-        return cls(**{name: None if value is MISSING else value for name, value in known.items()})  # type: ignore[arg-type]
+        return cls(**{name: None if value is MISSING else value for name, value in known.items()})  # type: ignore[arg-type]  # from JSON
 
 
 @dataclass(frozen=True, slots=True)

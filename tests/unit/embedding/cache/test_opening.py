@@ -71,7 +71,7 @@ def test_an_empty_name_is_refused() -> None:
 @pytest.mark.parametrize("thing", [3, True, b"bytes", ["memory"], object()])
 def test_what_can_be_no_cache_is_refused(thing: object) -> None:
     with pytest.raises(vj.InvalidType, match=f"not {type(thing).__name__}"):
-        open_cache(thing)  # type: ignore[arg-type]
+        open_cache(thing)  # type: ignore[arg-type]  # the point
 
 
 def test_a_bound_is_not_for_redis() -> None:
