@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
-import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self
-from uuid import uuid4
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
-from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
+from vjaccel.embedding.arguments import (
+    OnError,
+    check_latency,
+    check_on_error,
+    check_out,
+    check_whole,
+    checked_most,
+    checked_prompt,
+    checked_texts,
+)
+from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, windows_of
+from vjaccel.embedding.cache import Cache
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.estimate import Estimate, estimated
 from vjaccel.embedding.gathered import Gathered, Rows, Width
-from vjaccel.embedding.learned import remember, tuner_of
-from vjaccel.embedding.lookup import Lookup
+from vjaccel.embedding.held import Held
+from vjaccel.embedding.in_thread import embedded_in_thread, streamed_in_thread
 from vjaccel.embedding.precision import Precision, Quantizer
 from vjaccel.embedding.providers.asked import check_remote
 from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
-from vjaccel.embedding.reading import Awaited, LiveReader, Reader
-from vjaccel.embedding.result import EmbeddingResult, ItemError, Progress
+from vjaccel.embedding.reading import LiveReader, Reader
+from vjaccel.embedding.result import EmbeddingResult, Progress
 from vjaccel.embedding.run import Known
 from vjaccel.embedding.window import WINDOW, Window
-from vjaccel.errors import EmbeddingErrors, InvalidInput, InvalidType
+from vjaccel.errors import InvalidInput, InvalidType
 
 __all__ = ["Embedder"]
-
-OnError = Literal["raise", "collect"]
 
 
 class Embedder:
@@ -134,8 +136,8 @@ class Embedder:
         cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
         for option, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InvalidInput(f"{option} must be a whole number of at least 1, not {value!r}")
+            if value is not None:
+                check_whole(option, value)
         if truncate not in ("end", "error", "chunk"):
             raise InvalidInput(f"truncate {truncate!r} is none of end, error, chunk")
         options = ProviderOptions(
@@ -150,18 +152,10 @@ class Embedder:
         check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
-        self._unnamed = uuid4().hex if callable(model) and name is None else ""
         self._provider = make_provider(model, options, name)
-        self._tuned_as: str | None = getattr(self._provider, "tuned_as", None)
-        self._tuner = None if self._tuned_as is None else tuner_of(self._tuned_as, self._provider)
-        self._cache = open_cache(cache)
-        # One that was given is its owner's to close.
-        self._closes_cache = self._cache is not None and self._cache is not cache
+        self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
         self._width = Width(self._provider.dimensions)
-        self._prompt = _checked_prompt(prompt)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._runs = 0
+        self._prompt = checked_prompt(prompt)
 
     # What it is
 
@@ -192,11 +186,11 @@ class Embedder:
         InvalidInput, InvalidType
             `texts` is one text, or the embedder is closed; one of them is no text.
         """
-        items = list(_checked(texts))
+        items = list(checked_texts(texts))
         strange = next((i for i, text in enumerate(items) if not isinstance(text, str)), None)
         if strange is not None:
             raise InvalidType(f"a text is a str; number {strange} is {type(items[strange]).__name__}")
-        with self._running():
+        with self._held.run():
             ready = self._provider.prepare(items, self._prompt_for(None, prompt))
         return ready.lengths if ready.counted else None
 
@@ -208,12 +202,12 @@ class Embedder:
         InvalidInput
             `texts` is one text, or the embedder is closed.
         """
-        items, prompt = iter(_checked(texts)), self._prompt_for(None, prompt)
+        items, prompt = iter(checked_texts(texts)), self._prompt_for(None, prompt)
         found, seen = Estimate(), set[bytes]()
-        with self._running():
-            keys = None if self._cache is None else CacheKeys(self._identity_in_cache(prompt))
+        with self._held.run():
+            keys = self._held.keys(prompt)
             while chunk := list(islice(items, CHUNK)):
-                found += estimated(chunk, prompt, self._provider, self._cache, keys, seen)
+                found += estimated(chunk, prompt, self._provider, self._held.cache, keys, seen)
         return found
 
     def get_optimal_batch_size(self, length: int | None = None) -> int:
@@ -230,7 +224,7 @@ class Embedder:
             `batch_tokens` where that was given. Before anything is known, and for what learns nothing (functions, remote
             providers, models whose tokens cannot be counted), what the provider begins with; of those in characters or bytes.
         """
-        return self._provider.batch_tokens if self._tuner is None else self._tuner.best(length)
+        return self._provider.batch_tokens if self._held.tuner is None else self._held.tuner.best(length)
 
     # Embedding
 
@@ -277,14 +271,14 @@ class Embedder:
         InvalidInput
             `texts` is one text, `out` has another shape or dtype, or the embedder is closed.
         """
-        _check_on_error(on_error)
-        items = list(_checked(texts))
+        check_on_error(on_error)
+        items = list(checked_texts(texts))
         target = get_backend(backend) if isinstance(backend, str) else backend
         if out is not None:
-            self._check_out(out, len(items), target)
+            check_out(out, len(items), self._width.known, on_device=target is not None)
         if self._precision != "float32" and (target is not None or out is not None):
             raise InvalidInput(f"backend= and out= are for float32 vectors, and precision is {self._precision!r}")
-        most = _checked_most(max_errors)
+        most = checked_most(max_errors)
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
 
@@ -292,8 +286,8 @@ class Embedder:
             return Gathered(first, size, width, rows, first)
 
         prompt = self._prompt_for(None, prompt)
-        with self._running(), self._knowing(prompt, Window()) as known:
-            run = Run(prompt, len(items), progress, known, most, self._tuner)
+        with self._held.run(), self._held.knowing(prompt, Window()) as known:
+            run = Run(prompt, len(items), progress, known, most, self._held.tuner)
             if len(items) <= CHUNK and self._provider.workers == 1:
                 chunks = [inline(self._provider, items, run, gathering)]
             else:
@@ -302,13 +296,11 @@ class Embedder:
         if out is not None and ok.any():
             self._width.settled(out.shape[1])
         wide = width.known or 0
-        if target is not None:
-            embeddings = _on_device(chunks, ok, wide, target)
-        else:
-            embeddings = _coded(self.quantizer(), _blanked(rows, wide, ok), ok)
-        errors = _sorted(error for chunk in chunks for error in chunk.errors.values())
-        result = EmbeddingResult(embeddings, ok, errors, run.statistics(), chunks=self._chunks(chunks))
-        return _settled(result, on_error)
+        coded = self.quantizer()
+        embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)
+        windows = windows_of(chunks) if self._truncate == "chunk" else None
+        result = EmbeddingResult(embeddings, ok, errors_of(chunks), run.statistics(), chunks=windows)
+        return settled(result, on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
         """As `embed`, one text or many, with the model's own prompt for queries."""
@@ -353,40 +345,26 @@ class Embedder:
             Told the numbers of texts in the stream, int64 (n,), and their vectors, float32 (n, dim), as soon as these are
             there, in the thread that embedded them: for what keeps them from being lost.
         """
-        if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
-            raise InvalidInput(f"chunk_size must be a whole number of at least 1, not {chunk_size!r}")
-        _check_on_error(on_error)
-        self._open()
-        if max_latency is not None and not (isinstance(max_latency, int | float) and max_latency >= 0):
-            raise InvalidInput(f"max_latency is in seconds, at least 0, not {max_latency!r}")
+        check_whole("chunk_size", chunk_size)
+        check_on_error(on_error)
+        self._held.check_open()
+        check_latency(max_latency)
         window = Window(WINDOW if ordered else 0) if deduplicate else None
-        most = _checked_most(max_errors)
+        most = checked_most(max_errors)
         prompt = self._prompt_for(None, prompt)
-        source = _checked(texts)
+        source = checked_texts(texts)
 
         def reading() -> Reader | LiveReader:
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
         def running(known: Known) -> Run:
-            return Run(prompt, None, progress, known, most, self._tuner)
+            return Run(prompt, None, progress, known, most, self._held.tuner)
 
-        return self._streamed(reading, self._knowing(prompt, window), running, ordered, on_batch, on_error)
+        return self._streamed(reading, self._held.knowing(prompt, window), running, ordered, on_batch, on_error)
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
-        cancelled, progress = threading.Event(), options.pop("progress", None)
-
-        def told(how_far: Progress) -> None:
-            if cancelled.is_set():
-                raise asyncio.CancelledError
-            if progress is not None:
-                progress(how_far)
-
-        try:
-            return await asyncio.to_thread(self.embed, texts, progress=told, **options)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
+        return await embedded_in_thread(self.embed, texts, options)
 
     async def astream(
         self, texts: Iterable[str] | AsyncIterable[str], **options: Any
@@ -395,33 +373,15 @@ class Embedder:
 
         `texts` is read in another thread, one and the same for all of it; an async iterable in this loop.
         """
-        loop = asyncio.get_running_loop()
-        awaited = Awaited(texts, loop) if isinstance(texts, AsyncIterable) else None
-        chunks = self.stream(texts if awaited is None else awaited, **options)  # type: ignore[arg-type]  # one of them
-        # One thread, so that closing waits behind the chunk under way, which a cancelled task leaves running.
-        thread = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-stream")
-        step = partial(contextvars.copy_context().run, next, chunks, None)
-        try:
-            while (chunk := await loop.run_in_executor(thread, step)) is not None:
+        async with aclosing(streamed_in_thread(self.stream, texts, options)) as chunks:
+            async for chunk in chunks:
                 yield chunk
-        finally:
-            try:
-                if awaited is not None:
-                    await awaited.stop()
-            finally:
-                closed = loop.run_in_executor(thread, chunks.close)  # type: ignore[attr-defined]  # it is a generator
-                thread.shutdown(wait=False)
-                await closed
 
     # Holding and letting go
 
     def close(self) -> None:
         """Let go of the model, once no run needs it. Closing twice is fine; embedding afterwards is an error."""
-        with self._lock:
-            last = not self._closed and not self._runs
-            self._closed = True
-        if last:
-            self._let_go()
+        self._held.close()
 
     def __enter__(self) -> Self:
         return self
@@ -453,33 +413,16 @@ class Embedder:
         def gathering(first: int, size: int) -> Gathered:
             return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
 
-        with self._running(), knowing as known:
+        with self._held.run(), knowing as known:
             run, quantizer = running(known), self.quantizer()
             with closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
                 for chunk in chunks:
                     given = chunk.rows if known.window is None else chunk.handed_over()
-                    rows = _coded(quantizer, _blanked(given, self._width.known or 0, chunk.ok), chunk.ok)
-                    errors = _sorted(chunk.errors.values())
-                    statistics, cut = run.statistics(), self._chunks([chunk])
-                    yield _settled(EmbeddingResult(rows, chunk.ok, errors, statistics, chunk.first, cut), on_error)
-                    self._open()
-
-    def _chunks(self, chunks: list[Gathered]) -> np.ndarray | None:
-        """How many windows each text was cut into, where that was asked for."""
-        if self._truncate != "chunk":
-            return None
-        cut = (np.zeros(chunk.size, np.int64) if chunk.chunks is None else chunk.chunks for chunk in chunks)
-        return np.concatenate([np.empty(0, np.int64), *cut])
-
-    @contextmanager
-    def _knowing(self, prompt: str, window: Window | None) -> Iterator[Known]:
-        """What a run knows of texts before it embeds them."""
-        if self._cache is None:
-            yield Known(window, None)
-            return
-        identity = self._identity_in_cache(prompt)
-        with flights_of(self._cache).run() as flyer:
-            yield Known(window, Lookup(self._cache, CacheKeys(identity), flyer))
+                    rows = on_host(given, self._width.known or 0, chunk.ok, quantizer)
+                    errors, windows = errors_of([chunk]), windows_of([chunk]) if self._truncate == "chunk" else None
+                    result = EmbeddingResult(rows, chunk.ok, errors, run.statistics(), chunk.first, windows)
+                    yield settled(result, on_error)
+                    self._held.check_open()
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]
@@ -488,117 +431,4 @@ class Embedder:
         return self.embed([texts] if isinstance(texts, str) else texts, prompt=prompt, **options)
 
     def _prompt_for(self, role: Literal["query", "document"] | None, prompt: str | None) -> str:
-        return self.prompt_for(role) if prompt is None else str(_checked_prompt(prompt))
-
-    def _check_out(self, out: np.ndarray, size: int, target: Backend | None) -> None:
-        if target is not None:
-            raise InvalidInput(
-                "out is an array on the host; with backend= the vectors stay on its device: give one of them"
-            )
-        if not isinstance(out, np.ndarray):
-            raise InvalidType(f"out is a NumPy array or memmap, not {type(out).__name__}")
-        width = self._width.known
-        wanted = (size, out.shape[-1] if width is None and out.ndim else width)
-        if out.shape != wanted or out.dtype != np.float32 or not out.flags.writeable:
-            found = f"{out.dtype} {out.shape}{'' if out.flags.writeable else ', read-only'}"
-            raise InvalidInput(
-                f"out is a writeable float32 array ({size}, {width or 'dim'}) for these texts; it is {found}"
-            )
-
-    def _open(self) -> None:
-        if self._closed:
-            raise InvalidInput("this embedder is closed; make another")
-
-    def _identity_in_cache(self, prompt: str) -> ModelIdentity:
-        identity = self._provider.identity(prompt)
-        # Another function, or this one tomorrow, may have the same name and give other vectors.
-        return replace(identity, model=f"{identity.model} {self._unnamed}") if self._unnamed else identity
-
-    def _let_go(self) -> None:
-        self._provider.close()
-        if self._closes_cache and self._cache is not None:
-            self._cache.close()
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        """What a run is inside of: the provider is let go of when the last one has ended."""
-        with self._lock:
-            self._open()
-            self._runs += 1
-        try:
-            yield
-        finally:
-            if self._tuner is not None and self._tuned_as is not None and self._tuner.lessons:
-                remember(self._tuned_as, self._tuner.learned())
-            with self._lock:
-                self._runs -= 1
-                last = self._closed and not self._runs
-            if last:
-                self._let_go()
-
-
-def _checked(texts: Iterable[Any]) -> Iterable[Any]:
-    if isinstance(texts, str | bytes):
-        raise InvalidInput("texts is one text; give a list of texts, or call embed_query or embed_document")
-    if not isinstance(texts, Iterable):
-        raise InvalidInput(f"texts is an iterable of str, not {type(texts).__name__}")
-    return texts
-
-
-def _checked_prompt(prompt: str | None) -> str | None:
-    if prompt is not None and not isinstance(prompt, str):
-        raise InvalidType(f"prompt is a str, not {type(prompt).__name__}")
-    return prompt
-
-
-def _check_on_error(on_error: str) -> None:
-    if on_error not in ("raise", "collect"):
-        raise InvalidInput(f"on_error is 'raise' or 'collect', not {on_error!r}")
-
-
-def _checked_most(max_errors: int | None) -> int | None:
-    if max_errors is not None and (not isinstance(max_errors, int) or isinstance(max_errors, bool) or max_errors < 0):
-        raise InvalidInput(f"max_errors must be a whole number of at least 0, not {max_errors!r}")
-    return max_errors
-
-
-def _sorted(errors: Iterable[ItemError]) -> tuple[ItemError, ...]:
-    return tuple(sorted(errors, key=lambda error: error.index))
-
-
-def _settled(result: EmbeddingResult, on_error: OnError) -> EmbeddingResult:
-    if result.errors and on_error == "raise":
-        raise EmbeddingErrors(result)
-    return result
-
-
-def _blanked(rows: Rows | None, width: int, ok: np.ndarray) -> np.ndarray:
-    """The vectors on the host, NaN for those of texts that failed."""
-    assert rows is not None  # on a device there are none
-    made = rows.made(width)
-    made[~ok] = np.nan
-    return made
-
-
-def _coded(quantizer: Quantizer, rows: np.ndarray, ok: np.ndarray) -> np.ndarray:
-    """The vectors in the precision that was asked for; ranges that are not known yet are these vectors'."""
-    if quantizer.needs_ranges:
-        quantizer.fit(rows[ok])
-    return quantizer.codes(rows, ok)
-
-
-def _on_device(chunks: list[Gathered], ok: np.ndarray, width: int, target: Backend) -> Any:
-    """The vectors of all chunks in the texts' order, put together where they are, then handed to the backend."""
-    parts = [(chunk.start + indices, vectors) for chunk in chunks for indices, vectors in chunk.parts]
-    if not parts:
-        return target.asarray(np.full((len(ok), width), np.nan, np.float32))
-    vectors = [move(x, target) for _, x in parts]
-    places = np.zeros(len(ok), np.int64)
-    there = np.concatenate([indices for indices, _ in parts])
-    places[there] = np.arange(len(there))
-    for chunk in chunks:
-        for index, source, place in chunk.copies:
-            places[chunk.start + index] = places[source.start + place]
-    xp = array_namespace(vectors[0])
-    joined = xp.take(xp.concat(vectors), target.asarray(places), axis=0)
-    return joined if ok.all() else xp.where(target.asarray(ok)[:, None], joined, xp.nan)
+        return self.prompt_for(role) if prompt is None else str(checked_prompt(prompt))

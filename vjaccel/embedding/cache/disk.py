@@ -182,7 +182,7 @@ class DiskCache:
         self._said.warn(f"the cache in {self._folder} is full, and no room could be made; what is new is not kept")
 
     def _add(self, txn: Any, keys: Sequence[bytes], rows: np.ndarray) -> None:
-        _, index, blocks, _ = self._at  # type: ignore[misc]  # it is open here  # it is open: a transaction goes on
+        _, index, blocks, _ = self._at  # type: ignore[misc]  # it is open: a transaction goes on
         cursor = txn.cursor(blocks)
         number = int.from_bytes(cursor.key(), "big") + 1 if cursor.last() else 0
         entries = []

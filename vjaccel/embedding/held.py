@@ -1,0 +1,96 @@
+"""What an embedder holds while runs go on: its provider, its cache, and what is learned of batches."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
+from vjaccel.embedding.learned import remember, tuner_of
+from vjaccel.embedding.lookup import Lookup
+from vjaccel.embedding.providers.protocol import Provider
+from vjaccel.embedding.run import Known
+from vjaccel.embedding.window import Window
+from vjaccel.errors import InvalidInput
+
+__all__ = ["Held"]
+
+
+class Held:
+    """A provider with its cache and its tuner, let go of when the embedder is closed and no run needs them.
+
+    Parameters
+    ----------
+    cache : None, str, Path or Cache
+        As `open_cache` takes it; one that is a `Cache` is its owner's to close.
+    lasting : bool
+        Whether the model's name tells it from others, so that another embedder may find its vectors.
+    """
+
+    def __init__(self, provider: Provider, cache: str | os.PathLike[str] | Cache | None, *, lasting: bool) -> None:
+        self._provider = provider
+        # Another function, or the same one tomorrow, may have the same name and give other vectors.
+        self._here_alone = "" if lasting else f" {uuid4().hex}"
+        self._learned_as: str | None = getattr(provider, "tuned_as", None)
+        self.tuner = None if self._learned_as is None else tuner_of(self._learned_as, provider)
+        self.cache = open_cache(cache)
+        self._closes_cache = self.cache is not cache
+        self._lock = threading.Lock()
+        self._closed = False
+        self._runs = 0
+
+    def keys(self, prompt: str) -> CacheKeys | None:
+        """The keys of texts with `prompt` before them; None without a cache."""
+        if self.cache is None:
+            return None
+        identity = self._provider.identity(prompt)
+        return CacheKeys(replace(identity, model=identity.model + self._here_alone))
+
+    @contextmanager
+    def knowing(self, prompt: str, window: Window | None) -> Iterator[Known]:
+        """What a run knows of texts before it embeds them."""
+        keys = self.keys(prompt)
+        if self.cache is None or keys is None:
+            yield Known(window, None)
+            return
+        with flights_of(self.cache).run() as flyer:
+            yield Known(window, Lookup(self.cache, keys, flyer))
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """What a run is inside of: all is let go of when the last one has ended."""
+        with self._lock:
+            self.check_open()
+            self._runs += 1
+        try:
+            yield
+        finally:
+            if self.tuner is not None and self._learned_as is not None and self.tuner.lessons:
+                remember(self._learned_as, self.tuner.learned())
+            with self._lock:
+                self._runs -= 1
+                last = self._closed and not self._runs
+            if last:
+                self._let_go()
+
+    def check_open(self) -> None:
+        """Refuse what comes after `close`."""
+        if self._closed:
+            raise InvalidInput("this embedder is closed; make another")
+
+    def close(self) -> None:
+        """Let go, now or when the last run has ended."""
+        with self._lock:
+            last = not self._closed and not self._runs
+            self._closed = True
+        if last:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._provider.close()
+        if self._closes_cache and self.cache is not None:
+            self.cache.close()
