@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from vjaccel.embedding import Embedder, Estimate
+from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.io import VECTORS, Inputs
 from vjaccel.observe import RunBar
 
 __all__ = ["counted"]
-
-CHUNK = 4096
 
 
 def counted(inputs: Inputs, embedder: Embedder, bar: RunBar, price: float | None) -> dict[str, Any]:

@@ -164,8 +164,8 @@ def embedded(
 ) -> int:
     """Embed one batch, and say how many texts that were.
 
-    What fails is tried again in halves, so that one bad text costs one error and not its batch. Nothing is begun once `stop`
-    is set, and a failure that every batch would share sets it.
+    What fails is tried again in halves, so that one bad text costs one error and not its batch; a failure that every batch
+    would share is raised. Nothing is begun once `stop` is set.
     """
     tally, waiting, again = chunk.gathered.tally, [batch.places], set[int]()
     while waiting and not stop.is_set():
@@ -203,7 +203,6 @@ def embedded(
             _count(tally, chunk, part, failed or reply, took)
         if failed is not None:
             if isinstance(failed, BatchFailed) and failed.then == "stop":
-                stop.set()
                 raise failed.__cause__ or failed
             waiting.extend(_after(failed, chunk, part, provider, tuner))
     if lookup is not None:

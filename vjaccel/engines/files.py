@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -15,16 +14,16 @@ import numpy as np
 
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
+from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines.places import Places
 from vjaccel.engines.standing import Standing, journal_path, manifest_of, run_path, standing, written_by
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
 
 __all__ = ["FileRun", "Report", "embed_files"]
-
-CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +123,9 @@ def embed_files(
     # What came through standard input is gone, and nobody can say that this is the same.
     anew = asked.restart or (inputs.from_stdin and journal_path(output).is_dir())
     stands = Standing.NEW if anew else standing(output, described, overwrite=asked.overwrite)
-    manifest = manifest_of(output)
-    if stands is Standing.FINISHED and not asked.retry_failed and manifest is not None:
-        counts = manifest["counts"]
-        before = _Counts(counts["duplicates"], counts["empty"], counts["failures"])
-        return Report(stands, inputs.rows, inputs.rows, *before, manifest["made_by"], None)
-    if asked.retry_failed and stands is Standing.NEW:
-        raise InvalidInput(f"there is no run that wrote {output}, of which the failed rows could be tried again")
-    if stands is Standing.FINISHED and embedder.identity.precision != "float32":
-        raise InvalidInput(
-            f"{output} holds {embedder.identity.precision} codes, from which no vector comes back, so that failed rows "
-            "cannot be added: --restart embeds all rows anew"
-        )
+    if stands is Standing.FINISHED and not asked.retry_failed:
+        return _finished_before(inputs, output)
+    _check_retry(asked, stands, embedder)
     with ExitStack() as held:
         journal = held.enter_context(Journal(journal_path(output), described, inputs.rows, anew=anew))
         if inputs.from_stdin:
@@ -155,11 +145,31 @@ def embed_files(
             statistics = _embedded(inputs, embedder, prompt, asked, journal, seen, show)
             made_by["identity"] = replace(embedder.identity, prompt=prompt).to_dict()
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
-        stands = Standing.BEGUN if stands is Standing.FINISHED else stands
-        report = Report(stands, inputs.rows, found, *counts, made_by, statistics)
+        report = Report(Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics)
         _say(report, output, described, inputs.bad_lines)
         journal.remove()
     return report
+
+
+def _finished_before(inputs: Inputs, output: Path) -> Report:
+    """What the manifest of a finished run says."""
+    manifest = manifest_of(output)
+    assert manifest is not None  # by which it is known to be finished
+    counts, rows = manifest["counts"], inputs.rows
+    before = _Counts(counts["duplicates"], counts["empty"], counts["failures"])
+    return Report(Standing.FINISHED, rows, rows, *before, manifest["made_by"], None)
+
+
+def _check_retry(asked: FileRun, stands: Standing, embedder: Embedder) -> None:
+    """Refuse to try failed rows again where there are none, or no vectors that they could join."""
+    if asked.retry_failed and stands is Standing.NEW:
+        raise InvalidInput(f"there is no run that wrote {asked.output}, of which the failed rows could be tried again")
+    precision = embedder.identity.precision
+    if stands is Standing.FINISHED and precision != "float32":
+        raise InvalidInput(
+            f"{asked.output} holds {precision} codes, from which no vector comes back, so that failed rows cannot be added: "
+            "--restart embeds all rows anew"
+        )
 
 
 def _taken_up(journal: Journal, output: Path) -> None:
@@ -172,30 +182,6 @@ def _taken_up(journal: Journal, output: Path) -> None:
         start += len(ok)
 
 
-class _Places:
-    """From a text's number in the run, which leaves out what is settled already, to its row."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._first = 0
-        self._rows = np.empty(0, np.int64)
-
-    def add(self, rows: np.ndarray) -> None:
-        with self._lock:
-            self._rows = np.concatenate([self._rows, rows])
-
-    def of(self, numbers: np.ndarray) -> np.ndarray:
-        with self._lock:
-            found: np.ndarray = self._rows[numbers - self._first]
-        return found
-
-    def forget(self, count: int) -> None:
-        """The next `count` numbers will not be asked for again."""
-        with self._lock:
-            self._first += count
-            self._rows = self._rows[count:]
-
-
 def _embedded(
     inputs: Inputs,
     embedder: Embedder,
@@ -206,7 +192,7 @@ def _embedded(
     show: Callable[[Progress, int], object],
 ) -> EmbeddingStatistics | None:
     """Embed what is not settled yet, each text once."""
-    places = _Places()
+    places = Places()
     passed_over = 0
 
     def texts() -> Iterator[Any]:
