@@ -177,7 +177,7 @@ def test_embedders_with_one_key_at_one_place_share_what_a_minute_has_and_a_run_t
     with embedder(server) as first, embedder(server, requests_per_minute=2) as second:
         assert first.embed(["a"]).ok.all()
         assert first.embed(["b"]).ok.all()
-        threading.Timer(0.2, second._provider.halt).start()  # type: ignore[attr-defined]  # a remote provider has it
+        threading.Timer(0.2, second._provider.halt).start()
         result = second.embed(["c"], on_error="collect")
     assert [error.code for error in result.errors] == ["CANCELLED"]
     assert server.counts.requests == 2

@@ -161,8 +161,7 @@ def driven(
                     _wait(pieces, LOOK)  # and then see whether more has come
     finally:
         run.stop.set()
-        if hasattr(provider, "halt"):
-            provider.halt()  # whoever waits for a service, rather than for a device, is not waited for
+        provider.halt()
         reader.close()
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)

@@ -35,8 +35,7 @@ class Held:
         self._provider = provider
         # Another function, or the same one tomorrow, may have the same name and give other vectors.
         self._here_alone = "" if lasting else f" {uuid4().hex}"
-        self._learned_as: str | None = getattr(provider, "tuned_as", None)
-        self.tuner = None if self._learned_as is None else tuner_of(self._learned_as, provider)
+        self.tuner = None if provider.tuned_as is None else tuner_of(provider.tuned_as, provider)
         self.cache = open_cache(cache)
         self._closes_cache = self.cache is not cache
         self._lock = threading.Lock()
@@ -69,8 +68,8 @@ class Held:
         try:
             yield
         finally:
-            if self.tuner is not None and self._learned_as is not None and self.tuner.lessons:
-                remember(self._learned_as, self.tuner.learned())
+            if self.tuner is not None and self._provider.tuned_as is not None and self.tuner.lessons:
+                remember(self._provider.tuned_as, self.tuner.learned())
             with self._lock:
                 self._runs -= 1
                 last = self._closed and not self._runs

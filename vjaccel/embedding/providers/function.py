@@ -26,6 +26,7 @@ class FunctionProvider:
 
     batch_texts: int | None = 1024
     dimensions: int | None = None
+    tuned_as: str | None = None
 
     def __init__(self, function: Callable[[list[str]], Any], options: ProviderOptions, name: str | None = None) -> None:
         refuse_others(options, (), "a function decides for itself")
@@ -65,6 +66,9 @@ class FunctionProvider:
         pass
 
     def started(self) -> None:
+        pass
+
+    def halt(self) -> None:
         pass
 
     def ended(self) -> None:

@@ -231,6 +231,9 @@ class LocalProvider:
         if self._one_torch_thread:
             self._torch.set_num_threads(1)
 
+    def halt(self) -> None:
+        pass
+
     def ended(self) -> None:
         if self._one_torch_thread:
             one_torch_thread_each.ended(self._torch)

@@ -169,11 +169,7 @@ class Prepared(NamedTuple):
 
 
 class Provider(Protocol):
-    """Turns batches of texts into vectors. Its methods are called from several threads at once, at most `workers`.
-
-    One that has an attribute `tuned_as`, a text, has the budget of its batches learned, with `batch_tokens` for a beginning:
-    what is learned is kept under that text, which names all that the best budget depends on beside the texts.
-    """
+    """Turns batches of texts into vectors. Its methods are called from several threads at once, at most `workers`."""
 
     workers: int
     """Batches that pay to be run at once."""
@@ -184,6 +180,10 @@ class Provider(Protocol):
 
     dimensions: int | None
     """The width of a vector, or None where only the first one will tell."""
+
+    tuned_as: str | None
+    """What the best budget of a batch depends on beside the texts: under it is kept what is learned of that, `batch_tokens`
+    being the beginning. None where the budget is to stay."""
 
     def identity(self, prompt: str) -> ModelIdentity:
         """What determines the vectors that texts with `prompt` before them get."""
@@ -216,6 +216,10 @@ class Provider(Protocol):
 
     def started(self) -> None:
         """Called by each worker thread before its first batch of a run."""
+        ...
+
+    def halt(self) -> None:
+        """Called when a run is over, maybe before its time: what its workers wait for, other than a device, is given up."""
         ...
 
     def ended(self) -> None:

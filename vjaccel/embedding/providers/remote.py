@@ -83,6 +83,7 @@ class RemoteProvider:
     able: ClassVar[frozenset[str]] = frozenset({"dimensions"})
     role_option: ClassVar[str | None] = None
     roles: ClassVar[dict[str | None, str]] = {}
+    tuned_as: str | None = None
     empty_texts: bool = True
     """Whether the service takes an empty text."""
 
