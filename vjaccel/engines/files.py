@@ -247,7 +247,7 @@ def _put_together(
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]
-            file.write(rows.columns, quantizer.codes(journal.vectors(sources, dim), ok), ok)
+            file.write(rows, quantizer.codes(journal.vectors(sources, dim), ok), ok)
             for i in np.flatnonzero(~ok):
                 code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
                 failures[code] += 1

@@ -222,6 +222,21 @@ def test_a_column_of_several_kinds_becomes_text_and_loses_nothing(run: Run) -> N
     assert [x if x is None or x == "one" else json.loads(x) for x in found] == values
 
 
+def test_jsonl_has_each_row_as_its_input_has_it(run: Run) -> None:
+    rows: list[Any] = [
+        {"id": 7, "text": "a", "n": 1},
+        {"id": "x", "text": "b", "n": {"deep": [1, "two", None]}},
+        {"id": 2.5, "text": 3, "other": None},
+        {},
+    ]
+    pq.write_table(pa.table({"id": ["p"], "text": ["c"], "when": [None]}), "in.parquet")
+    assert run("embed", written("in.jsonl", *rows), "in.parquet", "-o", "out.jsonl", *LETTERS).code == 3
+    found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [{name: value for name, value in row.items() if name != "embedding"} for row in found[:4]] == rows
+    assert (found[4]["id"], found[4]["text"]) == ("p", "c")
+    assert [row["embedding"] is None for row in found] == [False, False, True, True, False]
+
+
 @pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.jsonl"])
 def test_a_width_that_only_the_first_vector_tells_may_come_after_many_failures(run: Run, output: str) -> None:
     texts = ["FAIL"] * 5000 + ["good"] * 5000
