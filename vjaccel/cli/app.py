@@ -93,7 +93,12 @@ def _sentence(exc: Exception) -> str:
 
 
 def _warned(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
 ) -> None:
     """A warning as a sentence: where in the code it was raised tells whoever runs a command nothing."""
     typer.echo(f"vjaccel: {message}", err=True)

@@ -124,6 +124,7 @@ class Inputs:
         self.bad_lines = 0
         self.skip_bad_lines = skip_bad_lines
         self._spooled: list[Path] = []
+        self._digests: dict[str, str] | None = None
         self.rows = 0
         try:
             self._sources = [self._source(path, input_format) for path in paths]
@@ -159,12 +160,13 @@ class Inputs:
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each input's bytes, by its place, name and format, all of which the rows depend on."""
-        found = {}
-        for place, source in enumerate(self._sources, 1):
-            with source.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[f"{place}: {source.name} as {source.format}"] = digest
-        return found
+        if self._digests is None:
+            self._digests = {}
+            for place, source in enumerate(self._sources, 1):
+                with source.path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                self._digests[f"{place}: {source.name} as {source.format}"] = digest
+        return self._digests
 
     @property
     def from_stdin(self) -> bool:

@@ -34,6 +34,8 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     OutputError
         Its folder is not there or cannot be written to.
     """
+    if path.name in ("", *_WRITERS):
+        raise InvalidInput(f"the output {str(path)!r} has no name: say it whole, as in out.parquet")
     if path.suffix.lower() not in _WRITERS:
         raise InvalidInput(f"{path} is none of {', '.join(_WRITERS)}, which can be written")
     written = {os.path.realpath(path), os.path.realpath(error_path(path))}

@@ -195,6 +195,22 @@ def test_a_dry_run_counts_with_the_models_tokenizer(run: Run) -> None:
     ]
 
 
+def test_a_dry_run_tells_a_text_that_is_too_long_from_one_that_is_none(run: Run) -> None:
+    texts = ("melt butter", "melt butter " * 300)
+    done = run("embed", written("in.txt", *texts), "-o", "out.npy", "--dry-run", "--truncate", "error")
+    assert "would embed 1 texts" in done.out
+    assert "1 texts are longer than the model takes, and would fail" in done.out
+    assert "no text" not in done.out
+
+
+@pytest.mark.filterwarnings("default::vjaccel.embedding.cache.protocol.CacheWarning")
+def test_a_warning_is_a_sentence(run: Run) -> None:
+    done = run("embed", written("in.txt", "a"), "-o", "out.npy", "--cache", "/dev/null/cache", *LETTERS)
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    assert line.startswith("vjaccel: the cache in /dev/null/cache cannot be used, and the run goes on without: ")
+
+
 def test_a_second_run_with_a_cache_embeds_nothing_and_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
