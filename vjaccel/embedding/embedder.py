@@ -30,7 +30,7 @@ from vjaccel.embedding.cache import Cache
 from vjaccel.embedding.described import described
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.estimate import Estimate, estimated
-from vjaccel.embedding.gathered import Gathered, Rows, Width
+from vjaccel.embedding.gathered import Gathered, Rows
 from vjaccel.embedding.held import Held
 from vjaccel.embedding.in_thread import embedded_in_thread, streamed_in_thread
 from vjaccel.embedding.precision import Precision, Quantizer
@@ -40,6 +40,7 @@ from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, Progress
 from vjaccel.embedding.run import Known
+from vjaccel.embedding.width import Width
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -303,7 +304,7 @@ class Embedder:
                 chunks = list(driven(self._provider, Reader(items, CHUNK), run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         if out is not None and ok.any():
-            self._width.settled(out.shape[1])
+            self._width.first(out.shape[1])
         wide = width.known or 0
         coded = self.quantizer()
         embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)

@@ -83,7 +83,7 @@ class Lookup:
         first = next((value for value in found if value is not None), None)
         left = places
         if first is not None:
-            hits, vectors = rows_of(found, gathered.width.settled(len(first) // 4))
+            hits, vectors = rows_of(found, gathered.width.first(len(first) // 4))
             indices = np.array(places, np.int64)[hits]
             gathered.put(indices, vectors, np.ones(len(hits), np.bool_))
             gathered.acknowledge(indices)

@@ -32,6 +32,7 @@ from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.loop import Loop
 from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.urls import checked_url, is_local, shown
+from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.errors import MissingExtra, NotSupported, ProviderRefused
 
 __all__ = ["Connection", "RemoteProvider", "ServerLimits"]
@@ -105,7 +106,7 @@ class RemoteProvider:
             raise MissingExtra(f"embedding with {self.name}:{model}", self.extra) from exc
         self._endpoint = endpoint
         self.dimensions = options.dimensions
-        self._width = options.dimensions
+        self._width = Width(options.dimensions)
         self.workers = options.workers or WORKERS
         limits = RatesPerMinute(options.requests_per_minute, options.tokens_per_minute)
         self.batch_tokens = min(
@@ -246,19 +247,23 @@ class RemoteProvider:
             raise BadReply(f"{self.name} answered with what are no vectors of one width") from exc
         if found.ndim != 2 or not found.shape[1]:
             raise BadReply(f"{self.name} answered with an array of shape {found.shape}")
-        width = found.shape[1]
-        if self._width is not None and width != self._width:
-            if not self.proven:
-                raise Unfit(
-                    f"it gives vectors of width {width}, and not the dimensions={self._width} that were asked for"
-                )
-            raise BadReply(
-                f"{self.name} answered with vectors of width {width}, not {self._width}", "DIMENSION_MISMATCH"
-            )
         if not np.isfinite(found).all():
             raise BadReply(f"{self.name} answered with a NaN or an infinity", "INVALID_EMBEDDING")
-        self._width = width
+        self._check_width(found.shape[1])
         return found
+
+    def _check_width(self, width: int) -> None:
+        wanted = self.options.dimensions
+        if wanted is not None and width != wanted and not self.proven:
+            raise Unfit(f"it gives vectors of width {width}, and not the dimensions={wanted} that were asked for")
+        try:
+            agreed = self._width.agrees(width, object())  # each reply is a batch, one to the same texts too
+        except Contradicted as exc:
+            raise Unfit(f"{exc}; see that one model answers there, and say its width with dimensions=") from None
+        if not agreed:
+            raise BadReply(
+                f"{self.name} answered with vectors of width {width}, not {self._width.known}", "DIMENSION_MISMATCH"
+            )
 
     def _running_loop(self) -> Loop:
         with self._lock:
