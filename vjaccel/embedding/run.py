@@ -92,6 +92,7 @@ def _tokenised(valid: list[int], texts: Sequence[Any], prompt: str, provider: Pr
     whole = parts[0][1] if len(parts) == 1 else _joined([part for _, part in parts])
     tally = gathered.tally
     tally.counted = tally.counted and whole.counted
+    tally.cuts_known = tally.cuts_known and (whole.counted or whole.whole)
     tally.truncated += int((whole.lost > 0).sum())
     tally.tokens_lost += int(whole.lost.sum())
     chunk = Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
@@ -108,6 +109,7 @@ def _joined(parts: list[Prepared]) -> Prepared:
         np.concatenate([np.empty(0, np.int64), *(part.lost for part in parts)]),
         all(part.counted for part in parts),
         np.concatenate(chunks) if chunks else None,
+        whole=all(part.whole for part in parts),
     )
 
 
@@ -137,7 +139,9 @@ def _accepted(places: list[int], found: Prepared, gathered: Gathered) -> tuple[l
     kept = [i for i in range(len(places)) if i not in found.refused]
     chunks = None if found.chunks is None else found.chunks[kept]
     items = [found.items[i] for i in kept]
-    return [places[i] for i in kept], Prepared(items, found.lengths[kept], found.lost[kept], found.counted, chunks)
+    return [places[i] for i in kept], Prepared(
+        items, found.lengths[kept], found.lost[kept], found.counted, chunks, whole=found.whole
+    )
 
 
 def planned(chunk: Chunk, provider: Provider, tuner: Tuner | None = None) -> Iterable[Batch]:

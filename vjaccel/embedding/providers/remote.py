@@ -57,10 +57,11 @@ class Connection(NamedTuple):
 
 
 class ServerLimits(NamedTuple):
-    """What a server says a request may hold; None where it does not say."""
+    """What a server says a request may hold, and whether it cuts off what is too long; None where it does not say."""
 
     texts: int | None = None
     tokens: int | None = None
+    cuts: bool | None = None
 
 
 class RemoteProvider:
@@ -87,6 +88,8 @@ class RemoteProvider:
     tuned_as: str | None = None
     empty_texts: bool = True
     """Whether the service takes an empty text."""
+    refuses_long: bool
+    """Whether the service refuses a text that is too long; otherwise it cuts it off, or may, and says of none that it did."""
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
         ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", *self.able}
@@ -122,6 +125,8 @@ class RemoteProvider:
             timeout=options.timeout,
             most=self.workers,
         )
+        self.refuses_long = options.truncate == "error"
+        self._cuts = False
         self._lock = threading.Lock()
         self._runs = 0
         self._looked = False
@@ -167,7 +172,8 @@ class RemoteProvider:
         if not self.empty_texts and "" in items:
             raise ValueError(f"{self.name} takes no empty text")
         lengths = np.fromiter(map(_bound, items), np.int64, len(items))
-        return Prepared(items, lengths, np.zeros(len(items), np.int64), counted=False)
+        nothing = np.zeros(len(items), np.int64)
+        return Prepared(items, lengths, nothing, counted=False, whole=self.refuses_long)
 
     def embed(self, items: list[str], prompt: str) -> Reply:
         _, role = self._parted(prompt)
@@ -235,6 +241,11 @@ class RemoteProvider:
         return ("", prompt[len(start) :]) if self.role_option and prompt.startswith(start) else (prompt, None)
 
     async def _answered(self, items: list[str], role: str | None) -> Answer:
+        if self._cuts and self.options.truncate == "error":
+            raise Unfit(
+                "it cuts off texts that are too long (auto_truncate at its /info), and truncate='error' was asked: start it "
+                "without, or ask truncate='end'"
+            )
         found = await self.request(items, role)
         return Answer(self._checked(found.vectors, len(items)), found.tokens)
 
@@ -278,11 +289,13 @@ class RemoteProvider:
         found = ServerLimits()
         with suppress(Exception):
             found = self._running_loop().result(asyncio.wait_for(self.limits(), LOOK_SECONDS))
-        logger.debug("%s at %s says a request may hold %s texts, %s tokens", self.name, self._endpoint, *found)
+        logger.debug("%s at %s says of its requests: %s", self.name, self._endpoint, found)
         if found.texts is not None:
             self.batch_texts = max(1, min(self.batch_texts or found.texts, found.texts))
         if found.tokens is not None:
             self.batch_tokens = max(1, min(self.batch_tokens, found.tokens))
+        if found.cuts is not None:
+            self._cuts, self.refuses_long = found.cuts, not found.cuts
 
 
 def _bound(text: str) -> int:
