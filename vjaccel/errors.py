@@ -121,7 +121,8 @@ class ModelUnavailable(VjaccelError, OSError):
 
 
 class ProviderRefused(VjaccelError, RuntimeError):
-    """A remote provider that cannot be used as asked: its key, the model or the address is missing or refused."""
+    """A provider that cannot be used as asked: a remote one's key, model or address is missing or refused, or its vectors
+    contradict each other."""
 
     code = "PROVIDER_REFUSED"
 

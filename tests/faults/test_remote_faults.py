@@ -105,11 +105,12 @@ def test_a_wait_that_is_longer_than_the_time_left_is_not_waited(server: FaultSer
 
 @pytest.mark.parametrize("fault", ["count", "duplicate", "nan", "width"])
 def test_a_bad_reply_is_asked_for_once_more_and_then_the_request_is_split(fault: str) -> None:
-    with FaultServer("ok", fault, fault) as server, embedder(server, workers=1) as ours:
+    with FaultServer("ok*2", fault, fault) as server, embedder(server, workers=1) as ours:
         ours.embed(["before"])
+        ours.embed(["that"])
         result = ours.embed(["a", "b"])
     np.testing.assert_array_equal(result.embeddings, expected(["a", "b"]))
-    assert server.counts.sizes == [1, 2, 2, 1, 1]
+    assert server.counts.sizes == [1, 1, 2, 2, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -117,11 +118,26 @@ def test_a_bad_reply_is_asked_for_once_more_and_then_the_request_is_split(fault:
     [("nan", "INVALID_EMBEDDING"), ("width", "DIMENSION_MISMATCH"), ("count", "INVALID_REPLY")],
 )
 def test_a_vector_that_is_none_is_never_stored(fault: str, code: str) -> None:
-    with FaultServer("ok", f"{fault}*2") as server, embedder(server) as ours:
+    with FaultServer("ok*2", f"{fault}*2") as server, embedder(server) as ours:
         ours.embed(["before"])
+        ours.embed(["that"])
         result = ours.embed(["a"], on_error="collect")
     assert [error.code for error in result.errors] == [code]
     assert np.isnan(result.embeddings).all()
+
+
+@pytest.mark.parametrize("first", ["width", "ok"])
+def test_a_width_that_one_reply_alone_has_shown_refuses_no_others_but_ends_the_run_that_names_both(first: str) -> None:
+    others = "width" if first == "ok" else "ok"
+    with FaultServer(first, f"{others}*99") as server, embedder(server, workers=4, batch_tokens=20) as ours:
+        with pytest.raises(
+            vj.ProviderRefused, match=r"first vectors have width \d, .* say its width with dimensions="
+        ) as e:
+            ours.embed(TEXTS, on_error="collect")
+        assert ("width 9, " in str(e.value), " 8; " in str(e.value)) == (first == "width", first == "width")
+        assert server.counts.requests < len(TEXTS) / 2
+    with FaultServer() as server, embedder(server, dimensions=8) as ours:
+        np.testing.assert_array_equal(ours.embed(TEXTS).embeddings, expected(TEXTS))
 
 
 @pytest.mark.parametrize("fault", ["401", "403", "404", "quota"])

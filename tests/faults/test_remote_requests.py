@@ -65,6 +65,30 @@ def test_a_server_that_says_nothing_of_use_is_taken_as_it_comes(server: FaultSer
     assert server.counts.sizes == [100]
 
 
+@pytest.mark.parametrize("truncate", ["end", "error"])
+def test_a_server_that_says_that_it_cuts_nothing_off_is_believed(server: FaultServer, truncate: str) -> None:
+    server.manner.info = {"auto_truncate": False}
+    with embedder(server, truncate=truncate) as made:
+        assert made.embed(TEXTS).statistics.truncated == 0
+
+
+def test_a_server_that_says_that_it_cuts_off_cannot_be_asked_for_an_error_instead(server: FaultServer) -> None:
+    server.manner.info = {"auto_truncate": True}
+    with embedder(server) as made:
+        assert made.embed(TEXTS).statistics.truncated is None
+    with (
+        embedder(server, truncate="error") as made,
+        pytest.raises(vj.ProviderRefused, match=r"cuts off texts that are too long .* or ask truncate='end'"),
+    ):
+        made.embed(TEXTS, on_error="collect")
+    assert server.counts.requests == 1
+
+
+def test_of_a_server_that_says_nothing_nobody_knows_what_it_cuts_off(server: FaultServer) -> None:
+    with embedder(server, truncate="error") as made:
+        assert made.embed(TEXTS).statistics.truncated is None
+
+
 def test_a_limit_of_texts_that_shows_only_in_a_refusal_is_remembered(server: FaultServer) -> None:
     server.manner.most_texts = 30
     texts = [f"text number {i}" for i in range(1000)]

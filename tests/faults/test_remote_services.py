@@ -217,16 +217,20 @@ def test_a_prompt_is_put_before_each_text_where_it_is_none_of_the_services(serve
 def test_whether_long_texts_are_cut_is_asked_of_the_service(
     server: FaultServer, name: str, option: str, cut: object, refused: object
 ) -> None:
-    from vjaccel.embedding.providers.protocol import ProviderOptions
-    from vjaccel.embedding.providers.registry import make_provider
-
     service = next(s for s in SERVICES if s.name == name)
+    lost = []
     for truncate in ("end", "error"):
-        url = server.url.removesuffix("/v1") + service.path
-        provider = make_provider(f"{name}:m", ProviderOptions(base_url=url, truncate=truncate))
-        provider.embed(["a"], "")
-        provider.close()
+        with embedder(service, server, truncate=truncate) as ours:
+            found = ours.embed(["a"]).statistics
+        lost.append((found.truncated, found.tokens_lost))
+    # Nobody says of a text that it was cut off; where texts are refused instead, none was.
+    assert lost == [(None, None), (0, 0)]
     assert [body[option] for body in server.counts.bodies] == [cut, refused]
+
+
+def test_azure_refuses_what_is_too_long_so_that_nothing_is_cut_off(server: FaultServer) -> None:
+    with embedder(SERVICES[1], server) as ours:
+        assert ours.embed(["a"]).statistics.truncated == 0
 
 
 def test_azure_is_what_openai_means_where_it_alone_is_set_up(

@@ -27,9 +27,10 @@ from vjaccel.embedding.arguments import (
 )
 from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, windows_of
 from vjaccel.embedding.cache import Cache
+from vjaccel.embedding.described import described
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
 from vjaccel.embedding.estimate import Estimate, estimated
-from vjaccel.embedding.gathered import Gathered, Rows, Width
+from vjaccel.embedding.gathered import Gathered, Rows
 from vjaccel.embedding.held import Held
 from vjaccel.embedding.in_thread import embedded_in_thread, streamed_in_thread
 from vjaccel.embedding.precision import Precision, Quantizer
@@ -39,6 +40,7 @@ from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, Progress
 from vjaccel.embedding.run import Known
+from vjaccel.embedding.width import Width
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -145,7 +147,7 @@ class Embedder:
             truncate=truncate, engine=engine, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )  # fmt: skip
-        self._truncate = truncate
+        self._options = options
         self._precision = precision
         self._calibration = calibration
         self.quantizer()
@@ -153,16 +155,24 @@ class Embedder:
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         self._provider = make_provider(model, options, name)
+        self._model = model if isinstance(model, str) else self._provider.identity("").model
+        self._cache = cache
         self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
         self._width = Width(self._provider.dimensions)
         self._prompt = checked_prompt(prompt)
+        self._digest: str | None = None
 
     # What it is
+
+    def __repr__(self) -> str:
+        others = {"precision": self._precision if self._precision != "float32" else None, "prompt": self._prompt}
+        return described(self._model, self.dim, self._digest, self._options, others | {"cache": self._cache})
 
     @property
     def identity(self) -> ModelIdentity:
         """What determines the vectors that `embed` gives. The first call reads the whole of a local model's weights."""
         identity = self._provider.identity(self._prompt_for(None, None))
+        self._digest = identity.digest
         return replace(identity, dimensions=self.dim, precision=self._precision)
 
     @property
@@ -294,11 +304,11 @@ class Embedder:
                 chunks = list(driven(self._provider, Reader(items, CHUNK), run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         if out is not None and ok.any():
-            self._width.settled(out.shape[1])
+            self._width.first(out.shape[1])
         wide = width.known or 0
         coded = self.quantizer()
         embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)
-        windows = windows_of(chunks) if self._truncate == "chunk" else None
+        windows = windows_of(chunks) if self._options.truncate == "chunk" else None
         result = EmbeddingResult(embeddings, ok, errors_of(chunks), run.statistics(), chunks=windows)
         return settled(result, on_error)
 
@@ -419,7 +429,10 @@ class Embedder:
                 for chunk in chunks:
                     given = chunk.rows if known.window is None else chunk.handed_over()
                     rows = on_host(given, self._width.known or 0, chunk.ok, quantizer)
-                    errors, windows = errors_of([chunk]), windows_of([chunk]) if self._truncate == "chunk" else None
+                    errors, windows = (
+                        errors_of([chunk]),
+                        windows_of([chunk]) if self._options.truncate == "chunk" else None,
+                    )
                     result = EmbeddingResult(rows, chunk.ok, errors, run.statistics(), chunk.first, windows)
                     yield settled(result, on_error)
                     self._held.check_open()

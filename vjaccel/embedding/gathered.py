@@ -11,22 +11,9 @@ import numpy as np
 
 from vjaccel.embedding.result import ItemError
 from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.width import Width
 
-__all__ = ["Gathered", "Rows", "Width"]
-
-
-class Width:
-    """The width that all vectors of a model have: what the provider says, or what the first vectors show."""
-
-    def __init__(self, known: int | None) -> None:
-        self.known = known
-        self._lock = threading.Lock()
-
-    def settled(self, seen: int) -> int:
-        """The width there is to be, now that vectors of width `seen` have come."""
-        with self._lock:
-            self.known = self.known or seen
-            return self.known
+__all__ = ["Gathered", "Rows"]
 
 
 class Rows:

@@ -47,8 +47,13 @@ class Lookup:
         if claimed.others:
             own = set(mine)
             self._deferred[gathered.first] = _Deferred([i for i in places if i not in own], claimed)
-        gathered.tally.cache_misses += len(mine)
-        return mine
+        # Another run may have kept them, and let go of them, after they were looked up and before they were claimed.
+        left = self._taken([gathered.keys[i] for i in mine], mine, gathered)
+        if len(left) < len(mine):
+            wanted = set(left)
+            self._flyer.release([gathered.keys[i] for i in mine if i not in wanted])
+        gathered.tally.cache_misses += len(left)
+        return left
 
     def waits(self, gathered: Gathered) -> bool:
         """Whether another run was embedding texts of a chunk."""
@@ -78,7 +83,7 @@ class Lookup:
         first = next((value for value in found if value is not None), None)
         left = places
         if first is not None:
-            hits, vectors = rows_of(found, gathered.width.settled(len(first) // 4))
+            hits, vectors = rows_of(found, gathered.width.first(len(first) // 4))
             indices = np.array(places, np.int64)[hits]
             gathered.put(indices, vectors, np.ones(len(hits), np.bool_))
             gathered.acknowledge(indices)

@@ -48,7 +48,8 @@ class EmbeddingStatistics:
     cache_hits, cache_misses : int
         Distinct texts whose vector was in the cache, and whose was not; of the first nothing is tokenised, or counted.
     truncated : int or None
-        Texts longer than the model takes.
+        Texts that were longer than the model takes, and lost their end. None where a service may cut them off, and does not
+        say so; 0 where it refuses them.
     tokens_lost : int or None
         Tokens that were cut off them.
     tokens : int or None
@@ -121,7 +122,8 @@ class EmbeddingResult:
     ----------
     embeddings : array, shape (n, dim), float32
         A row of NaN for a text that failed. NumPy, or the library of the `backend` that was asked for. In another `precision`
-        int8 or uint8, with a row of zeros for a text that failed; of bits, (n, ceil(dim / 8)).
+        int8 or uint8, with a row of zeros for a text that failed; of bits, (n, ceil(dim / 8)). Of shape (n, 0) where no text
+        has a vector and nobody knows how wide one would be.
     ok : ndarray of bool, shape (n,)
         Which texts have a vector.
     errors : tuple of ItemError

@@ -19,13 +19,15 @@ from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.batches import Batch, tuned
-from vjaccel.embedding.gathered import Gathered, Width
+from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.tuner import Tuner
+from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.embedding.window import Window
+from vjaccel.errors import ProviderRefused
 
 __all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
 
@@ -90,6 +92,7 @@ def _tokenised(valid: list[int], texts: Sequence[Any], prompt: str, provider: Pr
     whole = parts[0][1] if len(parts) == 1 else _joined([part for _, part in parts])
     tally = gathered.tally
     tally.counted = tally.counted and whole.counted
+    tally.cuts_known = tally.cuts_known and (whole.counted or whole.whole)
     tally.truncated += int((whole.lost > 0).sum())
     tally.tokens_lost += int(whole.lost.sum())
     chunk = Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
@@ -106,6 +109,7 @@ def _joined(parts: list[Prepared]) -> Prepared:
         np.concatenate([np.empty(0, np.int64), *(part.lost for part in parts)]),
         all(part.counted for part in parts),
         np.concatenate(chunks) if chunks else None,
+        whole=all(part.whole for part in parts),
     )
 
 
@@ -135,7 +139,9 @@ def _accepted(places: list[int], found: Prepared, gathered: Gathered) -> tuple[l
     kept = [i for i in range(len(places)) if i not in found.refused]
     chunks = None if found.chunks is None else found.chunks[kept]
     items = [found.items[i] for i in kept]
-    return [places[i] for i in kept], Prepared(items, found.lengths[kept], found.lost[kept], found.counted, chunks)
+    return [places[i] for i in kept], Prepared(
+        items, found.lengths[kept], found.lost[kept], found.counted, chunks, whole=found.whole
+    )
 
 
 def planned(chunk: Chunk, provider: Provider, tuner: Tuner | None = None) -> Iterable[Batch]:
@@ -179,7 +185,7 @@ def embedded(
         try:
             found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
             reply = found if isinstance(found, Reply) else Reply(found)
-            bad = _keep(chunk, part, reply.vectors)
+            bad = _keep(chunk, part, reply.vectors, batch)
             # Not before: what a GPU was asked for it may only now have done.
             took = time.perf_counter() - began - reply.waited
         except Exception as exc:
@@ -245,7 +251,7 @@ def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, t
     return []
 
 
-def _keep(chunk: Chunk, part: np.ndarray, vectors: Any) -> list[tuple[int, str]]:
+def _keep(chunk: Chunk, part: np.ndarray, vectors: Any, batch: Batch) -> list[tuple[int, str]]:
     """Put the vectors of a batch in their places; which of them are none, and why."""
     gathered = chunk.gathered
     home = home_of(vectors)
@@ -257,15 +263,25 @@ def _keep(chunk: Chunk, part: np.ndarray, vectors: Any) -> list[tuple[int, str]]
         raise ValueError(f"{len(part)} texts came back as an array of shape {tuple(vectors.shape)}")
     vectors = _float32(vectors)
     indices = chunk.valid[part]
-    width = gathered.width.settled(int(vectors.shape[1]))
-    if vectors.shape[1] != width:
+    if not _agreed(gathered.width, int(vectors.shape[1]), batch):
         for i in indices:
-            message = f"its vector has width {vectors.shape[1]}, not {width}"
+            message = f"its vector has width {vectors.shape[1]}, not {gathered.width.known}"
             gathered.fail(int(i), "DIMENSION_MISMATCH", message)
         return []
     good, why = _checked(vectors, backend)
     gathered.put(indices, vectors, good)
     return [(int(i), why(int(i))) for i in np.flatnonzero(~good)]
+
+
+def _agreed(width: Width, seen: int, batch: Batch) -> bool:
+    try:
+        return width.agrees(seen, batch)
+    except Contradicted as exc:
+        refused = ProviderRefused(
+            f"{exc}: a model gives one width, so that one of them is not this model's; check what answers, and whether the "
+            "cache is of another model"
+        )
+        raise BatchFailed(str(refused), then="stop") from refused
 
 
 def _on_host(gathered: Gathered, indices: np.ndarray, good: np.ndarray, vectors: Any) -> np.ndarray:

@@ -18,7 +18,8 @@ __all__ = ["Latencies", "Tally"]
 class Tally:
     """What is counted as a run goes.
 
-    `counted` is whether the provider counts tokens before it embeds, `told` whether tokens are known of all that was embedded.
+    `counted` is whether the provider counts tokens before it embeds, `told` whether tokens are known of all that was embedded,
+    `cuts_known` whether it is known what was cut off.
     """
 
     texts: int = 0
@@ -36,6 +37,7 @@ class Tally:
     latencies: Latencies = field(default_factory=lambda: Latencies())
     counted: bool = True
     told: bool = True
+    cuts_known: bool = True
 
     def add(self, other: Tally) -> None:
         """Count what `other` has counted too."""
@@ -60,8 +62,8 @@ class Tally:
             duplicates=self.duplicates,
             cache_hits=self.cache_hits,
             cache_misses=self.cache_misses,
-            truncated=self.truncated if known else None,
-            tokens_lost=self.tokens_lost if known else None,
+            truncated=self.truncated if self.cuts_known else None,
+            tokens_lost=self.tokens_lost if self.cuts_known else None,
             tokens=self.tokens if self.told else None,
             padding_share=1.0 - self.tokens / self.padded if known and self.padded else None,
             batches=self.batches,

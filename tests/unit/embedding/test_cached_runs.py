@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 import vjaccel as vj
 from tests.unit.embedding.counting import Counting
 from tests.unit.embedding.tiny_models import Tiny
+from vjaccel.embedding.cache import flights_of
+from vjaccel.embedding.cache.memory import MemoryCache
 from vjaccel.embedding.driver import CHUNK
 
 WAIT = 20
@@ -158,3 +160,36 @@ def test_two_runs_at_once_that_want_the_same_text_embed_it_once(first_fails: boo
     assert sorted(result.embeddings[:, 0].tolist() for result in found) == (
         [[2, 3]] if first_fails else [[1, 2], [2, 3]]
     )
+
+
+class Overtaken(MemoryCache):
+    """In which somebody else is done with a text right after it was not found."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Callable[[], object] | None = None
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | memoryview | None]:
+        found, then = super().get(keys), self.then
+        if then is not None:
+            self.then = None
+            then()
+        return found
+
+
+def test_a_text_that_another_run_keeps_between_the_look_and_the_claim_is_not_embedded_again() -> None:
+    cache, counting = Overtaken(), Counting()
+    with vj.Embedder(counting, cache=cache) as embedder:
+
+        def other() -> None:
+            thread = threading.Thread(target=embedder.embed, args=(["1", "2"],))
+            thread.start()
+            thread.join(WAIT)
+
+        cache.then = other
+        result = embedder.embed(["1", "2", "3"])
+        assert embedder.embed(["1", "2", "3"]).statistics.cache_hits == 3
+    assert counting.asked == {"1": 1, "2": 1, "3": 1}
+    assert (result.statistics.cache_hits, result.statistics.cache_misses) == (2, 1)
+    assert result.embeddings[:, 0].tolist() == [1, 2, 3]
+    assert len(flights_of(cache)) == 0

@@ -10,6 +10,7 @@ import pytest
 
 import vjaccel as vj
 from tests.unit.embedding.tiny_models import Tiny
+from vjaccel.embedding.cache import open_cache
 
 WIDTH = 3
 
@@ -132,6 +133,41 @@ def test_a_vector_of_another_width_is_that_texts_error() -> None:
     result = vj.Embedder(ragged).embed(["aaaa", "bad", "c"], on_error="collect")
     assert result.errors == (vj.ItemError(1, "DIMENSION_MISMATCH", "its vector has width 3, not 2"),)
     np.testing.assert_array_equal(result.embeddings[[0, 2]], [[1, 2], [1, 2]])
+
+
+def test_the_first_vectors_width_ends_a_run_whose_next_batches_agree_on_another() -> None:
+    def odd(texts: list[str]) -> np.ndarray:
+        return np.ones((len(texts), 3 if "first" in texts else 2))
+
+    chunks = vj.Embedder(odd).stream(["first", "a", "b", "c"], chunk_size=1, on_error="collect")
+    with pytest.raises(
+        vj.ProviderRefused, match="the first vectors have width 3, and those of two batches since then 2"
+    ):
+        list(chunks)
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_batch_of_another_width_is_its_own_error_where_others_confirm_the_first(place: int) -> None:
+    texts = ["a", "b", "c", "d"]
+
+    def odd(some: list[str]) -> np.ndarray:
+        return np.ones((len(some), 3 if texts[place] in some else 2))
+
+    chunks = list(vj.Embedder(odd).stream(texts, chunk_size=1, on_error="collect"))
+    errors = [error for chunk in chunks for error in chunk.errors]
+    assert errors == [vj.ItemError(place, "DIMENSION_MISMATCH", "its vector has width 3, not 2")]
+
+
+def test_a_cache_of_another_model_ends_the_run_and_condemns_no_text() -> None:
+    cache = open_cache("memory")
+
+    def embedded(width: int, texts: list[str]) -> list[vj.EmbeddingResult]:
+        with vj.Embedder(lambda some: np.ones((len(some), width)), name="m", cache=cache) as embedder:
+            return list(embedder.stream(texts, chunk_size=1, on_error="collect"))
+
+    assert all(chunk.ok.all() for chunk in embedded(3, ["a"]))
+    with pytest.raises(vj.ProviderRefused, match=r"width 3, .* 2: .* whether the cache is of another model"):
+        embedded(2, ["a", "b", "c"])
 
 
 def test_the_width_is_one_for_all_chunks_and_runs() -> None:

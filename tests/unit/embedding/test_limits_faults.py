@@ -59,6 +59,12 @@ def test_a_status_means_the_same_whichever_sdk_says_it(
     assert str(status) in found.message or status == 302
 
 
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_a_text_that_ollama_finds_too_long_is_that_whatever_status_its_version_gives_it(status: int) -> None:
+    found = fault(Status("the input length exceeds the context length", status_code=status), proven=True)
+    assert (found.code, found.then, found.again) == ("TOKEN_LIMIT_EXCEEDED", "split", "no")
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 @pytest.mark.parametrize(
     "message",

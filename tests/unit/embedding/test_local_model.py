@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,9 +209,20 @@ def test_nonsense_for_a_device_is_refused(tiny: Callable[[str], Tiny]) -> None:
         vj.Embedder(f"local:{tiny('cls').folder}", device="toaster")
 
 
-def test_what_only_a_service_can_do_is_refused(tiny: Callable[[str], Tiny]) -> None:
-    with pytest.raises(vj.InvalidInput, match="asks no service: base_url, timeout= cannot be given with it"):
-        vj.Embedder(f"local:{tiny('cls').folder}", base_url="http://localhost:1/v1", timeout=3)
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"base_url": "http://localhost:1/v1", "timeout": 3}, "base_url, timeout="),
+        ({"requests_per_minute": 3}, "requests_per_minute="),
+        ({"tokens_per_minute": 3}, "tokens_per_minute="),
+    ],
+    ids=str,
+)
+def test_what_only_a_service_can_do_is_refused_by_name(
+    tiny: Callable[[str], Tiny], options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(vj.InvalidInput, match=f"asks no service: {named} cannot be given with it"):
+        vj.Embedder(f"local:{tiny('cls').folder}", **options)
 
 
 def test_more_dimensions_than_there_are_is_refused(tiny: Callable[[str], Tiny]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from hashlib import blake2b
 from pathlib import Path
 
 from vjaccel.embedding.cache.memory import MemoryCache
-from vjaccel.embedding.cache.protocol import Cache, CacheWarning
+from vjaccel.embedding.cache.protocol import Cache, warn
 from vjaccel.embedding.cache.sharing import held
 from vjaccel.errors import InvalidInput, InvalidType, MissingExtra
 
@@ -94,9 +93,7 @@ def _on_disk(folder: Path, max_bytes: int | None) -> Cache | None:
     try:
         return held(("disk", folder), lambda: DiskCache(folder, max_bytes or MAX_BYTES))
     except Unusable as exc:
-        warnings.warn(
-            f"the cache in {folder} cannot be used, and the run goes on without: {exc}", CacheWarning, stacklevel=3
-        )
+        warn(f"the cache in {folder} cannot be used, and the run goes on without: {exc}")
         return None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["KEY_BYTES", "Cache", "CacheWarning", "Once", "checked", "rows_of"]
+__all__ = ["KEY_BYTES", "Cache", "CacheWarning", "Once", "checked", "rows_of", "warn"]
 
 KEY_BYTES = 16
 """Of every key: at a billion billion of them two would be the same."""
@@ -16,6 +16,19 @@ KEY_BYTES = 16
 
 class CacheWarning(UserWarning):
     """A cache that cannot be used, or lost what it held; the run goes on, and embeds what is missing."""
+
+
+_WARNED: dict[Any, Any] = {}
+"""What Python remembers of warnings, so that by default the same one is shown once."""
+
+
+def warn(message: str) -> None:
+    """Warn in one sentence, of a `CacheWarning`.
+
+    It is of no line of anybody's code, and a run may come upon it in any of its threads: a line shown with it would be one of
+    ours, that tells a user nothing.
+    """
+    warnings.warn_explicit(message, CacheWarning, "<vjaccel>", 1, "vjaccel.embedding.cache", _WARNED)
 
 
 @runtime_checkable
@@ -90,4 +103,4 @@ class Once:
         """Say `message`, unless something was said before."""
         if not self._said:
             self._said = True
-            warnings.warn(message, CacheWarning, stacklevel=3)
+            warn(message)

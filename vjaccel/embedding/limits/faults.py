@@ -133,6 +133,7 @@ TOKEN_LIMIT = re.compile(
     r"|exceeds? .{0,40}(tokens|length)|(less|fewer) than \d+ tokens|tokens? .{0,30}exceed",
     re.IGNORECASE,
 )
+INPUT_LENGTH = re.compile(r"input length exceeds", re.IGNORECASE)
 ITEM_LIMIT = re.compile(
     r"batch[ _]size|array too long|too many (inputs|texts|items|documents)"
     r"|at most \d+ (inputs?|texts|items|documents|requests)|number of (inputs|texts|documents|requests)",
@@ -177,6 +178,9 @@ def _by_status(status: int, said: str, exc: BaseException, proven: bool) -> Faul
     if status == 429 and NO_CREDIT.search(said + str(getattr(exc, "code", ""))):
         return REFUSED  # it comes as a rate limit, but no wait helps
     found = BY_STATUS.get(status, REFUSED if status < 500 else DOWN)
+    if status >= 500:
+        # Ollama says it with 400, 413 or 500, by its version; no wait makes a text shorter.
+        return TOO_LONG if INPUT_LENGTH.search(said) else found
     if found not in (REJECTED, TOO_LONG):
         return found
     # A parameter that is refused is refused with every text.

@@ -23,7 +23,7 @@ class AzureProvider(OpenAIProvider):
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
         super().__init__(model, options)
-        self.empty_texts = False
+        self.empty_texts, self.refuses_long = False, True
         if self.base_url is None:
             raise ProviderRefused(f"azure:{model} needs to know where: set {self.url_name}, or give base_url")
 

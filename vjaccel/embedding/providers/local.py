@@ -158,45 +158,38 @@ class LocalProvider:
         So does OpenAI's cookbook, "Embedding texts that are longer than the model's maximum context length".
         """
         torch = self._torch
-        rows = [row for item in items for row in item.rows]
-        vectors, padded = self._in_batches(rows, prompt)
-        if len(rows) == len(items):
-            return Reply(vectors, padded=padded)
-        counts = torch.tensor([len(item.rows) for item in items], device=vectors.device)
+        lengths = np.concatenate([item.lengths for item in items])
         shares = np.concatenate([item.weights / item.weights.sum() for item in items]).astype(np.float32)
-        with torch.inference_mode():
-            weighted = vectors * torch.from_numpy(shares).to(vectors.device)[:, None]
-            text = torch.repeat_interleave(torch.arange(len(items), device=vectors.device), counts)
-            means = torch.zeros(len(items), vectors.shape[1], device=vectors.device).index_add_(0, text, weighted)
-            if self._normalizes:
-                # Not those of one window, which are as they would be without windows, to the last bit.
-                again = torch.nn.functional.normalize(means, dim=1)
-                means = torch.where((counts > 1)[:, None], again, means)
-        return Reply(means, padded=padded)
-
-    def _in_batches(self, rows: list[np.ndarray], prompt: str) -> tuple[torch.Tensor, int]:
-        """The vectors of some rows of tokens, in batches of their own where they are too many; and how many tokens that were.
-
-        A batch of the run is as large as its texts are long; one text may have more windows than memory has room for.
-        """
-        lengths = np.array([row.shape[1] for row in rows], np.int64)
-        waiting = plan(lengths, self.batch_tokens, None, batch_cost(self.batch_tokens))
-        done: list[tuple[np.ndarray, torch.Tensor]] = []
-        padded = 0
+        counts = np.array([item.count for item in items])
+        text = np.repeat(np.arange(len(items)), counts)
+        number = np.arange(len(text)) - np.repeat(np.cumsum(counts) - counts, counts)
+        means = None
+        waiting, padded = plan(lengths, self.batch_tokens, None, batch_cost(self.batch_tokens)), 0
         while waiting:
+            # A batch of the run is as large as its texts are long; one text may have more windows than memory has room for.
             part = waiting.pop()
             size = int(lengths[part].max()) * len(part)
             try:
-                done.append((part, self._vectors([rows[i] for i in part], prompt)))
-                padded += size
+                vectors = self._vectors([items[text[i]].row(number[i]) for i in part], prompt)
             except Exception as exc:
                 if len(part) == 1 or not self.is_out_of_memory(exc):
                     raise
                 self.batch_tokens = max(1, min(self.batch_tokens, size // 2))
                 waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
-        order = np.argsort(np.concatenate([part for part, _ in done]))
-        vectors = self._torch.cat([found for _, found in done])
-        return vectors[self._torch.from_numpy(order).to(vectors.device)], padded
+                continue
+            padded += size
+            with torch.inference_mode():
+                if means is None:
+                    means = torch.zeros(len(items), vectors.shape[1], device=vectors.device)
+                weighted = vectors * torch.from_numpy(shares[part]).to(vectors.device)[:, None]
+                means.index_add_(0, torch.from_numpy(text[part]).to(vectors.device), weighted)
+        assert means is not None  # a batch has an item, and an item a window
+        if self._normalizes and len(text) > len(items):
+            with torch.inference_mode():
+                # Not those of one window, which are as they would be without windows, to the last bit.
+                several = torch.from_numpy(counts > 1).to(means.device)[:, None]
+                means = torch.where(several, torch.nn.functional.normalize(means, dim=1), means)
+        return Reply(means, padded=padded)
 
     def _features(self, items: list[Any], prompt: str) -> dict[str, Any]:
         if self._tokens is None:

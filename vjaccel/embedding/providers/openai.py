@@ -30,6 +30,8 @@ class OpenAIProvider(RemoteProvider):
     def __init__(self, model: str, options: ProviderOptions) -> None:
         super().__init__(model, options)
         self.empty_texts = self.base_url is not None
+        # OpenAI never cuts; another server may, whatever was asked, and its API has no word for that.
+        self.refuses_long = self.base_url is None
         self._optional: dict[str, Any] = {"encoding_format": "base64"}
         if options.dimensions is not None:
             self._optional["dimensions"] = options.dimensions
@@ -66,11 +68,14 @@ class OpenAIProvider(RemoteProvider):
         return None
 
     async def limits(self) -> ServerLimits:
-        """TEI says at ``/info`` what a request may hold, infinity and others do not, and vLLM has no limit."""
+        """TEI says at ``/info`` what a request may hold and whether texts are cut; others do not, and vLLM has no limit."""
         parts = urlsplit(str(self.base_url))
         said = await self.client.get(f"{parts.scheme}://{parts.netloc}/info", cast_to=object)
-        texts = said.get("max_client_batch_size") if isinstance(said, dict) else None
-        return ServerLimits(texts if isinstance(texts, int) and texts > 0 else None)
+        told = said if isinstance(said, dict) else {}
+        texts, cuts = told.get("max_client_batch_size"), told.get("auto_truncate")
+        return ServerLimits(
+            texts if isinstance(texts, int) and texts > 0 else None, cuts=cuts if isinstance(cuts, bool) else None
+        )
 
 
 def _ordered(reply: Any, count: int) -> list[Any]:

@@ -153,11 +153,13 @@ class Prepared(NamedTuple):
     lost : ndarray of int64
         Tokens cut off each.
     counted : bool
-        Whether lengths are tokens.
+        Whether lengths are tokens; where they are not, nobody knows what is cut off, unless `whole` says that nothing is.
     chunks : ndarray of int64 or None
         How many windows each text was cut into, where texts that are too long are; their vectors' mean is its vector.
     refused : dict of int to str, optional
         Texts that are too long, where that is an error: why, by their place.
+    whole : bool
+        Whether whoever embeds them refuses a text that is too long, so that none is cut off.
     """
 
     items: list[Any]
@@ -166,6 +168,7 @@ class Prepared(NamedTuple):
     counted: bool
     chunks: np.ndarray | None = None
     refused: dict[int, str] | None = None
+    whole: bool = False
 
 
 class Provider(Protocol):

@@ -32,6 +32,7 @@ from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.loop import Loop
 from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.urls import checked_url, is_local, shown
+from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.errors import MissingExtra, NotSupported, ProviderRefused
 
 __all__ = ["Connection", "RemoteProvider", "ServerLimits"]
@@ -56,10 +57,11 @@ class Connection(NamedTuple):
 
 
 class ServerLimits(NamedTuple):
-    """What a server says a request may hold; None where it does not say."""
+    """What a server says a request may hold, and whether it cuts off what is too long; None where it does not say."""
 
     texts: int | None = None
     tokens: int | None = None
+    cuts: bool | None = None
 
 
 class RemoteProvider:
@@ -86,6 +88,8 @@ class RemoteProvider:
     tuned_as: str | None = None
     empty_texts: bool = True
     """Whether the service takes an empty text."""
+    refuses_long: bool
+    """Whether the service refuses a text that is too long; otherwise it cuts it off, or may, and says of none that it did."""
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
         ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", *self.able}
@@ -105,7 +109,7 @@ class RemoteProvider:
             raise MissingExtra(f"embedding with {self.name}:{model}", self.extra) from exc
         self._endpoint = endpoint
         self.dimensions = options.dimensions
-        self._width = options.dimensions
+        self._width = Width(options.dimensions)
         self.workers = options.workers or WORKERS
         limits = RatesPerMinute(options.requests_per_minute, options.tokens_per_minute)
         self.batch_tokens = min(
@@ -121,6 +125,8 @@ class RemoteProvider:
             timeout=options.timeout,
             most=self.workers,
         )
+        self.refuses_long = options.truncate == "error"
+        self._cuts = False
         self._lock = threading.Lock()
         self._runs = 0
         self._looked = False
@@ -166,7 +172,8 @@ class RemoteProvider:
         if not self.empty_texts and "" in items:
             raise ValueError(f"{self.name} takes no empty text")
         lengths = np.fromiter(map(_bound, items), np.int64, len(items))
-        return Prepared(items, lengths, np.zeros(len(items), np.int64), counted=False)
+        nothing = np.zeros(len(items), np.int64)
+        return Prepared(items, lengths, nothing, counted=False, whole=self.refuses_long)
 
     def embed(self, items: list[str], prompt: str) -> Reply:
         _, role = self._parted(prompt)
@@ -234,6 +241,11 @@ class RemoteProvider:
         return ("", prompt[len(start) :]) if self.role_option and prompt.startswith(start) else (prompt, None)
 
     async def _answered(self, items: list[str], role: str | None) -> Answer:
+        if self._cuts and self.options.truncate == "error":
+            raise Unfit(
+                "it cuts off texts that are too long (auto_truncate at its /info), and truncate='error' was asked: start it "
+                "without, or ask truncate='end'"
+            )
         found = await self.request(items, role)
         return Answer(self._checked(found.vectors, len(items)), found.tokens)
 
@@ -246,19 +258,23 @@ class RemoteProvider:
             raise BadReply(f"{self.name} answered with what are no vectors of one width") from exc
         if found.ndim != 2 or not found.shape[1]:
             raise BadReply(f"{self.name} answered with an array of shape {found.shape}")
-        width = found.shape[1]
-        if self._width is not None and width != self._width:
-            if not self.proven:
-                raise Unfit(
-                    f"it gives vectors of width {width}, and not the dimensions={self._width} that were asked for"
-                )
-            raise BadReply(
-                f"{self.name} answered with vectors of width {width}, not {self._width}", "DIMENSION_MISMATCH"
-            )
         if not np.isfinite(found).all():
             raise BadReply(f"{self.name} answered with a NaN or an infinity", "INVALID_EMBEDDING")
-        self._width = width
+        self._check_width(found.shape[1])
         return found
+
+    def _check_width(self, width: int) -> None:
+        wanted = self.options.dimensions
+        if wanted is not None and width != wanted and not self.proven:
+            raise Unfit(f"it gives vectors of width {width}, and not the dimensions={wanted} that were asked for")
+        try:
+            agreed = self._width.agrees(width, object())  # each reply is a batch, one to the same texts too
+        except Contradicted as exc:
+            raise Unfit(f"{exc}; see that one model answers there, and say its width with dimensions=") from None
+        if not agreed:
+            raise BadReply(
+                f"{self.name} answered with vectors of width {width}, not {self._width.known}", "DIMENSION_MISMATCH"
+            )
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -273,11 +289,13 @@ class RemoteProvider:
         found = ServerLimits()
         with suppress(Exception):
             found = self._running_loop().result(asyncio.wait_for(self.limits(), LOOK_SECONDS))
-        logger.debug("%s at %s says a request may hold %s texts, %s tokens", self.name, self._endpoint, *found)
+        logger.debug("%s at %s says of its requests: %s", self.name, self._endpoint, found)
         if found.texts is not None:
             self.batch_texts = max(1, min(self.batch_texts or found.texts, found.texts))
         if found.tokens is not None:
             self.batch_tokens = max(1, min(self.batch_tokens, found.tokens))
+        if found.cuts is not None:
+            self._cuts, self.refuses_long = found.cuts, not found.cuts
 
 
 def _bound(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 __all__ = ["FastTokens", "fast_tokens"]
+
+
+CHARACTERS = 1 << 20
+"""What is tokenised at once: until its numbers are taken, a token was measured to take 400 bytes."""
 
 
 class FastTokens:
@@ -32,14 +36,12 @@ class FastTokens:
         self._with_types = "token_type_ids" in tokenizer.model_input_names
 
     def cut_off(self, texts: list[str], prompt: str) -> Prepared:
-        """Each text's tokens, as many as the model takes: an int64 array of ids, and of types where the model takes them."""
-        with self.lock:
-            self._rust.no_padding()
-            self._rust.enable_truncation(self._longest, direction=self._tokenizer.truncation_side)
-            encodings = self._rust.encode_batch_fast(_prompted(texts, prompt))
-        items = [self._item(encoding) for encoding in encodings]
-        lost = np.fromiter((_overflow(encoding) for encoding in encodings), np.int64, len(items))
-        return Prepared(items, _lengths(items), lost, counted=True)
+        """Each text's tokens, as many as the model takes: an int32 array of ids, and of types where the model takes them."""
+        items, lost = [], []
+        for encoding in self._encoded(_prompted(texts, prompt), cut=True):
+            items.append(self._item(encoding))
+            lost.append(_overflow(encoding))
+        return Prepared(items, _lengths(items), np.array(lost, np.int64), counted=True)
 
     def refused(self, texts: list[str], prompt: str) -> Prepared:
         """As `cut_off`, but a text that is too long is refused instead."""
@@ -53,21 +55,20 @@ class FastTokens:
         with self.lock:
             self._rust.no_padding()
             self._rust.no_truncation()
-            encodings = self._rust.encode_batch_fast(_prompted(texts, prompt))
             prompt_ids = self._rust.encode(prompt, add_special_tokens=False).ids if prompt else []
         refused: dict[int, str] = {}
         items = []
-        for i, encoding in enumerate(encodings):
+        for i, encoding in enumerate(self._encoded(_prompted(texts, prompt), cut=False)):
             tokens = self._item(encoding)
             first, last = _special(encoding) if tokens.shape[1] > self._longest else (0, 0)
             before = first + _shared(tokens[0, first:], prompt_ids)
             windows = cut(tokens, self._longest, before, last)
             if windows is None:
-                windows = Windows([tokens[:, : self._longest]], np.ones(1, np.int64))
+                windows = Windows(tokens[:, : self._longest], 0, 0, self._longest, self._longest, 1)
                 refused[i] = f"{self._too_long(tokens.shape[1])}, of which {before + last} go around each window"
             items.append(windows)
-        lengths = np.fromiter((item.tokens for item in items), np.int64, len(items))
-        chunks = np.fromiter((len(item.rows) for item in items), np.int64, len(items))
+        lengths = np.fromiter((item.lengths.sum() for item in items), np.int64, len(items))
+        chunks = np.fromiter((item.count for item in items), np.int64, len(items))
         return Prepared(items, lengths, np.zeros_like(lengths), counted=True, chunks=chunks, refused=refused)
 
     def padded(self, items: list[np.ndarray], tensor: Callable[[np.ndarray], Any]) -> dict[str, Any]:
@@ -85,8 +86,22 @@ class FastTokens:
         named = dict(zip(("input_ids", "token_type_ids"), values, strict=False))
         return {name: tensor(value) for name, value in {**named, "attention_mask": mask}.items()}
 
+    def _encoded(self, texts: list[str], *, cut: bool) -> Iterator[Any]:
+        """What the tokenizer makes of each text, some texts at a time, and none kept that was taken."""
+        for some in _together(texts):
+            with self.lock:
+                self._rust.no_padding()
+                if cut:
+                    self._rust.enable_truncation(self._longest, direction=self._tokenizer.truncation_side)
+                else:
+                    self._rust.no_truncation()
+                encodings = self._rust.encode_batch_fast(some)
+            encodings.reverse()
+            while encodings:
+                yield encodings.pop()
+
     def _item(self, encoding: Any) -> np.ndarray:
-        return np.array([encoding.ids, encoding.type_ids] if self._with_types else [encoding.ids], np.int64)
+        return np.array([encoding.ids, encoding.type_ids] if self._with_types else [encoding.ids], np.int32)
 
     def _too_long(self, tokens: int) -> str:
         return f"it has {tokens:,} tokens, and the model takes {self._longest:,}"
@@ -107,6 +122,20 @@ def fast_tokens(model: SentenceTransformer) -> FastTokens | None:
 
 def _prompted(texts: list[str], prompt: str) -> list[str]:
     return [prompt + text for text in texts] if prompt else texts
+
+
+def _together(texts: list[str]) -> Iterator[list[str]]:
+    """The texts in lists of at most `CHARACTERS`, or of one that is longer."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        if some and size + len(text) > CHARACTERS:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += len(text)
+    if some:
+        yield some
 
 
 def _lengths(items: list[np.ndarray]) -> np.ndarray:

@@ -103,3 +103,10 @@ def test_naming_the_package_loads_neither_lmdb_nor_redis() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cache_that_cannot_be_used_is_one_line_on_a_terminal_however_often_it_is_opened() -> None:
+    code = "import vjaccel as vj; [vj.Embedder(len, cache='/dev/null/cache').close() for _ in range(3)]"
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    said = "the cache in /dev/null/cache cannot be used, and the run goes on without: Not a directory"
+    assert done.stderr == f"<vjaccel>:1: CacheWarning: {said}\n"
