@@ -41,7 +41,7 @@ def test_a_function_is_named_and_its_width_once_a_vector_has_shown_it() -> None:
         ({"workers": 2, "batch_tokens": 9}, "workers=2, batch_tokens=9"),
         ({"precision": "ubinary", "prompt": "query: "}, "precision='ubinary', prompt='query: '"),
         ({"cache": "memory"}, "cache='memory'"),
-        ({"cache": open_cache("memory")}, "cache='MemoryCache'"),
+        pytest.param({"cache": open_cache("memory")}, "cache='MemoryCache'", id="a cache that is open"),
     ],
     ids=str,
 )
