@@ -37,8 +37,8 @@ def build(shape: Shape, folder: Path) -> Path:
     """A sentence-transformers model of that shape in `folder`, its weights drawn from one seed."""
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Normalize, Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     tokenizer = AutoTokenizer.from_pretrained(str(_tokenizer()), local_files_only=True)

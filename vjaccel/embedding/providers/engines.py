@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +77,11 @@ def exported(engine: str, folder: Path, digest: str, load: Callable[[Path, bool]
     partial = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)
-        load(folder, True).save_pretrained(str(partial), create_model_card=False)
+        with warnings.catch_warnings():
+            # What exporters say of their own ways (that torch means to give up tracing) is for who writes them.
+            warnings.simplefilter("ignore")
+            load(folder, True).save_pretrained(str(partial), create_model_card=False)
+            gc.collect()  # the exporter's model and its temporary folder, which hold each other
         try:
             partial.rename(place)
         except OSError:
