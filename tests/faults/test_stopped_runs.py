@@ -34,6 +34,20 @@ def work(tmp_path: Path) -> Iterator[Path]:
     return folder
 
 
+@pytest.fixture
+def small_disk(work: Path) -> Iterator[Path]:
+    """The same folder on a file system of one megabyte."""
+    content = (work / "in.jsonl").read_text()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(work)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    (work / "in.jsonl").write_text(content)
+    yield work
+    subprocess.run(["umount", "--lazy", str(work)], check=True)
+
+
 def text(i: int) -> str:
     """Every tenth text has been there before; each takes its time."""
     return f"SLOW {i if i % 10 else i // 2:04}"
@@ -158,6 +172,21 @@ def test_a_run_that_is_killed_twenty_times_pays_for_nothing_twice(work: Path) ->
     killed_often(work, 20, seed=2)
 
 
+def test_a_run_that_is_killed_while_its_output_is_put_together_embeds_nothing_again(work: Path) -> None:
+    process = started(work, *EMBED)
+    deadline = time.monotonic() + PATIENCE
+    while not list(work.glob(".out.parquet.*.partial")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    assert not (work / "out.parquet").exists()
+    (work.parent / "asked").unlink()
+    finished(work, *EMBED)
+    assert not (work.parent / "asked").exists()
+    check_output(work)
+
+
 @pytest.mark.parametrize("torn", ["journal.jsonl", "vectors.f32"])
 def test_a_file_of_the_journal_that_is_torn_costs_what_it_held_and_no_more(work: Path, torn: str) -> None:
     process = started(work, *EMBED)
@@ -206,18 +235,44 @@ def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(work: Pat
     assert not kept & set(asked(work)), "what the first has done was not done again"
 
 
-def test_standard_input_cannot_be_resumed_and_says_so(work: Path) -> None:
+def test_a_small_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(small_disk: Path) -> None:
+    work = small_disk
+    command = ("embed", "in.jsonl", "-o", "out.parquet", "--model", "letters:512")
+    _, err = started(work, *command).communicate(timeout=PATIENCE)
+    assert err == (
+        "vjaccel: cannot write out.parquet.journal: No space left on device; what is done is kept, and the same command "
+        "goes on\n"
+    )
+    kept = {text(row) for row in acknowledged(work)}
+    assert kept
+    (work.parent / "asked").unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(work)], check=True)
+    finished(work, *command)
+    assert not kept & set(asked(work)), "what the first has done was not done again"
+    assert pq.read_table(work / "out.parquet").num_rows == ROWS
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_standard_input_cannot_be_resumed_and_says_so(
+    work: Path, monkeypatch: pytest.MonkeyPatch, signals: int
+) -> None:
+    spooled = work.parent / "spooled"
+    spooled.mkdir()
+    monkeypatch.setenv("TMPDIR", str(spooled))
     process = started(work, "embed", "-", "-o", "out.parquet", "--model", "letters:32")
     assert process.stdin is not None
     process.stdin.write((work / "in.jsonl").read_text())
     process.stdin.close()
     process.stdin = None
     until_embedding(work, process)
-    process.send_signal(signal.SIGTERM)
+    for _ in range(signals):
+        process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
-    assert err == "vjaccel: stopped; out.parquet was not written, and standard input cannot be resumed\n"
-    assert sorted(path.name for path in work.iterdir()) == ["in.jsonl"]
+    assert err.strip() == "vjaccel: stopped; out.parquet was not written, and standard input cannot be resumed"
+    assert not list(spooled.iterdir())
+    if signals == 1:
+        assert sorted(path.name for path in work.iterdir()) == ["in.jsonl"]
 
 
 def test_a_reader_that_goes_away_is_no_traceback(work: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,7 +18,7 @@ from vjaccel.cli.embed import embed
 from vjaccel.cli.search import search
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 FAILED, USAGE, TERMINATED = 1, 2, 143
 
@@ -52,15 +53,16 @@ def _everywhere(
         bool, typer.Option("--debug", help="Show an error's whole traceback; may stand behind the command too.")
     ] = False,
 ) -> None:
-    """What holds for every command; `main` takes --debug wherever it stands."""
+    """What holds for every command; `run` takes --debug wherever it stands."""
 
 
-def main() -> NoReturn:
-    """Run the command that the process was started with, and exit."""
+def run() -> NoReturn:
+    """Run the command of the process' arguments, and exit."""
     before, dashes, after = _split(sys.argv[1:])
     debug = "--debug" in before
     arguments = [x for x in before if x != "--debug"] + dashes + after
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _warned
     try:
         app(arguments, prog_name="vjaccel")
     except Exception as exc:
@@ -88,6 +90,18 @@ def _sentence(exc: Exception) -> str:
         return "there is not enough memory"
     first = str(exc).strip().partition("\n")[0]
     return f"{type(exc).__name__}: {first} (--debug shows where)"
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """A warning as a sentence: where in the code it was raised tells whoever runs a command nothing."""
+    typer.echo(f"vjaccel: {message}", err=True)
 
 
 def _terminated(number: int, frame: Any) -> NoReturn:

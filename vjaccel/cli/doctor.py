@@ -52,7 +52,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", max_width=24, overflow="fold")
     table.add_column(overflow="fold")
     for finding in findings:
         table.add_row(MARKS[finding.ok], finding.subject, Text(finding.found))

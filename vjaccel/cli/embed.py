@@ -15,7 +15,7 @@ from vjaccel.cli.embed_report import show
 from vjaccel.cli.stopping import Stopping
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
-from vjaccel.engines import FileRun, Standing, embed_files
+from vjaccel.engines import FileRun, Standing, embed_files, standing
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, error_path
 from vjaccel.observe import RunBar
@@ -45,7 +45,11 @@ def embed(
         typer.Option(help="Instead of what a file's name says; standard input is jsonl if it begins with {, else txt."),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="local:NAME, where NAME is a folder, a packaged model, or one of the hub.")
+        str,
+        typer.Option(
+            help="local:NAME, where NAME is a folder, a packaged model, or one of the hub; or a remote provider's, as "
+            "openai:NAME, cohere:NAME, voyage:NAME, google:NAME, ollama:NAME, azure:NAME."
+        ),
     ] = "local:all-MiniLM-L6-v2",
     device: Annotated[str, typer.Option(help="auto, cpu, gpu, gpu:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16: what the model computes in.")] = "auto",
@@ -127,14 +131,18 @@ def embed(
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(RunBar())
-        rows = None if live else held.enter_context(
-            Inputs(
-                inputs, text_field=text_field, id_field=id_field, input_format=input_format,
-                skip_bad_lines=skip_bad_lines, seen=bar.read,
-            )
-        )  # fmt: skip
-        if rows is not None:
-            stopping.say = _resumable(output, rows, dry_run=dry_run)
+        asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
+        rows = None
+        if not live:
+            rows = held.enter_context(
+                Inputs(
+                    inputs, text_field=text_field, id_field=id_field, input_format=input_format,
+                    skip_bad_lines=skip_bad_lines, seen=bar.read,
+                )
+            )  # fmt: skip
+            stopping.leave = rows.close
+            # What the files alone tell is said before a model is loaded.
+            standing(rows, asked)
         bar.loading()
         embedder = held.enter_context(
             Embedder(
@@ -153,10 +161,12 @@ def embed(
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
-        asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
-        report = counted(rows, embedder, bar, price) if dry_run else _embedded(rows, embedder, asked, bar, price)
+        if dry_run:
+            report = counted(rows, embedder, asked, bar, price)
+        else:
+            report = _embedded(rows, embedder, asked, bar, price, stopping)
     show(report, as_json=as_json)
-    if report.get("failed") and report["standing"] != Standing.FINISHED:
+    if report.get("failed") and not dry_run and report["standing"] != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -171,17 +181,11 @@ def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
         raise InvalidInput(f"-o - gives each row of one input as it comes, and keeps nothing: {what} with it")
 
 
-def _resumable(output: Path, inputs: Inputs, *, dry_run: bool) -> str:
-    """What is to be said when the run is stopped."""
-    if dry_run:
-        return "stopped"
-    if inputs.from_stdin:
-        return f"stopped; {output} was not written, and standard input cannot be resumed"
-    return f"stopped; {output} is not written yet: the same command goes on where this one was stopped"
-
-
-def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None) -> dict[str, Any]:
+def _embedded(
+    inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None, stopping: Stopping
+) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it."""
+    output = asked.output
 
     def shown(progress: Progress, passed_over: int) -> None:
         bar.embedded(
@@ -189,15 +193,20 @@ def _embedded(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, p
             beside=passed_over,
         )  # fmt: skip
 
-    def resumed(rows: int) -> None:
-        typer.echo(f"vjaccel: going on with {asked.output}: {rows:,} of {inputs.rows:,} rows are settled", err=True)
+    def begun(settled: int) -> None:
+        later = "the same command goes on where this one was stopped"
+        stopping.say = f"stopped; {output} is not written yet: {later}"
+        if inputs.from_stdin:
+            stopping.say = f"stopped; {output} was not written, and standard input cannot be resumed"
+        if settled:
+            bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed_files(inputs, embedder, asked, shown, resumed)
+    report = embed_files(inputs, embedder, asked, shown, begun)
     tokens = None if report.statistics is None else report.statistics.tokens
     return {
         "standing": report.standing,
-        "output": str(asked.output),
-        "errors": str(error_path(asked.output)) if report.failed else None,
+        "output": str(output),
+        "errors": str(error_path(output)) if report.failed else None,
         "rows": report.rows,
         "bad_lines": inputs.bad_lines,
         "resumed": report.resumed,

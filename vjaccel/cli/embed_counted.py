@@ -12,28 +12,35 @@ import numpy as np
 from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines import FileRun, settled_before
 from vjaccel.io import VECTORS, Inputs
 from vjaccel.observe import RunBar
 
 __all__ = ["counted"]
 
 
-def counted(inputs: Inputs, embedder: Embedder, bar: RunBar, price: float | None) -> dict[str, Any]:
+def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None) -> dict[str, Any]:
     """What a run over `inputs` would see; `price` is that of a million tokens."""
-    prompt, found, done, duplicates = embedder.prompt_for("document"), Estimate(), 0, 0
+    settled = settled_before(inputs, embedder, asked)
+    prompt, found, done, duplicates, kept = embedder.prompt_for("document"), Estimate(), 0, 0, 0
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="vjaccel-") as folder, SeenTexts(Path(folder) / "seen.sqlite") as seen:
         for rows in inputs.batches(CHUNK):
-            own = np.flatnonzero(seen.first(done, rows.texts) == np.arange(done, done + len(rows)))
-            found += embedder.estimate([rows.texts[i] for i in own], prompt=prompt)
-            done, duplicates = done + len(rows), duplicates + len(rows) - len(own)
+            own = seen.first(done, rows.texts) == np.arange(done, done + len(rows))
+            wanted = np.flatnonzero(own & ~settled[done : done + len(rows)])
+            found += embedder.estimate([rows.texts[i] for i in wanted], prompt=prompt)
+            kept += int(own.sum()) - len(wanted)
+            duplicates += len(rows) - int(own.sum())
+            done += len(rows)
             seconds = time.perf_counter() - started
             bar.embedded(done, total=inputs.rows, tokens=None, seconds=seconds, doing="counting")
     tokens = found.tokens_at_most if found.tokens is None else found.tokens
     return {
         "rows": inputs.rows,
         "bad_lines": inputs.bad_lines,
+        "settled": kept,
         "no_text": found.invalid,
+        "too_long": found.too_long,
         "duplicates": duplicates,
         "cached": found.cached,
         "tokens": found.tokens,

@@ -30,15 +30,20 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
     tokens = f"at most {report['tokens_at_most']:,} tokens (the bytes in UTF-8; nobody can count them here)"
     if report["tokens"] is not None:
         tokens = f"{report['tokens']:,} tokens, the longest text {report['longest_tokens']:,}"
-    texts = report["rows"] - report["no_text"] - report["duplicates"] - report["cached"]
+    apart = ("settled", "no_text", "too_long", "duplicates", "cached")
+    texts = report["rows"] - sum(report[name] for name in apart)
     yield f"would embed {texts:,} texts in {report['batches']:,} batches: {tokens}"
     if report["cost"] is not None:
         bound = "" if report["tokens"] is not None else "at most "
         yield f"cost: {bound}{report['cost']:,.4f}"
+    if report["settled"]:
+        yield f"{report['settled']:,} of {report['rows']:,} rows are settled by an earlier run"
     if report["cached"] or report["duplicates"]:
         yield f"{report['duplicates']:,} rows have the text of an earlier one; the cache has {report['cached']:,} texts"
     if report["truncated"]:
         yield f"{report['truncated']:,} texts are longer than the model takes"
+    if report["too_long"]:
+        yield f"{report['too_long']:,} texts are longer than the model takes, and would fail"
     if report["no_text"]:
         yield f"{report['no_text']:,} rows have no text, and would fail"
     yield f"columns: {', '.join(report['columns'])}; vectors of width {report['dimensions']}"
@@ -57,7 +62,7 @@ def _done_lines(report: dict[str, Any]) -> Iterator[str]:
             lost = f"{found['tokens_lost']:,} tokens were cut off"
             yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"
         if found["cache_hits"] or found["cache_misses"]:
-            yield f"the cache had {found['cache_hits']:,} texts, and has {found['cache_misses']:,} more now"
+            yield f"the cache had {found['cache_hits']:,} texts, and {found['cache_misses']:,} not"
         if report["cost"] is not None:
             yield f"cost: {report['cost']:,.4f}"
         if report["duplicates"]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -28,10 +29,13 @@ class Stopping:
     ----------
     say : str
         What people are told then.
+    leave : callable
+        Called before a process ends where it stands, to take away what would stay.
     """
 
     def __init__(self) -> None:
-        self.say = "stopped"
+        self.say = "stopped; nothing was done yet"
+        self.leave: Callable[[], object] = lambda: None
         self._code: int | None = None
         self._timer: threading.Timer | None = None
         self._before: dict[int, Any] = {}
@@ -68,4 +72,5 @@ class Stopping:
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""
         sys.stderr.write(f"{shown}\nvjaccel: {self.say}\n")
         sys.stderr.flush()
+        self.leave()
         os._exit(self._code or INTERRUPTED)

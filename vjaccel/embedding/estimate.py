@@ -25,8 +25,9 @@ class Estimate:
 
     Attributes
     ----------
-    texts, invalid, duplicates, cached : int
-        All; those that are no text; those that were among them before; those that the cache has.
+    texts, invalid, too_long, duplicates, cached : int
+        All; those that are no text; those with more tokens than the model takes, where that is an error; those that were
+        among them before; those that the cache has.
     tokens : int or None
         Of the rest, as the model's tokenizer counts them; None where nobody can.
     tokens_at_most : int
@@ -41,6 +42,7 @@ class Estimate:
 
     texts: int = 0
     invalid: int = 0
+    too_long: int = 0
     duplicates: int = 0
     cached: int = 0
     tokens: int | None = 0
@@ -54,6 +56,7 @@ class Estimate:
         return Estimate(
             self.texts + other.texts,
             self.invalid + other.invalid,
+            self.too_long + other.too_long,
             self.duplicates + other.duplicates,
             self.cached + other.cached,
             None if self.tokens is None or other.tokens is None else self.tokens + other.tokens,
@@ -87,9 +90,11 @@ def estimated(
     chunk = prepared_alone(wanted, prompt, provider)
     lengths, lost, counted = chunk.prepared.lengths, chunk.prepared.lost, chunk.prepared.counted
     bytes_ = sum(len((prompt + text).encode("utf-8", "surrogatepass")) + AROUND for text in wanted)
+    too_long = sum(error.code == "TOKEN_LIMIT_EXCEEDED" for error in chunk.gathered.errors.values())
     return Estimate(
         texts=len(texts),
-        invalid=len(texts) - len(valid) + len(chunk.gathered.errors),
+        invalid=len(texts) - len(valid) + len(chunk.gathered.errors) - too_long,
+        too_long=too_long,
         duplicates=len(valid) - len(distinct),
         cached=len(distinct) - len(wanted),
         tokens=int(lengths.sum()) if counted else None,

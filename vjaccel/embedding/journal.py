@@ -11,6 +11,7 @@ import fcntl
 import json
 import mmap
 import os
+import re
 import shutil
 import threading
 import zlib
@@ -24,7 +25,7 @@ import numpy as np
 
 from vjaccel.errors import OutputError
 
-__all__ = ["Journal", "changed"]
+__all__ = ["Journal", "changed", "described"]
 
 DESCRIPTION, VECTORS, LINES = "run.json", "vectors.f32", "journal.jsonl"
 
@@ -64,9 +65,11 @@ class Journal:
         self.dim: int | None = None
         self._has_failed = np.zeros(rows, np.bool_)
         self._failed: dict[int, tuple[str, str]] = {}
-        with _writing(folder):
+        try:
             folder.mkdir(exist_ok=True)
             self._lines = (folder / LINES).open("a+b")
+        except OSError as exc:
+            raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
         try:
             self._locked()
             if anew:
@@ -266,15 +269,32 @@ def changed(before: dict[str, Any], now: dict[str, Any], within: str = "") -> li
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += changed(old, new, f"{within}{name} ")
+            found += _changed_files(old, new) if name == "inputs" else changed(old, new, f"{within}{name} ")
         elif old != new:
             found.append(f"{within}{name} was {_short(old)}, now {_short(new)}")
     return found
 
 
+def _changed_files(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """The same of files, each by its place and name, with the digest of what is in it."""
+    if list(before) != list(now):
+        return [f"the inputs were {', '.join(before)}, now {', '.join(now)}"]
+    return [f"what is in {name.partition(': ')[2]} has changed" for name in now if before[name] != now[name]]
+
+
+def described(folder: Path) -> dict[str, Any] | None:
+    """What the run whose journal is in `folder` is; None where there is none, or nothing that says so."""
+    try:
+        return _json(folder / DESCRIPTION)
+    except OSError:
+        return None
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    # Of a digest, which is one long word, its beginning tells it from another.
+    most = 16 if re.fullmatch(r'"[0-9a-f]{32,}"', text) else 80
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -19,35 +19,21 @@ from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.places import Places
-from vjaccel.engines.standing import Standing, journal_path, manifest_of, run_path, standing, written_by
+from vjaccel.engines.standing import (
+    FileRun,
+    Standing,
+    described_run,
+    how_made,
+    journal_path,
+    manifest_of,
+    run_path,
+    standing,
+    written_by,
+)
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
 
-__all__ = ["FileRun", "Report", "embed_files"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileRun:
-    """What a run over files is asked.
-
-    Attributes
-    ----------
-    output : Path
-    restart : bool
-        Begin anew, whatever is there.
-    overwrite : bool
-        Replace an output that nothing is known of.
-    retry_failed : bool
-        Embed only the rows that failed, and complete the output.
-    max_errors : int or None
-        Stop when more rows than this have failed.
-    """
-
-    output: Path
-    restart: bool = False
-    overwrite: bool = False
-    retry_failed: bool = False
-    max_errors: int | None = None
+__all__ = ["Report", "embed_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +80,7 @@ def embed_files(
     embedder: Embedder,
     asked: FileRun,
     show: Callable[[Progress, int], object],
-    resumed: Callable[[int], object],
+    begun: Callable[[int], object],
 ) -> Report:
     """Embed the rows of `inputs` into ``asked.output``, going on where an earlier call was stopped.
 
@@ -102,8 +88,8 @@ def embed_files(
     ----------
     show : callable
         Called with how far this call's run has come, and how many rows beside had nothing to be embedded.
-    resumed : callable
-        Called with how many rows an earlier call had settled, where there are any.
+    begun : callable
+        Called when from now on all that is done is kept, with how many rows an earlier call that was stopped had settled.
 
     Raises
     ------
@@ -113,19 +99,12 @@ def embed_files(
         More rows than ``asked.max_errors`` have failed. The journal is kept.
     """
     output = asked.output
-    prompt = embedder.prompt_for("document")
-    made_by = {
-        "identity": replace(embedder.identity, prompt=prompt).to_dict(),
-        "text_field": inputs.text_field,
-        "id_field": inputs.id_field,
-    }
-    described = {"inputs": inputs.digests(), "skip_bad_lines": inputs.skip_bad_lines, **made_by}
-    # What came through standard input is gone, and nobody can say that this is the same.
-    anew = asked.restart or (inputs.from_stdin and journal_path(output).is_dir())
-    stands = Standing.NEW if anew else standing(output, described, overwrite=asked.overwrite)
+    described = described_run(inputs, embedder)
+    stands = standing(inputs, asked, described)
     if stands is Standing.FINISHED and not asked.retry_failed:
         return _finished_before(inputs, output)
     _check_retry(asked, stands, embedder)
+    anew = stands is Standing.NEW
     with ExitStack() as held:
         journal = held.enter_context(Journal(journal_path(output), described, inputs.rows, anew=anew))
         if inputs.from_stdin:
@@ -136,14 +115,13 @@ def embed_files(
         if asked.retry_failed:
             journal.forget_failures()
         found = int(journal.settled(0, inputs.rows).sum())
-        if found and stands is Standing.BEGUN:
-            resumed(found)
+        begun(found if stands is Standing.BEGUN else 0)
         # Of a file that a kill left while it was put together; nobody else writes it while the journal is ours.
         for left in output.parent.glob(f".{output.name}.*.partial"):
             left.unlink(missing_ok=True)
         with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
-            statistics = _embedded(inputs, embedder, prompt, asked, journal, seen, show)
-            made_by["identity"] = replace(embedder.identity, prompt=prompt).to_dict()
+            statistics = _embedded(inputs, embedder, asked, journal, seen, show)
+            made_by = how_made(inputs, embedder)
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
         report = Report(Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics)
         _say(report, output, described, inputs.bad_lines)
@@ -161,9 +139,7 @@ def _finished_before(inputs: Inputs, output: Path) -> Report:
 
 
 def _check_retry(asked: FileRun, stands: Standing, embedder: Embedder) -> None:
-    """Refuse to try failed rows again where there are none, or no vectors that they could join."""
-    if asked.retry_failed and stands is Standing.NEW:
-        raise InvalidInput(f"there is no run that wrote {asked.output}, of which the failed rows could be tried again")
+    """Refuse to try failed rows again where there are no vectors that they could join."""
     precision = embedder.identity.precision
     if stands is Standing.FINISHED and precision != "float32":
         raise InvalidInput(
@@ -185,7 +161,6 @@ def _taken_up(journal: Journal, output: Path) -> None:
 def _embedded(
     inputs: Inputs,
     embedder: Embedder,
-    prompt: str,
     asked: FileRun,
     journal: Journal,
     seen: SeenTexts,
@@ -214,7 +189,7 @@ def _embedded(
 
     statistics: EmbeddingStatistics | None = None
     chunks = embedder.stream(
-        texts(), chunk_size=CHUNK, prompt=prompt, on_error="collect", progress=progress, on_batch=keep,
+        texts(), chunk_size=CHUNK, prompt=embedder.prompt_for("document"), on_error="collect", progress=progress, on_batch=keep,
         deduplicate=False, max_errors=asked.max_errors,
     )  # fmt: skip
     # Closed here, so that whatever happens no batch comes back to a journal that is closed.
@@ -247,7 +222,7 @@ def _put_together(
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]
-            file.write(rows.columns, quantizer.codes(journal.vectors(sources, dim), ok), ok)
+            file.write(rows, quantizer.codes(journal.vectors(sources, dim), ok), ok)
             for i in np.flatnonzero(~ok):
                 code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
                 failures[code] += 1

@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from vjaccel.embedding.journal import changed
-from vjaccel.errors import OutputError
+import numpy as np
 
-__all__ = ["RUN_SUFFIX", "Standing", "journal_path", "manifest_of", "run_path", "standing", "written_by"]
+from vjaccel.embedding import Embedder
+from vjaccel.embedding.journal import Journal, changed, described
+from vjaccel.errors import InvalidInput, OutputError
+from vjaccel.io import Inputs, stored_vectors
+
+__all__ = [
+    "RUN_SUFFIX",
+    "FileRun",
+    "Standing",
+    "described_run",
+    "how_made",
+    "journal_path",
+    "manifest_of",
+    "run_path",
+    "settled_before",
+    "standing",
+    "written_by",
+]
 
 RUN_SUFFIX = ".run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """What a run over files is asked.
+
+    Attributes
+    ----------
+    output : Path
+    restart : bool
+        Begin anew, whatever is there.
+    overwrite : bool
+        Replace an output that nothing is known of.
+    retry_failed : bool
+        Embed only the rows that failed, and complete the output.
+    max_errors : int or None
+        Stop when more rows than this have failed.
+    """
+
+    output: Path
+    restart: bool = False
+    overwrite: bool = False
+    retry_failed: bool = False
+    max_errors: int | None = None
 
 
 class Standing(StrEnum):
@@ -48,22 +89,84 @@ def written_by(output: Path, run: dict[str, Any]) -> bool:
     return manifest is not None and output.exists() and not changed(manifest["run"], json.loads(json.dumps(run)))
 
 
-def standing(output: Path, run: dict[str, Any], *, overwrite: bool) -> Standing:
-    """How the run that `run` describes stands; `overwrite` is whether an output that nobody knows of may be replaced.
+def how_made(inputs: Inputs, embedder: Embedder) -> dict[str, Any]:
+    """How the vectors of a run are made."""
+    identity = replace(embedder.identity, prompt=embedder.prompt_for("document")).to_dict()
+    return {"identity": identity, "text_field": inputs.text_field, "id_field": inputs.id_field}
+
+
+def described_run(inputs: Inputs, embedder: Embedder) -> dict[str, Any]:
+    """All that determines a run's result."""
+    return _described_files(inputs) | how_made(inputs, embedder)
+
+
+def standing(inputs: Inputs, asked: FileRun, run: dict[str, Any] | None = None) -> Standing:
+    """How the run that `run` describes stands; without that, how one over `inputs` does, as far as the files tell.
 
     Raises
     ------
+    InvalidInput
+        Failed rows are to be tried again of a run that was not.
     OutputError
-        The output is another run's, or nobody's that is known.
+        The output or the journal is another run's, or the output nobody's that is known.
     """
-    if journal_path(output).is_dir():
+    # What came through standard input is gone, and nobody can say that this is the same.
+    if asked.restart or (inputs.from_stdin and journal_path(asked.output).is_dir()):
+        stands = Standing.NEW
+    else:
+        stands = _found(asked.output, run or _described_files(inputs), overwrite=asked.overwrite)
+    if asked.retry_failed and stands is Standing.NEW:
+        raise InvalidInput(f"there is no run that wrote {asked.output}, of which the failed rows could be tried again")
+    return stands
+
+
+def settled_before(inputs: Inputs, embedder: Embedder, asked: FileRun) -> np.ndarray:
+    """Which rows, bool (rows,), a run would not embed, as one before has settled them; nothing is embedded.
+
+    Raises
+    ------
+    InvalidInput, OutputError
+        As `embed_files` would.
+    """
+    run = described_run(inputs, embedder)
+    stands = standing(inputs, asked, run)
+    settled = np.full(inputs.rows, stands is Standing.FINISHED and not asked.retry_failed)
+    if stands is Standing.BEGUN:
+        with Journal(journal_path(asked.output), run, inputs.rows) as journal:
+            settled |= journal.done if asked.retry_failed else journal.settled(0, inputs.rows)
+    if stands is not Standing.NEW and written_by(asked.output, run):
+        settled |= np.concatenate([ok for _, ok in stored_vectors(asked.output)] or [settled])
+    return settled
+
+
+def _described_files(inputs: Inputs) -> dict[str, Any]:
+    return {
+        "inputs": inputs.digests(),
+        "skip_bad_lines": inputs.skip_bad_lines,
+        "text_field": inputs.text_field,
+        "id_field": inputs.id_field,
+    }
+
+
+def _found(output: Path, run: dict[str, Any], *, overwrite: bool) -> Standing:
+    """What is there of the run that `run`, or what is known of it, describes."""
+    journal = journal_path(output)
+    if journal.is_dir():
+        before = described(journal)
+        if before is not None and (differences := _differences(before, run)):
+            raise OutputError(f"{journal} is another run's: {differences}. --restart would begin anew")
         return Standing.BEGUN
     manifest = manifest_of(output)
     if not output.exists() or (overwrite and manifest is None):
         return Standing.NEW
     if manifest is None:
         raise OutputError(f"{output} is there, and nothing says that this run wrote it: --overwrite would replace it")
-    differences = changed(manifest["run"], json.loads(json.dumps(run)))
-    if differences:
-        raise OutputError(f"{output} is another run's: {'; '.join(differences)}. --restart would write it anew")
+    if differences := _differences(manifest["run"], run):
+        raise OutputError(f"{output} is another run's: {differences}. --restart would write it anew")
     return Standing.FINISHED
+
+
+def _differences(before: dict[str, Any], run: dict[str, Any]) -> str:
+    """In what `run`, which may be a part of a description, is another."""
+    now = json.loads(json.dumps(run))
+    return "; ".join(changed({name: before.get(name) for name in now}, now))

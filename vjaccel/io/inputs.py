@@ -42,12 +42,21 @@ class Rows:
         What stands in the text field: str, unless the input has something else there, or nothing.
     ids : list of str
     columns : pyarrow.RecordBatch
-        All fields.
+        All fields, each of one type.
+    read : list of (dict or None)
+        Each row as a file of lines has it: with values of its own types, and only the fields that it has.
     """
 
     texts: list[Any]
     ids: list[str]
     columns: Any
+    read: list[Row | None]
+
+    def records(self) -> list[Row]:
+        """Each row as its input has it."""
+        if None not in self.read:
+            return [row for row in self.read if row is not None]
+        return [found if row is None else row for row, found in zip(self.read, self.columns.to_pylist(), strict=True)]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -115,6 +124,7 @@ class Inputs:
         self.bad_lines = 0
         self.skip_bad_lines = skip_bad_lines
         self._spooled: list[Path] = []
+        self._digests: dict[str, str] | None = None
         self.rows = 0
         try:
             self._sources = [self._source(path, input_format) for path in paths]
@@ -134,28 +144,29 @@ class Inputs:
             A file has changed since the first reading.
         """
         pa = arrow()
-        first, waiting, texts = 0, [], []
+        first, waiting, read = 0, [], []
         for more, batch in self._pieces(size):
-            texts += more
+            read += more
             waiting.append(batch)
-            while len(texts) >= size:
+            while len(read) >= size:
                 table = pa.Table.from_batches(waiting).combine_chunks()
-                yield self._rows(texts[:size], table.slice(0, size), first)
-                first, texts, waiting = first + size, texts[size:], table.slice(size).to_batches()
-        if texts:
-            yield self._rows(texts, pa.Table.from_batches(waiting), first)
+                yield self._rows(read[:size], table.slice(0, size), first)
+                first, read, waiting = first + size, read[size:], table.slice(size).to_batches()
+        if read:
+            yield self._rows(read, pa.Table.from_batches(waiting), first)
         changed = next((source for source in self._sources if source.changed()), None)
         if changed is not None:
             raise FileFormatError(f"{changed.name} has changed while it was read: begin the run anew")
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each input's bytes, by its place, name and format, all of which the rows depend on."""
-        found = {}
-        for place, source in enumerate(self._sources, 1):
-            with source.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[f"{place}: {source.name} as {source.format}"] = digest
-        return found
+        if self._digests is None:
+            self._digests = {}
+            for place, source in enumerate(self._sources, 1):
+                with source.path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                self._digests[f"{place}: {source.name} as {source.format}"] = digest
+        return self._digests
 
     @property
     def from_stdin(self) -> bool:
@@ -251,17 +262,17 @@ class Inputs:
 
     # The second
 
-    def _pieces(self, size: int) -> Iterator[tuple[list[Any], Any]]:
-        """Texts, and the columns of the same rows, in pieces of at most `size` rows."""
+    def _pieces(self, size: int) -> Iterator[tuple[list[Row | None], Any]]:
+        """Rows as a file of lines has them, and their columns, in pieces of at most `size` rows."""
         for source in self._sources:
             with _reading(source):
                 if source.format == "parquet":
                     for batch in self._parquet_batches(source, size):
-                        yield batch.column(self.text_field).to_pylist(), self._conformed(batch)
+                        yield [None] * batch.num_rows, self._conformed(batch)
                 else:
                     columns = self._columns[source]
                     for rows in _groups(_BadLines().apart(self._lines(source)), size):
-                        yield [row.get(self.text_field) for row in rows], self._conformed(columns.batch(rows))
+                        yield list(rows), self._conformed(columns.batch(rows))
 
     def _parquet_batches(self, source: _Source, size: int) -> Iterator[Any]:
         with arrow().parquet.ParquetFile(source.path) as file:
@@ -276,14 +287,17 @@ class Inputs:
         ]  # fmt: skip
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _rows(self, texts: list[Any], table: Any, first: int) -> Rows:
+    def _rows(self, read: list[Row | None], table: Any, first: int) -> Rows:
         (batch,) = table.combine_chunks().to_batches()
         numbers = [str(first + i) for i in range(batch.num_rows)]
         place = self.schema.get_field_index(self.id_field)
         if self._numbered:
             batch = batch.set_column(place, self.schema.field(place), arrow().array(numbers))
-        ids = batch.column(place).to_pylist()
-        return Rows(texts, [n if i is None else str(i) for i, n in zip(ids, numbers, strict=True)], batch)
+            read = [None if row is None else {self.id_field: n} | row for n, row in zip(numbers, read, strict=True)]
+        ids = [n if i is None else str(i) for i, n in zip(batch.column(place).to_pylist(), numbers, strict=True)]
+        column = batch.column(self.text_field).to_pylist()
+        texts = [text if row is None else row.get(self.text_field) for row, text in zip(read, column, strict=True)]
+        return Rows(texts, ids, batch, read)
 
 
 def _state(path: Path) -> tuple[int, int, int]:

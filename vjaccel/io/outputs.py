@@ -15,6 +15,7 @@ import numpy as np
 from vjaccel.errors import InvalidInput
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
+from vjaccel.io.inputs import Rows
 from vjaccel.io.whole import check_place, whole_file, writing
 
 __all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "open_output"]
@@ -33,6 +34,8 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     OutputError
         Its folder is not there or cannot be written to.
     """
+    if path.name in ("", *_WRITERS):
+        raise InvalidInput(f"the output {str(path)!r} has no name: say it whole, as in out.parquet")
     if path.suffix.lower() not in _WRITERS:
         raise InvalidInput(f"{path} is none of {', '.join(_WRITERS)}, which can be written")
     written = {os.path.realpath(path), os.path.realpath(error_path(path))}
@@ -49,12 +52,12 @@ class Output:
         self._path = path
         self._writer = writer
 
-    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+    def write(self, rows: Rows, embeddings: np.ndarray, ok: np.ndarray) -> None:
         """Add rows.
 
         Parameters
         ----------
-        columns : pyarrow.RecordBatch
+        rows : Rows
         embeddings : ndarray, shape (n, dim)
         ok : ndarray of bool, shape (n,)
             Which rows have a vector.
@@ -64,7 +67,7 @@ class Output:
         OutputError
         """
         with writing(self._path):
-            self._writer.write(columns, embeddings, ok)
+            self._writer.write(rows, embeddings, ok)
 
 
 @contextmanager
@@ -142,7 +145,7 @@ def json_line(row: dict[str, Any], vector: list[float] | list[int] | None) -> by
 
 
 class _Writer(Protocol):
-    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None: ...
+    def write(self, rows: Rows, embeddings: np.ndarray, ok: np.ndarray) -> None: ...
     def end(self) -> None: ...
 
 
@@ -161,11 +164,11 @@ class _Parquet:
         repeated = [field.name for field in schema if not field.type.num_fields]
         self._writer = pa.parquet.ParquetWriter(file, self._schema, compression="zstd", use_dictionary=repeated)
 
-    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+    def write(self, rows: Rows, embeddings: np.ndarray, ok: np.ndarray) -> None:
         pa = arrow()
         numbers = pa.array(np.ascontiguousarray(embeddings, dtype=self._dtype).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(numbers, self._dim, mask=None if ok.all() else pa.array(~ok))
-        arrays = [*columns.columns, vectors]
+        arrays = [*rows.columns.columns, vectors]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 
     def end(self) -> None:
@@ -178,8 +181,8 @@ class _JsonLines:
     ) -> None:
         self._file = file
 
-    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
-        for row, vector, good in zip(columns.to_pylist(), embeddings.tolist(), ok, strict=True):
+    def write(self, rows: Rows, embeddings: np.ndarray, ok: np.ndarray) -> None:
+        for row, vector, good in zip(rows.records(), embeddings.tolist(), ok, strict=True):
             self._file.write(json_line(row, vector if good else None))
 
     def end(self) -> None:
@@ -203,7 +206,7 @@ class _Npy:
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, dim)}
         np.lib.format.write_array_header_1_0(file, header)
 
-    def write(self, columns: Any, embeddings: np.ndarray, ok: np.ndarray) -> None:
+    def write(self, rows: Rows, embeddings: np.ndarray, ok: np.ndarray) -> None:
         self._file.write(np.ascontiguousarray(embeddings, dtype=self._dtype).data)
 
     def end(self) -> None:

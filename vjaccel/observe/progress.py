@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 __all__ = ["RunBar"]
 
@@ -43,7 +44,7 @@ class RunBar:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            _Count(),
             *rates,
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
@@ -87,6 +88,10 @@ class RunBar:
                 f"vjaccel: {doing}: {', '.join([how_far, *rates, *left])}", highlight=False, soft_wrap=True
             )
 
+    def say(self, sentence: str) -> None:
+        """A line that stays, above the bar."""
+        self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
     def __enter__(self) -> Self:
         self._bar.start()
         return self
@@ -95,3 +100,13 @@ class RunBar:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class _Count(MofNCompleteColumn):
+    """How many of how many; only how many, while it is not known of how many."""
+
+    def render(self, task: Task) -> Text:
+        """Of one task."""
+        return (
+            super().render(task) if task.total is not None else Text(f"{task.completed:,.0f}" if task.completed else "")
+        )

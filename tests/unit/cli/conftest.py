@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -38,12 +39,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def of(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["vjaccel", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as left:
                 main()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         out, err = capsys.readouterr()
         return Done(int(left.value.code or 0), out, err)
 

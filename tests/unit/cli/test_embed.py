@@ -195,6 +195,22 @@ def test_a_dry_run_counts_with_the_models_tokenizer(run: Run) -> None:
     ]
 
 
+def test_a_dry_run_tells_a_text_that_is_too_long_from_one_that_is_none(run: Run) -> None:
+    texts = ("melt butter", "melt butter " * 300)
+    done = run("embed", written("in.txt", *texts), "-o", "out.npy", "--dry-run", "--truncate", "error")
+    assert "would embed 1 texts" in done.out
+    assert "1 texts are longer than the model takes, and would fail" in done.out
+    assert "no text" not in done.out
+
+
+@pytest.mark.filterwarnings("default::vjaccel.embedding.cache.protocol.CacheWarning")
+def test_a_warning_is_a_sentence(run: Run) -> None:
+    done = run("embed", written("in.txt", "a"), "-o", "out.npy", "--cache", "/dev/null/cache", *LETTERS)
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    assert line.startswith("vjaccel: the cache in /dev/null/cache cannot be used, and the run goes on without: ")
+
+
 def test_a_second_run_with_a_cache_embeds_nothing_and_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -220,6 +236,21 @@ def test_a_column_of_several_kinds_becomes_text_and_loses_nothing(run: Run) -> N
     assert run("embed", written("in.jsonl", *rows), "-o", "out.parquet", *LETTERS).code == 0
     found = pq.read_table("out.parquet")["any"].to_pylist()
     assert [x if x is None or x == "one" else json.loads(x) for x in found] == values
+
+
+def test_jsonl_has_each_row_as_its_input_has_it(run: Run) -> None:
+    rows: list[Any] = [
+        {"id": 7, "text": "a", "n": 1},
+        {"id": "x", "text": "b", "n": {"deep": [1, "two", None]}},
+        {"id": 2.5, "text": 3, "other": None},
+        {},
+    ]
+    pq.write_table(pa.table({"id": ["p"], "text": ["c"], "when": [None]}), "in.parquet")
+    assert run("embed", written("in.jsonl", *rows), "in.parquet", "-o", "out.jsonl", *LETTERS).code == 3
+    found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [{name: value for name, value in row.items() if name != "embedding"} for row in found[:4]] == rows
+    assert (found[4]["id"], found[4]["text"]) == ("p", "c")
+    assert [row["embedding"] is None for row in found] == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "out.npy", "out.jsonl"])

@@ -50,7 +50,7 @@ def test_a_finished_run_says_so_and_does_nothing(run: Run, monkeypatch: pytest.M
         pytest.param(("--model", "letters:8"), 'identity model was "16", now "8"', id="model"),
         pytest.param((*LETTERS, "--prompt", "say: "), 'identity prompt was "", now "say: "', id="prompt"),
         pytest.param((*LETTERS, "--text-field", "id"), 'text_field was "text", now "id"', id="option"),
-        pytest.param(LETTERS, "inputs 1: in.jsonl as jsonl was ", id="input"),
+        pytest.param(LETTERS, "what is in in.jsonl as jsonl has changed", id="input"),
     ],
 )
 def test_another_run_does_not_replace_an_output_until_it_is_told_to(
@@ -135,7 +135,10 @@ def test_the_same_files_read_otherwise_are_another_run(run: Run, second: tuple[s
     Path("b.txt").write_text('{"text": "two"}\n')
     assert run("embed", "a.txt", "b.txt", "-o", "out.npy", *LETTERS).code == 0
     done = run("embed", *second, "-o", "out.npy", *LETTERS)
-    assert (done.code, "is another run's: inputs" in done.err) == (1, True)
+    assert (done.code, "is another run's: the inputs were 1: a.txt as txt, 2: b.txt as txt, now 1: " in done.err) == (
+        1,
+        True,
+    )
 
 
 def test_overwriting_does_not_do_a_finished_run_again(
@@ -189,3 +192,33 @@ def test_beginning_anew_and_going_on_are_not_asked_together(run: Run, other: str
     done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--restart", other)
     assert done.code == 2
     assert "give one of them" in done.err
+
+
+def test_what_the_files_tell_is_said_before_a_model_is_loaded(run: Run) -> None:
+    write([{"id": "a", "text": "x"}])
+    Path("other.parquet").write_text("precious")
+    assert run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS).code == 0
+    write([{"id": "a", "text": "y"}])
+    nowhere = ("--model", "local:nowhere")
+    assert "out.parquet is another run's" in run("embed", "in.jsonl", "-o", "out.parquet", *nowhere).err
+    assert "--overwrite" in run("embed", "in.jsonl", "-o", "other.parquet", *nowhere).err
+    assert "no run that wrote new.npy" in run("embed", "in.jsonl", "-o", "new.npy", "--retry-failed", *nowhere).err
+    assert "nowhere" in run("embed", "in.jsonl", "-o", "new.npy", *nowhere).err
+
+
+def test_a_dry_run_leaves_out_what_an_earlier_run_has_settled(run: Run, rows: list[dict[str, Any]]) -> None:
+    write(rows)
+    command = ("embed", "in.jsonl", "-o", "out.parquet", *LETTERS)
+    assert run(*command, "--max-errors", "0").code == 1
+    journal = Path("out.parquet.journal/journal.jsonl")
+    begun = journal.read_bytes()
+    report = json.loads(run(*command, "--dry-run", "--json").out)
+    assert (journal.read_bytes(), report["rows"]) == (begun, 60)
+    assert 0 < report["settled"] <= 41
+    assert "rows are settled by an earlier run" in run(*command, "--dry-run").out
+    assert run(*command).code == 3
+    said = run(*command, "--dry-run").out
+    assert said.startswith("would embed 0 texts")
+    assert "41 of 60 rows are settled" in said
+    assert run(*command, "--dry-run", "--retry-failed").out.startswith("would embed 1 texts")
+    assert run(*command, "--dry-run", "--restart").out.startswith("would embed 41 texts")

@@ -57,6 +57,13 @@ CASES = [
     (["no.parquet"], 1, "no.parquet cannot be read as parquet"),
     (["numbers.parquet"], 1, "numbers.parquet: the field 'text' is int64, not text"),
     (["words.txt", "-o", "out.csv"], 2, "out.csv is none of .parquet, .jsonl, .npy"),
+    (["words.txt", "-o", ".parquet"], 2, "the output '.parquet' has no name: say it whole, as in out.parquet"),
+    (["words.txt", "-o", ""], 2, "the output '.' has no name"),
+    (
+        ["words.txt", "--model", "openai:m", "--base-url", "ftp://x"],
+        2,
+        "'ftp://x' is of ftp, and services are asked by",
+    ),
     (["words.txt", "-o", "nowhere/out.npy"], 1, "cannot write nowhere/out.npy: there is no folder"),
     (["words.txt", "-o", "folder.npy"], 1, "cannot write folder.npy: it is a folder"),
     (["numbers.parquet", "-o", "numbers.parquet"], 2, "numbers.parquet is one of the inputs"),

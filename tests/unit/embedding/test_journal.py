@@ -10,7 +10,7 @@ import pytest
 import vjaccel as vj
 from vjaccel.embedding.journal import Journal, changed
 
-RUN = {"inputs": {"a.txt": "digest"}, "identity": {"model": "m", "dimensions": 3}}
+RUN = {"inputs": {"1: a.txt as txt": "digest"}, "identity": {"model": "m", "dimensions": 3}}
 VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)
 
 
@@ -76,8 +76,8 @@ def test_garbage_among_the_lines_ends_what_is_believed(tmp_path: Path) -> None:
 
 def test_the_journal_of_another_run_is_refused_with_what_changed(tmp_path: Path) -> None:
     filled(tmp_path / "j")
-    other = {"inputs": {"a.txt": "another"}, "identity": {"model": "m", "dimensions": 2}}
-    with pytest.raises(vj.OutputError, match=r'inputs a.txt was "digest", now "another"; identity dimensions was 3'):
+    other = {"inputs": {"1: a.txt as txt": "another"}, "identity": {"model": "m", "dimensions": 2}}
+    with pytest.raises(vj.OutputError, match=r"what is in a.txt as txt has changed; identity dimensions was 3"):
         Journal(tmp_path / "j", other, 6)
 
 

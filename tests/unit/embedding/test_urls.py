@@ -15,7 +15,7 @@ from vjaccel.embedding.providers.urls import checked_url, is_local, shown
         ("example.com/v1", "has no scheme"),
         ("/v1", "has no scheme"),
         ("", "has no scheme"),
-        ("ftp://example.com", "has no scheme"),
+        ("ftp://example.com", "is of ftp"),
         ("http:/example.com", "has no scheme"),
         ("http:///v1", "names no host"),
         ("http://host:port/v1", "is no URL"),

@@ -27,6 +27,8 @@ def checked_url(url: str) -> str:
         parts.port  # noqa: B018  # reading it is what checks it
     except ValueError as exc:
         raise InvalidInput(f"base_url {said!r} is no URL: {exc}") from None
+    if "//" in url and parts.scheme not in ("http", "https", ""):
+        raise InvalidInput(f"base_url {said!r} is of {parts.scheme}, and services are asked by http or https")
     if parts.scheme not in ("http", "https") or "//" not in url:
         raise InvalidInput(f"base_url {said!r} has no scheme: write it whole, as in 'http://localhost:8000/v1'")
     if not parts.hostname:
