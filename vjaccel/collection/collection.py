@@ -19,6 +19,7 @@ from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.judging import on_host, sequence
 from vjaccel.collection.memory import MemoryStore
+from vjaccel.collection.metadata import Column
 from vjaccel.collection.results import BatchResult, Rows, Scores, Version
 from vjaccel.collection.searching import hits, included, rows_of
 from vjaccel.collection.store import Store
@@ -138,6 +139,12 @@ class Collection:
         """The number of its present state; each change makes another."""
         with self._store.reading() as view:
             return view.version
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The keys of the metadata, and of what kind their values are."""
+        with self._store.reading() as view:
+            return dict(view.columns)
 
     def __len__(self) -> int:
         return self.count()
