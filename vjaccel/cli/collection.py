@@ -137,7 +137,7 @@ def info(place: Place, as_json: AsJson = False) -> None:
         if isinstance(value, dict):
             value = "\n".join(f"{key}: {kind}" for key, kind in value.items())
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str("not known" if value is None else value))
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 @collection.command()
@@ -196,4 +196,4 @@ def _show(found: list[Hit], as_json: bool) -> None:
     for hit in found:
         about = ", ".join(f"{key}: {value}" for key, value in (hit.metadata or {}).items())
         table.add_row(f"{hit.score:.3f}", hit.id, about)
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)

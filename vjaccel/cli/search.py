@@ -110,4 +110,4 @@ def _show(records: list[dict[str, Any]], as_json: bool) -> None:
     table.add_column("text", overflow="fold")
     for record in records:
         table.add_row(f"{record['score']:.3f}", record["id"], record["text"])
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)

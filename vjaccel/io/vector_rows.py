@@ -16,7 +16,7 @@ from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
 from vjaccel.io.lines import BadLine, opened, read_jsonl
 
-__all__ = ["VectorRows", "vector_rows"]
+__all__ = ["VectorRows", "as_metadata", "vector_rows"]
 
 
 class VectorRows(NamedTuple):
@@ -58,7 +58,7 @@ def vector_rows(path: Path, id_field: str = "id", *, size: int) -> Iterator[Vect
     start = 0
     for records, vectors in reader(path, size):
         ids = [str(start + i if row.get(id_field) is None else row[id_field]) for i, row in enumerate(records)]
-        metadata = [{k: _kept(v) for k, v in row.items() if k not in (id_field, VECTORS)} for row in records]
+        metadata = [{k: as_metadata(v) for k, v in row.items() if k not in (id_field, VECTORS)} for row in records]
         yield VectorRows(ids, vectors, metadata)
         start += len(records)
 
@@ -128,7 +128,8 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _kept(value: Any) -> Any:
+def as_metadata(value: Any) -> Any:
+    """A value of a kind that a collection takes: itself, or text."""
     if value is None or isinstance(value, str | bool | int | float | datetime):
         return value
     if isinstance(value, list) and all(isinstance(item, str | bool | int | float | datetime) for item in value):
