@@ -7,6 +7,7 @@ with each new row, and a row keeps its own when it is changed or moved to anothe
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,7 @@ from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.arrow import array_of, field_of, lance, vector_array
 from vjaccel.collection.durable import Durable
 from vjaccel.collection.lance_view import LanceView
-from vjaccel.collection.locks import NAME as LOCK
-from vjaccel.collection.locks import WriterLock
+from vjaccel.collection.locks import LOCKS, Locks
 from vjaccel.collection.resident import Resident
 from vjaccel.collection.results import Version
 from vjaccel.collection.store import Put
@@ -31,6 +31,8 @@ __all__ = ["Durability", "LanceStore", "open_store"]
 
 Durability = Literal["fsync", "process"]
 Result = TypeVar("Result")
+
+logger = logging.getLogger("vjaccel.collection")
 
 DESCRIPTION = "vjaccel"
 """The key of the schema's metadata under which a collection says what it is."""
@@ -110,24 +112,28 @@ class LanceStore:
         self._sync = sync
         self._fixed = fixed
         self._durable = Durable(folder) if folder is not None and sync else None
-        self._lock = WriterLock(folder)
+        self._locks = Locks(folder)
         self._latest = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[LanceView]:
-        yield LanceView(self._newest(), self.dim, self.metric, self._backend, self._resident)
+        with self._locks.reader():
+            yield self._view(self._newest())
 
     @contextmanager
     def writing(self) -> Iterator[LanceWriter]:
         self._check_writable()
-        with self._lock.held():
+        with self._locks.writer():
             # A handle of its own: what changes it is no reader's business before it is done.
             dataset = self._lance.dataset(self._uri, session=self._dataset.session())
-            view = LanceView(dataset, self.dim, self.metric, self._backend, self._resident)
-            writer = LanceWriter(view, dataset, self._durable, self._folder is not None)
+            writer = LanceWriter(self._view(dataset), dataset, self._durable, self._folder is not None)
+            since = writer.version
             yield writer
             if writer.has_written:
-                kept_up(writer.dataset, self._durable, everything=False)
+                try:
+                    kept_up(writer.dataset, self._locks, self._durable, since=since)
+                except Exception:  # the change is done, and must not look as if it were not; the next one tries again
+                    logger.warning("the collection at %s could not be put in order", self._uri, exc_info=True)
 
     def versions(self) -> list[Version]:
         return [Version(int(v["version"]), v["timestamp"].astimezone(UTC)) for v in self._newest().versions()]
@@ -148,8 +154,8 @@ class LanceStore:
 
     def compact(self) -> None:
         self._check_writable()
-        with self._lock.held():
-            kept_up(self._lance.dataset(self._uri), self._durable, everything=True)
+        with self._locks.writer():
+            kept_up(self._lance.dataset(self._uri), self._locks, self._durable, since=None)
 
     def close(self) -> None:
         self._resident.close()
@@ -161,6 +167,9 @@ class LanceStore:
                 if newest != self._dataset.version:
                     self._dataset = self._dataset.checkout_version(newest)
             return self._dataset
+
+    def _view(self, dataset: Any) -> LanceView:
+        return LanceView(dataset, self.dim, self.metric, self._backend, self._resident, self._locks)
 
     def _check_writable(self) -> None:
         if self._fixed:
@@ -186,7 +195,7 @@ class LanceWriter(LanceView):
             before = self.dataset.version
             self.dataset.add_columns(pa.schema([field_of(key, column) for key, column in new.items()]))
             if self._durable is not None:
-                self._durable.after(self.dataset, before)
+                self._durable.everything(self.dataset, before)
         schema = self.dataset.schema
         arrays = [pa.array(rows.ids, pa.string()), vector_array(rows.vectors)]
         arrays += [array_of(key, column, rows.metadata, len(rows.ids)) for key, column in self.columns.items()]
@@ -213,12 +222,11 @@ class LanceWriter(LanceView):
         return self.dataset.merge_insert("id").conflict_retries(0)
 
     def _committed(self, transaction: Any) -> int:
-        before = self.dataset.version
         if self._durable is not None:
             self._durable.before(transaction)
         self.dataset = type(self.dataset).commit(self.dataset, transaction, max_retries=0)
         if self._durable is not None:
-            self._durable.after(self.dataset, before)
+            self._durable.committed(self.dataset, transaction)
         self.has_written = True
         return int(self.dataset.version)
 
@@ -247,7 +255,7 @@ def _is_there(module: Any, at: str, folder: Path | None) -> bool:
             raise FileFormatError(f"{folder} is a file; a collection is a folder")
         if (folder / "_versions").is_dir():
             return True
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK}:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - LOCKS:
             raise FileFormatError(f"{folder} has files, and no collection: name another folder")
         return False
     try:
@@ -270,12 +278,12 @@ def _create(module: Any, at: str, folder: Path | None, dim: int, metric: Metric)
     ]
     description = json.dumps({"format": FORMAT, "dim": dim, "metric": metric.value})
     empty = pa.schema(fields, metadata={DESCRIPTION: description}).empty_table()
-    with WriterLock(folder).held():
+    with Locks(folder).writer():
         if _is_there(module, at, folder):
             return  # another process was faster
         dataset = module.write_dataset(empty, at, enable_stable_row_ids=True)
         if folder is not None:
-            Durable(folder).after(dataset, 0)
+            Durable(folder).everything(dataset, 0)
 
 
 def _described(uri: str, dataset: Any) -> tuple[int, Metric]:

@@ -11,6 +11,7 @@ from vjaccel.arrays.blocks import topk_of_blocks
 from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
 from vjaccel.collection.filters import enclosed, refusing
+from vjaccel.collection.locks import Locks
 from vjaccel.collection.metadata import Columns
 from vjaccel.collection.resident import Resident, numbers_of
 from vjaccel.collection.results import Rows
@@ -30,12 +31,15 @@ BLOCK_ROWS = 512
 class LanceView:
     """One version of the dataset; see `View`."""
 
-    def __init__(self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident) -> None:
+    def __init__(
+        self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident, locks: Locks
+    ) -> None:
         self._dataset = dataset
         self._dim = dim
         self._metric = metric
         self._backend = backend
         self._resident = resident
+        self._locks = locks
 
     @property
     def version(self) -> int:
@@ -74,15 +78,16 @@ class LanceView:
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
         columns = self.columns
         asked = None if where is None else enclosed(where)
-        batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
-        while True:
-            with refusing(where or "", self._dataset, columns):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            if batch.num_rows:
-                ids, vectors = batch.column("id").to_pylist(), vectors_of(batch.column("vector"), self._dim).copy()
-                yield Rows(tuple(ids), vectors, tuple(metadata_of(batch, columns)))
+        with self._locks.reader():
+            batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
+            while True:
+                with refusing(where or "", self._dataset, columns):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                if batch.num_rows:
+                    vectors = vectors_of(batch.column("vector"), self._dim).copy()
+                    yield Rows(tuple(batch.column("id").to_pylist()), vectors, tuple(metadata_of(batch, columns)))
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
         if not self._resident.fits(self._dataset):
