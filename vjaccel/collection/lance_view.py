@@ -11,31 +11,45 @@ from vjaccel.arrays.blocks import topk_of_blocks
 from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
 from vjaccel.collection.filters import enclosed, refusing
+from vjaccel.collection.locks import Locks
 from vjaccel.collection.metadata import Columns
-from vjaccel.collection.resident import Resident, numbers_of
+from vjaccel.collection.resident import Resident, among, numbers_of, windows
 from vjaccel.collection.results import Rows
 from vjaccel.collection.store import Nearest, Taken
+from vjaccel.errors import InvalidInput
 
-__all__ = ["LanceView"]
+__all__ = ["INDEX", "LanceView"]
 
 ASKED = 1000
 """Ids or numbers in one question: each is parsed."""
 
-BLOCK_SHARE = 8
-"""What one block of a search that holds nothing may take of the memory limit; Lance reads ahead as much again."""
+BLOCK_SHARE, PART_SHARE = 8, 64
+"""What a block of a search that holds nothing may take of the memory limit, and a part that it is read in, which takes Lance
+eight times as much."""
 
-BLOCK_ROWS = 512
+LEAST_ROWS = 512
+
+INDEX = "vector_idx"
+
+REFINED = 4
+"""How many times as many rows as are wanted an index is asked for."""
+
+FEW = 10
+"""Where no more than one row in so many is wanted, they are asked for by number; otherwise all are read."""
 
 
 class LanceView:
     """One version of the dataset; see `View`."""
 
-    def __init__(self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident) -> None:
+    def __init__(
+        self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident, locks: Locks
+    ) -> None:
         self._dataset = dataset
         self._dim = dim
         self._metric = metric
         self._backend = backend
         self._resident = resident
+        self._locks = locks
 
     @property
     def version(self) -> int:
@@ -74,15 +88,16 @@ class LanceView:
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
         columns = self.columns
         asked = None if where is None else enclosed(where)
-        batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
-        while True:
-            with refusing(where or "", self._dataset, columns):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            if batch.num_rows:
-                ids, vectors = batch.column("id").to_pylist(), vectors_of(batch.column("vector"), self._dim).copy()
-                yield Rows(tuple(ids), vectors, tuple(metadata_of(batch, columns)))
+        with self._locks.reader():
+            batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
+            while True:
+                with refusing(where or "", self._dataset, columns):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                if batch.num_rows:
+                    vectors = vectors_of(batch.column("vector"), self._dim).copy()
+                    yield Rows(tuple(batch.column("id").to_pylist()), vectors, tuple(metadata_of(batch, columns)))
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
         if not self._resident.fits(self._dataset):
@@ -98,6 +113,26 @@ class LanceView:
             numbers = held.numbers[places] if len(held.numbers) else places
             return Nearest(np.where(places < 0, -1, numbers), np.asarray(found.values))
 
+    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        if not any(index.name == INDEX for index in self._dataset.describe_indices()):
+            raise InvalidInput("there is no index; create_index makes one, and without probes a search is exact")
+        asked, columns = None if where is None else enclosed(where), self.columns
+        handles = np.full((len(queries), k), -1, np.int64)
+        scores = np.zeros((len(queries), k), np.float64)
+        for place, query in enumerate(queries):
+            nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
+            with refusing(where or "", self._dataset, columns):
+                table = self._dataset.to_table(
+                    columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
+                )
+            # What an index calls distances is of its codes: the rows themselves are ranked.
+            numbers = table.column("_rowid").to_numpy().astype(np.int64)
+            block = _in_order(numbers, vectors_of(table.column("vector"), self._dim))
+            found = topk_of_blocks(query[None], [block], k, metric=self._metric, backend=self._backend)
+            count = np.asarray(found.indices).shape[1]
+            handles[place, :count], scores[place, :count] = found.indices[0], found.values[0]
+        return Nearest(handles, scores)
+
     def everything(self) -> tuple[list[str], np.ndarray]:
         table = self._table(["id", "vector"], None)
         order = np.argsort(table.column("_rowid").to_numpy())
@@ -106,36 +141,31 @@ class LanceView:
     # Below
 
     def _streamed(self, queries: object, k: int, where: str | None) -> Nearest:
-        columns = self.columns
-        asked = None if where is None else enclosed(where)
-        with refusing(where or "", self._dataset, columns):
-            found = topk_of_blocks(queries, self._blocks(asked), k, metric=self._metric, backend=self._backend)
+        blocks = self._blocks(None if where is None else self._numbers(where))
+        found = topk_of_blocks(queries, blocks, k, metric=self._metric, backend=self._backend)
         return Nearest(np.asarray(found.indices), np.asarray(found.values))
 
-    def _blocks(self, asked: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _blocks(self, wanted: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers, ascending, and vectors of all rows, or of those with the numbers `wanted`."""
         row_bytes = 4 * self._dim
-        rows = max(BLOCK_ROWS, self._resident.limit // BLOCK_SHARE // row_bytes)
-        batches = self._dataset.to_batches(
-            columns=["vector"], filter=asked, with_row_id=True, batch_size=max(BLOCK_ROWS, rows // 4),
-            batch_readahead=1, fragment_readahead=1, io_buffer_size=max(1 << 20, rows * row_bytes // 2),
-        )  # fmt: skip
-        waiting: list[Any] = []
-        for batch in batches:
-            waiting.append(batch)
-            if sum(x.num_rows for x in waiting) >= rows:
-                yield self._block(waiting)
-                waiting = []
-        if waiting:
-            yield self._block(waiting)
-
-    def _block(self, batches: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        numbers = np.concatenate([batch.column("_rowid").to_numpy() for batch in batches]).astype(np.int64)
-        vectors = np.concatenate([vectors_of(batch.column("vector"), self._dim) for batch in batches])
-        batches.clear()
-        if (np.diff(numbers) > 0).all():
-            return numbers, vectors
-        order = np.argsort(numbers)
-        return numbers[order], vectors[order]
+        rows = max(LEAST_ROWS, self._resident.limit // BLOCK_SHARE // row_bytes)
+        total = self._dataset.count_rows()
+        if wanted is not None and FEW * len(wanted) <= total:
+            parts = self._asked("_rowid", wanted.tolist(), str, ["vector"])
+        else:
+            parts = windows(self._dataset, max(LEAST_ROWS, self._resident.limit // PART_SHARE // row_bytes))
+        numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
+        for table in parts:
+            numbers.append(table.column("_rowid").to_numpy().astype(np.int64))
+            vectors.append(vectors_of(table.column("vector"), self._dim))
+            if wanted is not None:
+                kept = among(numbers[-1], wanted)
+                numbers[-1], vectors[-1] = numbers[-1][kept], vectors[-1][kept]
+            waiting += len(numbers[-1])
+            if waiting >= rows:
+                yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
+                numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
+        yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
 
     def _numbers(self, where: str) -> np.ndarray:
         asked = enclosed(where)
@@ -166,6 +196,24 @@ class LanceView:
         rows = vectors_of(table.column("vector"), self._dim).copy() if vectors else None
         values = metadata_of(table, self.columns) if metadata else None
         return Taken(table.column("id").to_pylist(), rows, values)
+
+
+def _joined(parts: list[np.ndarray], dim: int) -> np.ndarray:
+    """All of `parts` as one; each is given up as it is copied."""
+    whole = np.empty((sum(map(len, parts)), dim), np.float32)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
+
+
+def _in_order(numbers: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if (np.diff(numbers) > 0).all():
+        return numbers, vectors
+    order = np.argsort(numbers)
+    return numbers[order], vectors[order]
 
 
 def _quoted(name: str) -> str:

@@ -1,21 +1,26 @@
-"""One writer at a time: among the threads of this process, and among processes for a collection in a local folder."""
+"""Who does what at a time, among threads and among processes: one writes, and nothing is removed while somebody reads.
+
+Files are locked by the system, which lets go when a process ends, however it ends. They lie in the dataset's folder, where
+Lance neither reads nor removes them.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["WriterLock"]
+__all__ = ["LOCKS", "Locks"]
 
-NAME = "_vjaccel.lock"
-"""Beside the folders of a dataset: Lance neither reads nor removes it."""
+WRITER, READERS = "_vjaccel.writer", "_vjaccel.readers"
+LOCKS = {WRITER, READERS}
 
 
-class WriterLock:
-    """Held by who writes. The system lets go of it when a process ends, however it ends.
+class Locks:
+    """Those of one collection.
 
     Parameters
     ----------
@@ -24,21 +29,38 @@ class WriterLock:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / NAME
-        self._thread = threading.Lock()
+        self._folder = folder
+        self._writing = threading.Lock()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Waits for its turn."""
-        with self._thread:
-            if self._path is None:
-                yield
-                return
-            import fcntl
+    def writer(self) -> Iterator[None]:
+        """Alone; waits for its turn."""
+        with self._writing, self._held(WRITER, fcntl.LOCK_EX):
+            yield
 
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(file)
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Beside other readers; waits while something is removed."""
+        with self._held(READERS, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def without_readers(self) -> Iterator[bool]:
+        """Whether nobody reads; nobody begins to inside."""
+        try:
+            with self._held(READERS, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield self._folder is not None
+        except BlockingIOError:
+            yield False
+
+    @contextmanager
+    def _held(self, name: str, how: int) -> Iterator[None]:
+        if self._folder is None:
+            yield
+            return
+        file = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, how)
+            yield
+        finally:
+            os.close(file)

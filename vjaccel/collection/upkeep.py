@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from vjaccel.collection.durable import Durable
+from vjaccel.collection.locks import Locks
 
 __all__ = ["kept_up"]
 
@@ -20,27 +21,34 @@ INDEXED = 4096
 """Rows from which on an index on the ids pays."""
 
 VERSIONS = 64
-"""After so many changes old versions are removed."""
+"""That are kept, and after which the older ones are removed."""
 
-KEPT = timedelta(minutes=10)
-"""How old a version must be to be removed: older than any call that still reads it."""
+READ = timedelta(hours=1)
+"""For how long a version stays that somebody may still read."""
 
 
-def kept_up(dataset: Any, durable: Durable | None, *, everything: bool) -> None:
-    """Do what has become due on `dataset`, the newest version, which nobody else writes to; or all there is to do."""
+def kept_up(dataset: Any, locks: Locks, durable: Durable | None, *, since: int | None) -> None:
+    """Do what has become due on `dataset`, the newest version, since another; all there is to do, where that is None.
+
+    Nobody else may write meanwhile.
+    """
     before = dataset.version
-    crowded = _crowded(dataset)
-    if crowded or everything:
-        others = [] if everything else [f.fragment_id for f in dataset.get_fragments() if f.fragment_id not in crowded]
+    crowded = None if since is None else _crowded(dataset)
+    if crowded is None or crowded:
+        numbers = [fragment.fragment_id for fragment in dataset.get_fragments()]
+        others = [number for number in numbers if crowded is not None and number not in crowded]
         dataset.optimize.compact_files(excluded_fragment_ids=others)
         if any(index.name == "id_idx" for index in dataset.describe_indices()):
             dataset.optimize.optimize_indices()
         elif dataset.count_rows() >= INDEXED:
             dataset.create_scalar_index("id", "BTREE", name="id_idx")
     if durable is not None and dataset.version != before:
-        durable.after(dataset, before)
-    if everything or dataset.version % VERSIONS == 0:
-        dataset.cleanup_old_versions(KEPT)
+        durable.everything(dataset, before)
+    if since is None or dataset.version // VERSIONS != since // VERSIONS:
+        with locks.without_readers() as alone:
+            dataset.cleanup_old_versions(
+                older_than=None if alone else READ, retain_versions=VERSIONS, error_if_tagged_old_versions=False
+            )
 
 
 def _crowded(dataset: Any) -> set[int]:
