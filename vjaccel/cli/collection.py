@@ -11,11 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from vjaccel.cli.querying import embedded_query
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection, Hit
+from vjaccel.collection.texts import TEXT
+from vjaccel.embedding import ModelIdentity
 from vjaccel.engines import beside_of, export_rows, import_rows
 from vjaccel.errors import InvalidInput
-from vjaccel.io import check_output, error_log, error_path, vector_rows
+from vjaccel.io import check_output, error_log, error_path, made_by, vector_rows
 from vjaccel.observe import RunBar
 
 __all__ = ["collection"]
@@ -70,7 +73,9 @@ def import_(
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(RunBar())
         dim = next(filter(None, (_width(path, id_field) for path in files)), None)
-        into = held.enter_context(Collection.open(place, dim, metric, create=dim is not None))
+        into = held.enter_context(
+            Collection.open(place, dim, metric, create=dim is not None, model=_model(files, place))
+        )
         stopping.say = "stopped; what is done is kept, and the same command goes on"
         log = held.enter_context(error_log(errors))
         batches = (rows for path in files for rows in vector_rows(path, id_field, size=BATCH))
@@ -98,18 +103,53 @@ def import_(
 @collection.command()
 def search(
     place: Place,
-    like: Annotated[str, typer.Option(help="The id of a row whose neighbours are looked for.")],
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="What to look for, embedded by the collection's model.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Instead of a query: the id of a row whose neighbours are looked for.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many rows.")] = 5,
     where: Where = None,
     backend: Annotated[str | None, typer.Option(help="As in numpy, torch:gpu, jax.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where the collection's model is, if not where it was. Another one is refused.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="For the model: auto, cpu, gpu, gpu:1, mps.")] = "auto",
+    prompt: Annotated[
+        str | None, typer.Option(help="Put before the query. [default: the model's own for queries]")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
+    ] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a remote provider's service is. [default: where the collection says, on this machine]"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: id, score, metadata.")] = False,
 ) -> None:
     """Find the closest rows, exactly."""
+    if (query is None) == (like is None):
+        raise InvalidInput("say what to look for: a query, or --like and the id of a row")
     with Collection.open(place, backend=backend) as found:
-        row = found.get([like])
-        if not len(row):
-            raise InvalidInput(f"there is no row with the id {like!r} in {place}")
-        _show(found.search(row.vectors[0], k, where=where), as_json)
+        if query is not None:
+            if found.model is None:
+                raise InvalidInput(f"{place} does not say which model its vectors are of: search with --like and an id")
+            wanted = embedded_query(
+                place, ModelIdentity.from_dict(found.model), query, model=model, device=device, prompt=prompt,
+                trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, base_url=base_url,
+            )  # fmt: skip
+        else:
+            row = found.get([str(like)])
+            if not len(row):
+                raise InvalidInput(f"there is no row with the id {like!r} in {place}")
+            wanted = row.vectors[0]
+        _show(found.search(wanted, k, where=where), as_json)
 
 
 @collection.command()
@@ -122,6 +162,7 @@ def info(place: Place, as_json: AsJson = False) -> None:
             "rows": len(found),
             "dim": found.dim,
             "metric": str(found.metric),
+            "model": None if found.model is None else f"{found.model['provider']}:{found.model['model']}",
             "columns": {key: str(column) for key, column in found.columns.items()},
             "version": found.version,
             "versions": len(versions),
@@ -163,7 +204,8 @@ def export(
         if path.exists() and not overwrite:
             raise InvalidInput(f"{path} is there: --overwrite would replace it")
     with Stopping(), RunBar() as bar, Collection.open(place) as found:
-        rows = export_rows(found, output, where, {}, bar.read)
+        made_by = {} if found.model is None else {"identity": found.model, "id_field": "id", "text_field": TEXT}
+        rows = export_rows(found, output, where, made_by, bar.read)
     typer.echo(f"wrote {output}: {rows:,} rows, vectors of width {found.dim}")
 
 
@@ -174,6 +216,20 @@ def _width(path: Path, id_field: str) -> int | None:
             if vector is not None and hasattr(vector, "__len__") and len(vector):
                 return len(vector)
     return None
+
+
+def _model(files: list[Path], place: str) -> ModelIdentity | None:
+    """The model that made the vectors of files, as they say, and of the collection; None where one of them does not say."""
+    found = [made_by(path) for path in files]
+    identities = [None if one is None else ModelIdentity.from_dict(one["identity"]) for one in found]
+    if any(one != identities[0] for one in identities):
+        raise InvalidInput("the files are of several models, and a collection has one")
+    there = Collection.exists(place)
+    if there:
+        with Collection.open(place) as before:
+            if before.model is None:
+                return None
+    return identities[0]
 
 
 def _bytes(place: str) -> int | None:

@@ -59,9 +59,9 @@ def collected(
     with ExitStack() as held:
 
         def opened(dim: int | None) -> Collection | None:
-            if dim is None:
+            if dim is None and not Collection.exists(place):
                 return None
-            return held.enter_context(Collection.open(place, dim, create=True))
+            return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
 
         seen = None
         if isinstance(rows, Inputs):

@@ -24,7 +24,7 @@ from vjaccel.collection.results import BatchResult, Evaluation, Rows, Scores, Ve
 from vjaccel.collection.searching import evaluated, hits, included, rows_of
 from vjaccel.collection.store import Description, IndexKind, Store
 from vjaccel.collection.texts import Texts
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class Collection:
         memory_limit: int | None = None,
         durability: Durability | None = None,
         embedder: str | Embedder | None = None,
+        model: ModelIdentity | None = None,
     ) -> Collection:
         """A collection that lasts: in a folder, or in an object store, as a Lance dataset. Needs the extra ``store``.
 
@@ -120,6 +121,8 @@ class Collection:
             folder; an object store has its own promise.
         embedder : str or Embedder, optional
             The model of texts, as ``"local:all-MiniLM-L6-v2"``. A new collection keeps which it is, and refuses others.
+        model : ModelIdentity, optional
+            Without an embedder: the model whose vectors it has, or is to have.
 
         Raises
         ------
@@ -133,11 +136,26 @@ class Collection:
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
         name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
+        described = None if model is None else model.to_dict()
         store = open_store(
             name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=limit,
-            durability=durability, model=None if texts is None else texts.model,
+            durability=durability, model=described if texts is None else texts.model,
         )  # fmt: skip
         return cls._of(name, store, texts)
+
+    @staticmethod
+    def exists(uri: str | os.PathLike[str]) -> bool:
+        """Whether there is a collection at `uri`.
+
+        Raises
+        ------
+        FileFormatError
+            There is something else.
+        MissingExtra
+        """
+        from vjaccel.collection.opening import is_there
+
+        return is_there(os.fspath(uri))
 
     # What it is
 

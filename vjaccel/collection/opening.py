@@ -17,12 +17,28 @@ from vjaccel.collection.store import Description
 from vjaccel.collection.texts import check_model
 from vjaccel.errors import FileFormatError, InvalidInput
 
-__all__ = ["open_store"]
+__all__ = ["is_there", "open_store"]
 
 DESCRIPTION = "vjaccel"
 """The key of the schema's metadata under which a collection says what it is."""
 
 FORMAT = 1
+
+
+_NEEDS_LANCE = "a collection on disk"
+
+
+def is_there(uri: str) -> bool:
+    """Whether there is a collection at `uri`.
+
+    Raises
+    ------
+    FileFormatError
+        There is something else.
+    MissingExtra
+    """
+    folder = _local(uri)
+    return _is_there(lance(_NEEDS_LANCE), uri if folder is None else str(folder), folder)
 
 
 def open_store(
@@ -46,7 +62,7 @@ def open_store(
         What is there is no collection.
     MissingExtra
     """
-    module = lance("a collection on disk")
+    module = lance(_NEEDS_LANCE)
     folder = _local(uri)
     if durability not in (None, "fsync", "process"):
         raise InvalidInput(f"durability {durability!r} is neither 'fsync' nor 'process'")

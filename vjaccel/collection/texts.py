@@ -127,7 +127,12 @@ def check_model(where: str, kept: dict[str, Any] | None, asked: dict[str, Any]) 
             f"{where} does not say which model its vectors are of, so none may be mixed with them: open it without embedder=, "
             "and give vectors"
         )
-    other = [f"{key} {kept.get(key)!r} and not {value!r}" for key, value in asked.items() if kept.get(key) != value]
+    # Of some remote models the width shows in the first vector alone; it is compared as that of the collection.
+    other = [
+        f"{key} {kept.get(key)!r} and not {value!r}"
+        for key, value in asked.items()
+        if kept.get(key) != value and key != "dimensions"
+    ]
     if other:
         raise InvalidInput(f"the vectors of {where} are of another model: {', '.join(other)}")
 

@@ -15,8 +15,9 @@ from vjaccel.errors import FileFormatError
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
 from vjaccel.io.lines import BadLine, opened, read_jsonl
+from vjaccel.io.outputs import METADATA
 
-__all__ = ["VectorRows", "as_metadata", "vector_rows"]
+__all__ = ["VectorRows", "as_metadata", "made_by", "vector_rows"]
 
 
 class VectorRows(NamedTuple):
@@ -63,17 +64,21 @@ def vector_rows(path: Path, id_field: str = "id", *, size: int) -> Iterator[Vect
         start += len(records)
 
 
+def made_by(path: Path) -> dict[str, Any] | None:
+    """How a parquet file's vectors were made, as `outputs` wrote it; None where nothing says so."""
+    if path.suffix.lower() != ".parquet":
+        return None
+    with _opened(path) as file:
+        found = (file.schema_arrow.metadata or {}).get(METADATA)
+    made: Any = None if found is None else json.loads(found)
+    return made if isinstance(made, dict) and "identity" in made else None
+
+
 Read = Iterator[tuple[list[dict[str, Any]], Any]]
 
 
 def _from_parquet(path: Path, size: int) -> Read:
-    pa = arrow()
-    path.open("rb").close()  # Python's own error names the file
-    try:
-        file = pa.parquet.ParquetFile(path)
-    except pa.ArrowException as exc:
-        raise FileFormatError(f"{path} cannot be read as parquet: {str(exc).partition(chr(10))[0]}") from exc
-    with file:
+    with _opened(path) as file:
         names = file.schema_arrow.names
         if VECTORS not in names:
             raise FileFormatError(f"{path} has no field {VECTORS!r}; it has {', '.join(map(repr, names))}")
@@ -82,6 +87,15 @@ def _from_parquet(path: Path, size: int) -> Read:
             others = batch.drop_columns([VECTORS])
             rows = others.to_pylist() if others.num_columns else [{} for _ in range(len(column))]
             yield rows, _vectors(column)
+
+
+def _opened(path: Path) -> Any:
+    pa = arrow()
+    path.open("rb").close()  # Python's own error names the file
+    try:
+        return pa.parquet.ParquetFile(path)
+    except pa.ArrowException as exc:
+        raise FileFormatError(f"{path} cannot be read as parquet: {str(exc).partition(chr(10))[0]}") from exc
 
 
 def _vectors(column: Any) -> Any:

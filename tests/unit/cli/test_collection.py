@@ -133,3 +133,37 @@ def test_what_cannot_be_done_is_one_clear_sentence(run: Run, arguments: tuple[st
     assert (done.code, done.err.count("\n")) == (code, 1)
     assert done.err.startswith("vjaccel: ")
     assert said in done.err
+
+
+def test_what_a_model_embedded_is_searched_by_a_text(run: Run) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    run("embed", "in.txt", "-o", "out.parquet", "--model", "letters:26")
+    run("embed", "in.txt", "-o", "lance:live", "--model", "letters:26")
+    run("collection", "import", "filed", "out.parquet")
+    run("collection", "export", "live", "-o", "back.parquet")
+    for place in ("live", "filed"):
+        assert json.loads(run("collection", "info", place, "--json").out)["model"] == "letters:26"
+        found = json.loads(run("collection", "search", place, "cb", "-k", "1", "--json").out)
+        assert found["metadata"]["text"] == "abc"
+    assert json.loads(run("search", "back.parquet", "cb", "-k", "1", "--json").out)["text"] == "abc"
+
+
+def test_vectors_of_several_models_are_not_put_together(run: Run) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    for name, model in (("a.parquet", "letters:26"), ("b.parquet", "untold:26")):
+        run("embed", "in.txt", "-o", name, "--model", model)
+    done = run("collection", "import", "notes", "a.parquet", "b.parquet")
+    assert (done.code, done.err) == (2, "vjaccel: the files are of several models, and a collection has one\n")
+    run("collection", "import", "notes", "a.parquet")
+    for command in (("collection", "import", "notes", "b.parquet"), ("embed", "in.txt", "-o", "lance:notes")):
+        model = ("--model", "untold:26") if command[0] == "embed" else ()
+        done = run(*command, *model)
+        assert done.code == 2
+        assert "the vectors of the collection at notes are of another model: provider 'letters' and not" in done.err
+
+
+def test_a_collection_without_a_model_is_searched_by_its_own_rows_alone(run: Run) -> None:
+    run("collection", "import", "notes", written("in.parquet"))
+    assert "search with --like" in run("collection", "search", "notes", "words").err
+    assert "say what to look for" in run("collection", "search", "notes").err
+    assert "say what to look for" in run("collection", "search", "notes", "words", "--like", "n1").err
