@@ -36,9 +36,12 @@ if TYPE_CHECKING:
         use_backend,
         within,
     )
+    from vjaccel.collection import BatchResult, Collection, Hit, Rows
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
         BackendUnavailable,
+        CollectionConflict,
+        CollectionErrors,
         EmbeddingErrors,
         FileFormatError,
         InvalidInput,
@@ -60,6 +63,10 @@ __all__ = [
     "Backend",
     "BackendInfo",
     "BackendUnavailable",
+    "BatchResult",
+    "Collection",
+    "CollectionConflict",
+    "CollectionErrors",
     "Corpus",
     "Embedder",
     "EmbeddingErrors",
@@ -67,6 +74,7 @@ __all__ = [
     "EmbeddingStatistics",
     "Explanation",
     "FileFormatError",
+    "Hit",
     "InvalidInput",
     "InvalidType",
     "ItemError",
@@ -80,6 +88,7 @@ __all__ = [
     "PassedOver",
     "ProviderRefused",
     "Quantized",
+    "Rows",
     "TooManyErrors",
     "TopK",
     "UnknownBackend",
@@ -102,7 +111,10 @@ __all__ = [
     "within",
 ]
 
-_EMBEDDING = {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"}
+_HOMES = {
+    **dict.fromkeys(("Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"), "vjaccel.embedding"),
+    **dict.fromkeys(("BatchResult", "Collection", "Hit", "Rows"), "vjaccel.collection"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -113,7 +125,7 @@ def __getattr__(name: str) -> object:
     if hasattr(errors, name):
         value: object = getattr(errors, name)
     else:
-        value = getattr(import_module("vjaccel.embedding" if name in _EMBEDDING else "vjaccel.arrays"), name)
+        value = getattr(import_module(_HOMES.get(name, "vjaccel.arrays")), name)
     globals()[name] = value
     return value
 

@@ -13,7 +13,9 @@
     ├── FileFormatError     (ValueError)           an input file, or a line of it, that cannot be read
     ├── OutputError         (OSError)              an output that cannot be written
     ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
-    └── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
+    ├── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
+    ├── CollectionErrors    (RuntimeError)         some rows were refused, and so nothing was changed; carries the result
+    └── CollectionConflict  (RuntimeError)         another writer was faster, again and again
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
 """
@@ -23,10 +25,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from vjaccel.collection.results import BatchResult
     from vjaccel.embedding.result import EmbeddingResult
 
 __all__ = [
     "BackendUnavailable",
+    "CollectionConflict",
+    "CollectionErrors",
     "EmbeddingErrors",
     "FileFormatError",
     "InvalidInput",
@@ -163,3 +168,29 @@ class EmbeddingErrors(VjaccelError, RuntimeError):
             f"{len(result.errors)} of {len(result.ok)} texts could not be embedded; the first, at index {first.index}: "
             f"{first.message} ({first.code}). on_error='collect' returns the others without raising."
         )
+
+
+class CollectionErrors(VjaccelError, RuntimeError):
+    """Some rows of a change were refused, and with ``on_error="raise"`` nothing was changed.
+
+    Attributes
+    ----------
+    result : BatchResult
+        An error for each row that was refused; `ok` is empty.
+    """
+
+    code = "COLLECTION_ERRORS"
+
+    def __init__(self, result: BatchResult, rows: int) -> None:
+        self.result = result
+        first = result.errors[0]
+        super().__init__(
+            f"{len(result.errors)} of {rows} rows are refused, and nothing was changed; the first, at index {first.index}: "
+            f"{first.message} ({first.code}). on_error='collect' takes the others."
+        )
+
+
+class CollectionConflict(VjaccelError, RuntimeError):
+    """Other writers changed a collection at the same time, so often that the change could not be made."""
+
+    code = "COLLECTION_CONFLICT"

@@ -24,6 +24,8 @@ CODES = {
     "FileFormatError": ("FILE_FORMAT", ValueError),
     "OutputError": ("OUTPUT", OSError),
     "EmbeddingErrors": ("EMBEDDING_ERRORS", RuntimeError),
+    "CollectionErrors": ("COLLECTION_ERRORS", RuntimeError),
+    "CollectionConflict": ("COLLECTION_CONFLICT", RuntimeError),
 }
 """Written down here too: a code that changes breaks programs."""
 

@@ -29,4 +29,4 @@ def backends(as_json: Annotated[bool, typer.Option("--json", help="Print the row
         remarks = "\n".join(filter(None, (row.reason, row.install)))
         devices = Text(", ".join(row.devices), style="green") if row.devices else Text("none", style="red")
         table.add_row(row.name, row.version or "", devices, Text(remarks, style="dim"))
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)

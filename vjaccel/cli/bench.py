@@ -71,7 +71,7 @@ def bench(
     if as_json:
         typer.echo(results.dumps(run), nl=False)
     else:
-        bench_tables.show(run, Console(highlight=False))
+        bench_tables.show(run, Console(highlight=False, emoji=False))
         if output is not None:
             typer.echo(f"wrote {output}")
     if run.stopped_by == "interrupt":
@@ -81,7 +81,7 @@ def bench(
 
 def _compared(a: results.Run, b: results.Run, names: tuple[Path, Path], output: Path | None) -> None:
     if output is None:
-        bench_tables.show_comparison(a, b, (str(names[0]), str(names[1])), Console(highlight=False))
+        bench_tables.show_comparison(a, b, (str(names[0]), str(names[1])), Console(highlight=False, emoji=False))
     else:
         _drawing("compare").write_comparison(a, b, output)
         typer.echo(f"wrote {output}")

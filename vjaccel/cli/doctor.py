@@ -56,7 +56,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
     table.add_column(overflow="fold")
     for finding in findings:
         table.add_row(MARKS[finding.ok], finding.subject, Text(finding.found))
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)
 
 
 def _machine() -> Iterator[Finding]:

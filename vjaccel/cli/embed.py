@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from vjaccel.cli.embed_collected import LANCE, check_collected, collected
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_report import show
@@ -34,7 +35,12 @@ def embed(
         typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv (each also .gz), parquet; - is standard input."),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A file to write: parquet, jsonl or npy; - gives each row at once.")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A file to write: parquet, jsonl or npy; lance:DIR for a collection; - gives each row at once.",
+        ),
     ],
     text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
     id_field: Annotated[
@@ -113,8 +119,11 @@ def embed(
 
     What is done is kept beside the output: the same command goes on where a run was stopped.
     """
-    live = str(output) == "-"
-    if live:
+    to_collection = output.startswith(LANCE)
+    live = output == "-" or (to_collection and inputs == ["-"])
+    if to_collection:
+        check_collected(precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed, dry_run=dry_run)
+    elif live:
         _check_live(
             inputs,
             precision,
@@ -125,13 +134,13 @@ def embed(
             as_json=as_json,
         )
     else:
-        check_output(output, inputs)
+        check_output(Path(output), inputs)
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(RunBar())
-        asked = FileRun(output, restart, overwrite, retry_failed, max_errors)
+        asked = FileRun(Path(output), restart, overwrite, retry_failed, max_errors)
         rows = None
         if not live:
             rows = held.enter_context(
@@ -141,8 +150,9 @@ def embed(
                 )
             )  # fmt: skip
             stopping.leave = rows.close
-            # What the files alone tell is said before a model is loaded.
-            standing(rows, asked)
+            if not to_collection:
+                # What the files alone tell is said before a model is loaded.
+                standing(rows, asked)
         bar.loading()
         embedder = held.enter_context(
             Embedder(
@@ -153,20 +163,32 @@ def embed(
                 tokens_per_minute=tokens_per_minute,
             )
         )  # fmt: skip
-        if rows is None:
-            source = held.enter_context(
-                closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
+        source = rows or held.enter_context(
+            closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
+        )
+        if to_collection:
+            report = collected(
+                source,
+                embedder,
+                output,
+                id_field,
+                bar,
+                stopping,
+                text_field=text_field,
+                max_errors=max_errors,
+                price=price,
             )
+        elif isinstance(source, Live):
             done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
-        if dry_run:
-            report = counted(rows, embedder, asked, bar, price)
+        elif dry_run:
+            report = counted(source, embedder, asked, bar, price)
         else:
-            report = _embedded(rows, embedder, asked, bar, price, stopping)
+            report = _embedded(source, embedder, asked, bar, price, stopping)
     show(report, as_json=as_json)
-    if report.get("failed") and not dry_run and report["standing"] != Standing.FINISHED:
+    if report.get("failed") and not dry_run and report.get("standing") != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -19,8 +19,9 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    for line in _planned_lines(report) if "tokens" in report else _done_lines(report):
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    lines = _planned_lines if "tokens" in report else _collected_lines if "stored" in report else _done_lines
+    for line in lines(report):
         console.print(line, markup=False)
     if report["bad_lines"]:
         console.print(f"passed over {report['bad_lines']:,} bad lines", style="yellow")
@@ -49,28 +50,49 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"columns: {', '.join(report['columns'])}; vectors of width {report['dimensions']}"
 
 
+def _collected_lines(report: dict[str, Any]) -> Iterator[str]:
+    yield from _run_lines(report)
+    yield (
+        f"{report['output']}: {report['stored']:,} rows embedded and stored, {report['updated']:,} with the same text "
+        f"brought up to date, {report['there']:,} were there"
+    )
+    if report["failed"]:
+        yield f"{report['failed']:,} rows failed ({_codes(report)}): see {report['errors']}; the same command tries them again"
+
+
+def _run_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Of the texts that were embedded."""
+    found = report["statistics"]
+    if found is None or not found["texts"]:
+        return
+    rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
+    if found["tokens_per_second"] is not None:
+        rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
+    yield f"embedded {found['embedded']:,} texts in {found['seconds']:.1f} s: {', '.join(rates)}"
+    if found["truncated"]:
+        lost = f"{found['tokens_lost']:,} tokens were cut off"
+        yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"
+    if found["cache_hits"] or found["cache_misses"]:
+        yield f"the cache had {found['cache_hits']:,} texts, and {found['cache_misses']:,} not"
+    if report["cost"] is not None:
+        yield f"cost: {report['cost']:,.4f}"
+
+
+def _codes(report: dict[str, Any]) -> str:
+    return ", ".join(f"{code} {count:,}" for code, count in report["failures"].items())
+
+
 def _done_lines(report: dict[str, Any]) -> Iterator[str]:
     found = report["statistics"]
     if report["standing"] == Standing.FINISHED and found is None:
         yield f"{report['output']} is finished already: {report['rows']:,} rows"
+    yield from _run_lines(report)
     if found is not None:
-        rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
-        if found["tokens_per_second"] is not None:
-            rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
-        yield f"embedded {found['embedded']:,} texts in {found['seconds']:.1f} s: {', '.join(rates)}"
-        if found["truncated"]:
-            lost = f"{found['tokens_lost']:,} tokens were cut off"
-            yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"
-        if found["cache_hits"] or found["cache_misses"]:
-            yield f"the cache had {found['cache_hits']:,} texts, and {found['cache_misses']:,} not"
-        if report["cost"] is not None:
-            yield f"cost: {report['cost']:,.4f}"
         if report["duplicates"]:
             yield f"{report['duplicates']:,} rows have the text of an earlier one, and its vector"
         yield f"wrote {report['output']}: {report['rows']:,} rows, vectors of width {report['identity']['dimensions']}"
     if found is None and report["standing"] != Standing.FINISHED:
         yield f"wrote {report['output']}: {report['rows']:,} rows; there was nothing left to embed"
     if report["failed"]:
-        codes = ", ".join(f"{code} {count:,}" for code, count in report["failures"].items())
         again = "--retry-failed tries them again"
-        yield f"{report['failed']:,} texts failed ({codes}): see {report['errors']}; {again}"
+        yield f"{report['failed']:,} texts failed ({_codes(report)}): see {report['errors']}; {again}"

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vjaccel.arrays import Corpus
-from vjaccel.embedding import Embedder, ModelIdentity
-from vjaccel.embedding.providers.urls import is_local
-from vjaccel.errors import FileFormatError, InvalidInput, ModelUnavailable, NotSupported
+from vjaccel.cli.querying import embedded_query
+from vjaccel.embedding import ModelIdentity
+from vjaccel.errors import FileFormatError, NotSupported
 from vjaccel.io import VectorFile
 
 __all__ = ["search"]
@@ -53,39 +53,14 @@ def search(
                 f"{file} holds {identity.precision} codes, and only files of float32 vectors are searched: "
                 "embed without --precision"
             )
-        with Embedder(
-            model or f"{identity.provider}:{identity.model}", device=device, prompt=prompt,
-            dimensions=identity.dimensions, normalize=identity.normalized, trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle, base_url=base_url or _endpoint(file, identity),
-        ) as embedder:  # fmt: skip
-            _same_model(file, identity, embedder.identity)
-            wanted = embedder.embed_query(query).embeddings[0]
+        wanted = embedded_query(
+            str(file), identity, query, model=model, device=device, prompt=prompt, trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle, base_url=base_url,
+        )  # fmt: skip
         records = _closest(file, vectors, wanted, k, backend) if vectors.rows else []
     finally:
         vectors.close()
     _show(records, as_json)
-
-
-def _endpoint(file: Path, identity: ModelIdentity) -> str | None:
-    """Where the file says that its model is. A key is sent there, so that it is believed of this machine's network alone."""
-    if identity.endpoint is not None and not is_local(identity.endpoint):
-        raise InvalidInput(
-            f"{file} was made at {identity.endpoint}: pass --base-url {identity.endpoint} if you trust it"
-        )
-    return identity.endpoint
-
-
-def _same_model(file: Path, made_by: ModelIdentity, found: ModelIdentity) -> None:
-    """Refuse a model that gives other vectors: by its weights, or by its name where nobody knows those."""
-    if made_by.digest is None and (found.provider, found.model) != (made_by.provider, made_by.model):
-        raise ModelUnavailable(
-            f"{file} was made by {made_by.provider}:{made_by.model}, and {found.provider}:{found.model} is another model"
-        )
-    if found.digest != made_by.digest:
-        raise ModelUnavailable(
-            f"{file} was made by another {made_by.model!r} than the one here: the digests of their weights differ "
-            f"({str(made_by.digest)[:12]} and {str(found.digest)[:12]})"
-        )
 
 
 def _closest(file: Path, vectors: VectorFile, wanted: np.ndarray, k: int, backend: str | None) -> list[dict[str, Any]]:
@@ -110,4 +85,4 @@ def _show(records: list[dict[str, Any]], as_json: bool) -> None:
     table.add_column("text", overflow="fold")
     for record in records:
         table.add_row(f"{record['score']:.3f}", record["id"], record["text"])
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)

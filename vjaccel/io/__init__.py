@@ -6,8 +6,9 @@
 from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Inputs, Rows, line_format
 from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json, opened
-from vjaccel.io.outputs import Output, check_output, error_log, error_path, json_line, open_output
+from vjaccel.io.outputs import Output, check_output, error_log, error_path, json_line, json_record, open_output
 from vjaccel.io.stored import stored_vectors
+from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
 from vjaccel.io.vectors import VectorFile
 from vjaccel.io.whole import whole_file
 
@@ -20,14 +21,19 @@ __all__ = [
     "Output",
     "Rows",
     "VectorFile",
+    "VectorRows",
+    "as_metadata",
     "check_output",
     "error_log",
     "error_path",
     "json_line",
+    "json_record",
     "line_format",
     "looks_like_json",
+    "made_by",
     "open_output",
     "opened",
     "stored_vectors",
+    "vector_rows",
     "whole_file",
 ]

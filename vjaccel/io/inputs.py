@@ -169,6 +169,11 @@ class Inputs:
         return self._digests
 
     @property
+    def numbered(self) -> bool:
+        """Whether no input has ids, so that rows have their numbers instead."""
+        return self._numbered
+
+    @property
     def from_stdin(self) -> bool:
         """Whether standard input is among them, which cannot be read again."""
         return bool(self._spooled)

@@ -18,7 +18,7 @@ from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Rows
 from vjaccel.io.whole import check_place, whole_file, writing
 
-__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "open_output"]
+__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "json_record", "open_output"]
 
 METADATA = b"vjaccel"
 """The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
@@ -139,8 +139,12 @@ def json_line(row: dict[str, Any], vector: list[float] | list[int] | None) -> by
     """A row and its vector as a line of JSON."""
     # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
     numbers = None if vector is None else [x if isinstance(x, int) else float(f"{x:.9g}") for x in vector]
-    # Dates, decimals and bytes, which JSON has not, become text; NaN and infinities null.
-    whole = {name: _json_value(value) for name, value in {**row, VECTORS: numbers}.items()}
+    return json_record({**row, VECTORS: numbers})
+
+
+def json_record(row: dict[str, Any]) -> bytes:
+    """A row as a line of JSON. Dates, decimals and bytes, which JSON has not, become text; NaN and infinities null."""
+    whole = {name: _json_value(value) for name, value in row.items()}
     return json.dumps(whole, ensure_ascii=False, default=str, allow_nan=False).encode() + b"\n"
 
 

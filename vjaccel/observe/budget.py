@@ -21,7 +21,7 @@ class BudgetBar:
     """
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        console = Console(stderr=True, emoji=False)
         self._bar = Progress(
             BarColumn(bar_width=20),
             TimeElapsedColumn(),

@@ -37,7 +37,7 @@ class RunBar:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        console = self._console = Console(stderr=True)
+        console = self._console = Console(stderr=True, emoji=False)
         self._clock = clock
         self._said = clock()
         rates = [] if console.width < NARROW else [TextColumn("{task.fields[rates]}", style="cyan")]

@@ -49,9 +49,9 @@ def test_a_row_without_a_vector_is_never_found(run: Run, embedded: str) -> None:
 
 
 def test_the_table_shows_the_text_as_it_is(run: Run) -> None:
-    Path("in.txt").write_text("[bold]markup[/bold] is text\n")
+    Path("in.txt").write_text("[bold]markup[/bold] is :notes: text\n")
     run("embed", "in.txt", "-o", "out.parquet", "--model", "letters:26")
-    assert "[bold]markup[/bold] is text" in run("search", "out.parquet", "markup").out
+    assert "[bold]markup[/bold] is :notes: text" in run("search", "out.parquet", "markup").out
 
 
 def test_rows_of_many_row_groups_are_found_in_their_order(run: Run) -> None:

@@ -1,0 +1,169 @@
+"""`vjaccel collection`: filled from files, looked at, searched, written out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import vjaccel as vj
+from tests.unit.cli.conftest import Run
+
+WIDTH = 8
+
+
+def vectors(count: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, WIDTH)).astype(np.float32)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"id": f"n{i}", "year": 2000 + i, "tags": ["a", "b"][: i % 3]} for i in range(count)]
+
+
+def written(name: str, count: int = 30) -> str:
+    """A file of as many rows, in the format of its name."""
+    if name.endswith(".npy"):
+        np.save(name, vectors(count))
+        Path(name).with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(count)))
+    elif name.endswith(".jsonl"):
+        found = [row | {"embedding": v.tolist()} for row, v in zip(rows(count), vectors(count), strict=True)]
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in found))
+    else:
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors(count).reshape(-1)), WIDTH)
+        pq.write_table(pa.Table.from_pylist(rows(count)).append_column("embedding", column), name)
+    return name
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl", "in.npy"])
+def test_a_file_of_vectors_becomes_a_collection_with_all_its_fields(run: Run, name: str) -> None:
+    report = json.loads(run("collection", "import", "notes", written(name), "--json").out)
+    assert (report["added"], report["rows"], report["failed"]) == (30, 30, 0)
+    with vj.Collection.open("notes") as found:
+        there = found.get(["n7", "n0"])
+    np.testing.assert_array_equal(there.vectors, vectors(30)[[7, 0]])
+    assert there.metadata[0] == {"year": 2007, "tags": ["a"]}
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.npy"])
+def test_what_is_written_out_comes_in_again_the_same(run: Run, name: str) -> None:
+    run("collection", "import", "notes", written("in.parquet"))
+    done = run("collection", "export", "notes", "-o", name)
+    assert (done.code, done.out) == (0, f"wrote {name}: 30 rows, vectors of width 8\n")
+    report = json.loads(run("collection", "import", "notes", name, "--json").out)
+    assert (report["there"], report["added"], report["replaced"]) == (30, 0, 0)
+    assert json.loads(run("collection", "import", "others", name, "--json").out)["added"] == 30
+
+
+def test_only_the_rows_that_are_asked_for_are_written_out(run: Run) -> None:
+    run("collection", "import", "notes", written("in.parquet"))
+    assert run("collection", "export", "notes", "-o", "out.jsonl", "--where", "year > 2027").code == 0
+    assert [json.loads(line)["id"] for line in Path("out.jsonl").read_text().splitlines()] == ["n28", "n29"]
+
+
+def test_a_row_that_is_there_otherwise_is_an_error_or_replaced(run: Run) -> None:
+    run("collection", "import", "notes", written("in.jsonl"))
+    changed = [json.loads(line) for line in Path("in.jsonl").read_text().splitlines()]
+    changed[3]["year"] = 1900
+    changed[4]["embedding"][0] += 1
+    changed[5]["embedding"] = None
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    done = run("collection", "import", "notes", "in.jsonl")
+    assert done.code == 3
+    assert "2 rows" not in done.err
+    assert "3 rows were not taken (ALREADY_EXISTS 2, NIL_VECTOR 1): see notes.errors.jsonl" in done.out
+    errors = [json.loads(line) for line in Path("notes.errors.jsonl").read_text().splitlines()]
+    assert [(error["index"], error["id"]) for error in errors] == [(3, "n3"), (4, "n4"), (5, "n5")]
+    report = json.loads(run("collection", "import", "notes", "in.jsonl", "--replace", "--json").out)
+    assert (report["replaced"], report["there"], report["failures"]) == (2, 27, {"NIL_VECTOR": 1})
+    with vj.Collection.open("notes") as found:
+        assert found.get(["n3"]).metadata[0]["year"] == 1900
+
+
+def test_what_a_collection_has_no_kind_for_is_kept_as_text(run: Run) -> None:
+    row = {"id": 7, "embedding": [1.0, 2.0], "deep": {"a": [1, None]}, "none": None, "mixed": [1, {"b": 2}]}
+    Path("in.jsonl").write_text(json.dumps(row) + "\n")
+    assert run("collection", "import", "notes", "in.jsonl").code == 0
+    with vj.Collection.open("notes") as found:
+        assert found.get(["7"]).metadata == ({"deep": '{"a": [1, null]}', "mixed": '[1, {"b": 2}]'},)
+
+
+def test_it_is_made_looked_at_searched_and_compacted(run: Run) -> None:
+    assert run("collection", "create", "notes", "--dim", "8", "--metric", "dot").code == 0
+    run("collection", "import", "notes", written("in.parquet"))
+    report = json.loads(run("collection", "info", "notes", "--json").out)
+    assert (report["rows"], report["dim"], report["metric"]) == (30, 8, "dot")
+    assert report["columns"] == {"year": "int", "tags": "list of text"}
+    said = run("collection", "info", "notes").out
+    assert "tags: list of text" in said
+    done = run("collection", "search", "notes", "--like", "n3", "-k", "4", "--where", "year > 2010", "--json")
+    found = [json.loads(line) for line in done.out.splitlines()]
+    scores = vectors(30) @ vectors(30)[3]
+    assert [row["id"] for row in found] == [f"n{i}" for i in np.argsort(-scores) if i > 10][:4]
+    assert "year: 20" in run("collection", "search", "notes", "--like", "n3").out
+    assert run("collection", "compact", "notes").out == "notes: 30 rows\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("info", "nowhere"), 2, "there is no collection at nowhere"),
+        (("search", "notes", "--like", "nobody"), 2, "there is no row with the id 'nobody' in notes"),
+        (("search", "notes", "--like", "n1", "--where", "yaer > 1"), 2, "the columns are id, year, tags"),
+        (("import", "notes", "in.txt"), 1, "in.txt is none of .parquet, .jsonl, .npy"),
+        (("import", "notes", "missing.npy"), 1, "missing.npy: No such file or directory"),
+        (("import", "notes", "plain.jsonl"), 1, "plain.jsonl has no field 'embedding'; it has 'text'"),
+        (("import", "notes", "half.npy"), 1, "half.npy has 30 rows, and half.jsonl fewer: they are no pair"),
+        (("import", "notes", "in.parquet", "--metric", "dot"), 2, "metric='dot' contradicts the collection"),
+        (("export", "notes", "-o", "in.parquet"), 2, "in.parquet is there: --overwrite would replace it"),
+        (("export", "notes", "-o", "out.csv"), 2, "out.csv is none of .parquet, .jsonl, .npy"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_sentence(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+    run("collection", "import", "notes", written("in.parquet"))
+    Path("in.txt").write_text("a\n")
+    Path("plain.jsonl").write_text('{"text": "a"}\n')
+    written("half.npy")
+    Path("half.jsonl").write_text('{"id": "a"}\n')
+    done = run("collection", *arguments)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert done.err.startswith("vjaccel: ")
+    assert said in done.err
+
+
+def test_what_a_model_embedded_is_searched_by_a_text(run: Run) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    run("embed", "in.txt", "-o", "out.parquet", "--model", "letters:26")
+    run("embed", "in.txt", "-o", "lance:live", "--model", "letters:26")
+    run("collection", "import", "filed", "out.parquet")
+    run("collection", "export", "live", "-o", "back.parquet")
+    for place in ("live", "filed"):
+        assert json.loads(run("collection", "info", place, "--json").out)["model"] == "letters:26"
+        found = json.loads(run("collection", "search", place, "cb", "-k", "1", "--json").out)
+        assert found["metadata"]["text"] == "abc"
+    assert json.loads(run("search", "back.parquet", "cb", "-k", "1", "--json").out)["text"] == "abc"
+
+
+def test_vectors_of_several_models_are_not_put_together(run: Run) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    for name, model in (("a.parquet", "letters:26"), ("b.parquet", "untold:26")):
+        run("embed", "in.txt", "-o", name, "--model", model)
+    done = run("collection", "import", "notes", "a.parquet", "b.parquet")
+    assert (done.code, done.err) == (2, "vjaccel: the files are of several models, and a collection has one\n")
+    run("collection", "import", "notes", "a.parquet")
+    for command in (("collection", "import", "notes", "b.parquet"), ("embed", "in.txt", "-o", "lance:notes")):
+        model = ("--model", "untold:26") if command[0] == "embed" else ()
+        done = run(*command, *model)
+        assert done.code == 2
+        assert "the vectors of the collection at notes are of another model: provider 'letters' and not" in done.err
+
+
+def test_a_collection_without_a_model_is_searched_by_its_own_rows_alone(run: Run) -> None:
+    run("collection", "import", "notes", written("in.parquet"))
+    assert "search with --like" in run("collection", "search", "notes", "words").err
+    assert "say what to look for" in run("collection", "search", "notes").err
+    assert "say what to look for" in run("collection", "search", "notes", "words", "--like", "n1").err

@@ -1,0 +1,110 @@
+"""`vjaccel embed -o lance:DIR`: texts become rows of a collection, and the same command brings it up to date."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.letters import letters
+
+INTO = ("-o", "lance:notes", "--model", "letters:16")
+
+
+def write(rows: list[dict[str, Any]], name: str = "in.jsonl") -> None:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def rows(count: int = 40) -> list[dict[str, Any]]:
+    return [{"id": f"n{i}", "text": f"text {i}", "year": 2000 + i, "more": {"a": i}} for i in range(count)]
+
+
+def embedded(run: Run, *arguments: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(run("embed", *arguments, *INTO, "--json").out)
+    return report
+
+
+def test_rows_are_stored_with_their_vectors_and_fields(run: Run) -> None:
+    write(rows())
+    done = run("embed", "in.jsonl", *INTO)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == (
+        "lance:notes: 40 rows embedded and stored, 0 with the same text brought up to date, 0 were there"
+    )
+    with vj.Collection.open("notes") as found:
+        assert (len(found), found.dim) == (40, 16)
+        there = found.get(["n3"])
+    np.testing.assert_array_equal(there.vectors, letters(16, ["text 3"]))
+    assert there.metadata == ({"text": "text 3", "year": 2003, "more": '{"a": 3}'},)
+
+
+def test_the_same_command_embeds_only_what_has_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(rows())
+    embedded(run, "in.jsonl")
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    changed = rows(42)
+    changed[1]["text"] = "another"
+    changed[2]["year"] = 1900
+    del changed[3]["more"]
+    write(changed)
+    report = embedded(run, "in.jsonl")
+    assert (report["rows"], report["stored"], report["updated"], report["there"]) == (42, 3, 2, 37)
+    assert sorted((tmp_path / "asked").read_text().splitlines()) == ["another", "text 40", "text 41"]
+    with vj.Collection.open("notes") as found:
+        there = found.get(["n1", "n2", "n3"])
+    np.testing.assert_array_equal(there.vectors, letters(16, ["another", "text 2", "text 3"]))
+    assert [about.get("year") for about in there.metadata] == [2001, 1900, 2003]
+    assert "more" not in there.metadata[2]
+    assert embedded(run, "in.jsonl")["there"] == 42
+
+
+def test_rows_without_ids_are_known_by_their_texts(run: Run) -> None:
+    Path("a.txt").write_text("one\ntwo\none\n")
+    Path("b.txt").write_text("three\ntwo\n")
+    first, second = embedded(run, "a.txt"), embedded(run, "b.txt")
+    assert (first["stored"], first["there"]) == (2, 1)
+    assert (second["stored"], second["there"]) == (1, 1)
+    with vj.Collection.open("notes") as found:
+        texts = sorted(about["text"] for batch in found.iter_batches() for about in batch.metadata)
+    assert texts == ["one", "three", "two"]
+
+
+def test_a_row_that_fails_is_named_and_the_same_command_tries_it_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write([*rows(3), {"id": "n1", "text": "again"}, {"id": "bad", "text": "FAIL"}, {"id": "none", "text": None}])
+    done = run("embed", "in.jsonl", *INTO)
+    assert done.code == 3
+    errors = [json.loads(line) for line in Path("notes.errors.jsonl").read_text().splitlines()]
+    assert sorted((error["index"], error["id"], error["code"]) for error in errors) == [
+        (3, "n1", "DUPLICATE_ID"),
+        (4, "bad", "EMBEDDING_GENERATION_FAILED"),
+        (5, "none", "INVALID_TEXT"),
+    ]
+    monkeypatch.setenv("LETTERS_FORGIVE", "1")
+    report = embedded(run, "in.jsonl")
+    assert (report["stored"], report["there"], report["failures"]) == (1, 3, {"DUPLICATE_ID": 1, "INVALID_TEXT": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--precision", "int8"), "a collection has float32 vectors"),
+        (("--restart",), "--restart is for files"),
+        (("--dry-run",), "--dry-run is for files"),
+        (("--model", "letters:8"), "dim=8 contradicts the collection at notes"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(run: Run, options: tuple[str, ...], said: str) -> None:
+    write(rows(2))
+    embedded(run, "in.jsonl")
+    done = run("embed", "in.jsonl", *INTO, *options)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err

@@ -1,0 +1,255 @@
+"""`vjaccel collection`: vectors that last, made, filled, searched and written out."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vjaccel.cli.querying import embedded_query
+from vjaccel.cli.stopping import Stopping
+from vjaccel.collection import Collection, Hit
+from vjaccel.collection.texts import TEXT
+from vjaccel.embedding import ModelIdentity
+from vjaccel.engines import beside_of, export_rows, import_rows
+from vjaccel.errors import InvalidInput
+from vjaccel.io import check_output, error_log, error_path, made_by, vector_rows
+from vjaccel.observe import RunBar
+
+__all__ = ["collection"]
+
+SOME_FAILED = 3
+BATCH = 8192
+
+collection = typer.Typer(
+    help="Vectors that last: make a collection, fill it, search it, write it out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Place = Annotated[str, typer.Argument(metavar="COLLECTION", help="Its folder, or an address as s3://bucket/notes.")]
+Where = Annotated[str | None, typer.Option(help="SQL over id and the metadata, as in \"lang = 'en' AND year > 2001\".")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@collection.command()
+def create(
+    place: Place,
+    dim: Annotated[int, typer.Option(min=1, help="The width of the vectors.")],
+    metric: Annotated[
+        Literal["cosine", "dot", "euclidean", "sqeuclidean", "manhattan"], typer.Option(help="What it is searched by.")
+    ] = "cosine",
+) -> None:
+    """Make an empty collection."""
+    with Collection.open(place, dim, metric, create=True) as made:
+        typer.echo(f"{place}: {len(made):,} rows of width {made.dim}, {made.metric}")
+
+
+@collection.command("import")
+def import_(
+    place: Place,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="parquet or jsonl with a field embedding; npy, with a jsonl of its name."),
+    ],
+    id_field: Annotated[str, typer.Option(help="The field that holds the id; without one, the row's number.")] = "id",
+    metric: Annotated[
+        Literal["cosine", "dot", "euclidean", "sqeuclidean", "manhattan"] | None,
+        typer.Option(help="Of a collection that is not there yet. [default: cosine]"),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace rows that are there otherwise; without it, each is an error.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put the rows of files in. Rows that are there just so are passed over: the same command goes on where one was stopped."""
+    errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
+    with ExitStack() as held:
+        stopping = held.enter_context(Stopping())
+        bar = held.enter_context(RunBar())
+        dim = next(filter(None, (_width(path, id_field) for path in files)), None)
+        into = held.enter_context(
+            Collection.open(place, dim, metric, create=dim is not None, model=_model(files, place))
+        )
+        stopping.say = "stopped; what is done is kept, and the same command goes on"
+        log = held.enter_context(error_log(errors))
+        batches = (rows for path in files for rows in vector_rows(path, id_field, size=BATCH))
+        done = import_rows(batches, into, replace_others=replace, log=log, show=bar.read)
+        rows = len(into)
+    failed = done.failures.total()
+    report = {
+        "collection": place, "rows": rows, "read": done.rows, "added": done.added, "replaced": done.replaced,
+        "there": done.there, "failed": failed, "failures": dict(done.failures),
+        "errors": str(error_path(errors)) if failed else None,
+    }  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        typer.echo(
+            f"{place}: {done.added:,} rows added, {done.replaced:,} replaced, {done.there:,} were there; it has {rows:,}"
+        )
+        if failed:
+            codes = ", ".join(f"{code} {count:,}" for code, count in done.failures.items())
+            typer.echo(f"{failed:,} rows were not taken ({codes}): see {report['errors']}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@collection.command()
+def search(
+    place: Place,
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="What to look for, embedded by the collection's model.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Instead of a query: the id of a row whose neighbours are looked for.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many rows.")] = 5,
+    where: Where = None,
+    backend: Annotated[str | None, typer.Option(help="As in numpy, torch:gpu, jax.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where the collection's model is, if not where it was. Another one is refused.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="For the model: auto, cpu, gpu, gpu:1, mps.")] = "auto",
+    prompt: Annotated[
+        str | None, typer.Option(help="Put before the query. [default: the model's own for queries]")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
+    ] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a remote provider's service is. [default: where the collection says, on this machine]"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: id, score, metadata.")] = False,
+) -> None:
+    """Find the closest rows, exactly."""
+    if (query is None) == (like is None):
+        raise InvalidInput("say what to look for: a query, or --like and the id of a row")
+    with Collection.open(place, backend=backend) as found:
+        if query is not None:
+            if found.model is None:
+                raise InvalidInput(f"{place} does not say which model its vectors are of: search with --like and an id")
+            wanted = embedded_query(
+                place, ModelIdentity.from_dict(found.model), query, model=model, device=device, prompt=prompt,
+                trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, base_url=base_url,
+            )  # fmt: skip
+        else:
+            row = found.get([str(like)])
+            if not len(row):
+                raise InvalidInput(f"there is no row with the id {like!r} in {place}")
+            wanted = row.vectors[0]
+        _show(found.search(wanted, k, where=where), as_json)
+
+
+@collection.command()
+def info(place: Place, as_json: AsJson = False) -> None:
+    """Say what is in it."""
+    with Collection.open(place) as found:
+        versions = found.versions()
+        report: dict[str, Any] = {
+            "collection": place,
+            "rows": len(found),
+            "dim": found.dim,
+            "metric": str(found.metric),
+            "model": None if found.model is None else f"{found.model['provider']}:{found.model['model']}",
+            "columns": {key: str(column) for key, column in found.columns.items()},
+            "version": found.version,
+            "versions": len(versions),
+            "bytes": _bytes(place),
+        }
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in report.items():
+        if isinstance(value, dict):
+            value = "\n".join(f"{key}: {kind}" for key, kind in value.items())
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str("not known" if value is None else value))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+@collection.command()
+def compact(place: Place) -> None:
+    """Put small files together, and remove old versions. It happens by itself too, now and then."""
+    with Collection.open(place) as found:
+        found.compact()
+        typer.echo(f"{place}: {len(found):,} rows")
+
+
+@collection.command()
+def export(
+    place: Place,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="parquet or jsonl; npy, with the ids and metadata in a jsonl beside.")
+    ],
+    where: Where = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write its rows to a file, which import reads."""
+    check_output(output, [])
+    for path in filter(None, (output, beside_of(output))):
+        if path.exists() and not overwrite:
+            raise InvalidInput(f"{path} is there: --overwrite would replace it")
+    with Stopping(), RunBar() as bar, Collection.open(place) as found:
+        made_by = {} if found.model is None else {"identity": found.model, "id_field": "id", "text_field": TEXT}
+        rows = export_rows(found, output, where, made_by, bar.read)
+    typer.echo(f"wrote {output}: {rows:,} rows, vectors of width {found.dim}")
+
+
+def _width(path: Path, id_field: str) -> int | None:
+    """The width of the first vector of a file; None where it has none."""
+    for rows in vector_rows(path, id_field, size=BATCH):
+        for vector in rows.vectors:
+            if vector is not None and hasattr(vector, "__len__") and len(vector):
+                return len(vector)
+    return None
+
+
+def _model(files: list[Path], place: str) -> ModelIdentity | None:
+    """The model that made the vectors of files, as they say, and of the collection; None where one of them does not say."""
+    found = [made_by(path) for path in files]
+    identities = [None if one is None else ModelIdentity.from_dict(one["identity"]) for one in found]
+    if any(one != identities[0] for one in identities):
+        raise InvalidInput("the files are of several models, and a collection has one")
+    there = Collection.exists(place)
+    if there:
+        with Collection.open(place) as before:
+            if before.model is None:
+                return None
+    return identities[0]
+
+
+def _bytes(place: str) -> int | None:
+    """What it takes on the disk; None for one that is elsewhere."""
+    if "://" in place:
+        return None
+    return sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
+
+
+def _show(found: list[Hit], as_json: bool) -> None:
+    if as_json:
+        for hit in found:
+            row = {"id": hit.id, "score": hit.score, "metadata": hit.metadata}
+            typer.echo(json.dumps(row, ensure_ascii=False, default=str))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score", justify="right", style="cyan")
+    table.add_column("id", style="dim")
+    table.add_column("metadata", overflow="fold")
+    for hit in found:
+        about = ", ".join(f"{key}: {value}" for key, value in (hit.metadata or {}).items())
+        table.add_row(f"{hit.score:.3f}", hit.id, about)
+    Console(highlight=False, markup=False, emoji=False).print(table)

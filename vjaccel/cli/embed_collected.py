@@ -1,0 +1,108 @@
+"""`vjaccel embed INPUT -o lance:COLLECTION`: texts become rows of a collection."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from vjaccel.cli.embed_live import MAX_LATENCY, Live
+from vjaccel.cli.stopping import Stopping
+from vjaccel.collection import Collection
+from vjaccel.embedding import Embedder, Progress
+from vjaccel.embedding.driver import CHUNK
+from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines import TextRow, embed_into
+from vjaccel.errors import InvalidInput
+from vjaccel.io import Inputs, error_log, error_path
+from vjaccel.observe import RunBar
+
+__all__ = ["LANCE", "check_collected", "collected"]
+
+LANCE = "lance:"
+"""What an output begins with that is a collection."""
+
+
+def check_collected(precision: str, **asked: bool) -> None:
+    """Refuse what a run into a collection cannot be asked.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if precision != "float32":
+        raise InvalidInput(f"a collection has float32 vectors: leave --precision {precision} out")
+    refused = [f"--{name.replace('_', '-')}" for name, given in asked.items() if given]
+    if refused:
+        raise InvalidInput(
+            f"{refused[0]} is for files; into a collection the same command goes on, tries failed rows again, and brings rows "
+            "up to date that have changed"
+        )
+
+
+def collected(
+    rows: Inputs | Live, embedder: Embedder, output: str, id_field: str | None, bar: RunBar, stopping: Stopping,
+    *, text_field: str, max_errors: int | None, price: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Embed everything into the collection; what is to be told of it."""
+    place = output.removeprefix(LANCE)
+    errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
+    total = rows.rows if isinstance(rows, Inputs) else None
+
+    def shown(progress: Progress, beside: int) -> None:
+        bar.embedded(
+            progress.done, total=total, tokens=progress.tokens, seconds=progress.seconds, price=price, beside=beside
+        )
+
+    with ExitStack() as held:
+
+        def opened(dim: int | None) -> Collection | None:
+            if dim is None and not Collection.exists(place):
+                return None
+            return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
+
+        seen = None
+        if isinstance(rows, Inputs):
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
+            seen = held.enter_context(SeenTexts(folder / "seen.sqlite"))
+        log = held.enter_context(error_log(errors))
+        stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
+        done = embed_into(
+            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
+            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log, show=shown,
+        )  # fmt: skip
+    failed, statistics = done.failures.total(), done.statistics
+    tokens = None if statistics is None else statistics.tokens
+    return {
+        "output": output,
+        "errors": str(error_path(errors)) if failed else None,
+        "rows": done.rows,
+        "bad_lines": rows.bad_lines,
+        "stored": done.stored,
+        "updated": done.updated,
+        "there": done.there,
+        "failed": failed,
+        "failures": dict(done.failures),
+        "cost": None if price is None or tokens is None else tokens * price / 1e6,
+        "statistics": None if statistics is None else statistics.to_dict(),
+    }
+
+
+def _groups(rows: Inputs | Live, id_field: str) -> Iterator[list[TextRow]]:
+    if isinstance(rows, Live):
+        for text in rows.texts():
+            yield [_text_row(rows.row(), text, id_field)]
+        return
+    for batch in rows.batches(CHUNK):
+        records = batch.records()
+        yield [
+            _text_row(record, text, id_field, rows.numbered) for record, text in zip(records, batch.texts, strict=True)
+        ]
+
+
+def _text_row(record: dict[str, Any], text: Any, id_field: str, numbered: bool = False) -> TextRow:
+    name = None if numbered else record.get(id_field)
+    fields = {key: value for key, value in record.items() if key != id_field}
+    return TextRow(None if name is None else str(name), text, fields)

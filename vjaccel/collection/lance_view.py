@@ -1,0 +1,220 @@
+"""Reading one version of a collection on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vjaccel.arrays.blocks import topk_of_blocks
+from vjaccel.arrays.protocol import Metric
+from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
+from vjaccel.collection.filters import enclosed, refusing
+from vjaccel.collection.locks import Locks
+from vjaccel.collection.metadata import Columns
+from vjaccel.collection.resident import Resident, among, numbers_of, windows
+from vjaccel.collection.results import Rows
+from vjaccel.collection.store import Nearest, Taken
+from vjaccel.errors import InvalidInput
+
+__all__ = ["INDEX", "LanceView"]
+
+ASKED = 1000
+"""Ids or numbers in one question: each is parsed."""
+
+BLOCK_SHARE, PART_SHARE = 8, 64
+"""What a block of a search that holds nothing may take of the memory limit, and a part that it is read in, which takes Lance
+eight times as much."""
+
+LEAST_ROWS = 512
+
+INDEX = "vector_idx"
+
+REFINED = 4
+"""How many times as many rows as are wanted an index is asked for."""
+
+FEW = 10
+"""Where no more than one row in so many is wanted, they are asked for by number; otherwise all are read."""
+
+
+class LanceView:
+    """One version of the dataset; see `View`."""
+
+    def __init__(
+        self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident, locks: Locks
+    ) -> None:
+        self._dataset = dataset
+        self._dim = dim
+        self._metric = metric
+        self._backend = backend
+        self._resident = resident
+        self._locks = locks
+
+    @property
+    def version(self) -> int:
+        return int(self._dataset.version)
+
+    @property
+    def columns(self) -> Columns:
+        return columns_of(self._dataset.schema)
+
+    def present(self, ids: list[str]) -> set[str]:
+        return {name for table in self._asked("id", ids, _quoted, ["id"]) for name in table.column("id").to_pylist()}
+
+    def get(self, ids: list[str], *, vectors: bool = True, metadata: bool = True) -> Taken:
+        tables = list(self._asked("id", list(dict.fromkeys(ids)), _quoted, self._names(vectors, metadata)))
+        places = {name: i for i, name in enumerate(name for t in tables for name in t.column("id").to_pylist())}
+        return self._taken(tables, [places[name] for name in ids if name in places], vectors, metadata)
+
+    def taken(self, handles: np.ndarray, *, vectors: bool, metadata: bool) -> Taken:
+        tables = list(self._asked("_rowid", handles.tolist(), str, self._names(vectors, metadata)))
+        places = {n: i for i, n in enumerate(n for t in tables for n in t.column("_rowid").to_pylist())}
+        return self._taken(tables, [places[n] for n in handles.tolist()], vectors, metadata)
+
+    def matching(self, where: str | None) -> list[str]:
+        table = self._table(["id"], where)
+        order = np.argsort(table.column("_rowid").to_numpy())
+        names: list[str] = table.column("id").take(order).to_pylist()
+        return names
+
+    def count(self, where: str | None) -> int:
+        if where is None:
+            return int(self._dataset.count_rows())
+        asked = enclosed(where)
+        with refusing(where, self._dataset, self.columns):
+            return int(self._dataset.count_rows(asked))
+
+    def batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        columns = self.columns
+        asked = None if where is None else enclosed(where)
+        with self._locks.reader():
+            batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
+            while True:
+                with refusing(where or "", self._dataset, columns):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                if batch.num_rows:
+                    vectors = vectors_of(batch.column("vector"), self._dim).copy()
+                    yield Rows(tuple(batch.column("id").to_pylist()), vectors, tuple(metadata_of(batch, columns)))
+
+    def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
+        if not self._resident.fits(self._dataset):
+            return self._streamed(queries, k, where)
+        with self._resident.at_least(self._dataset) as held:
+            self._dataset = held.dataset
+            mask = None
+            if where is not None:
+                mask = np.zeros(len(held.numbers), bool)
+                mask[np.searchsorted(held.numbers, self._numbers(where))] = True
+            found = held.corpus.topk(queries, k, mask=mask)
+            places = np.asarray(found.indices)
+            numbers = held.numbers[places] if len(held.numbers) else places
+            return Nearest(np.where(places < 0, -1, numbers), np.asarray(found.values))
+
+    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        if not any(index.name == INDEX for index in self._dataset.describe_indices()):
+            raise InvalidInput("there is no index; create_index makes one, and without probes a search is exact")
+        asked, columns = None if where is None else enclosed(where), self.columns
+        handles = np.full((len(queries), k), -1, np.int64)
+        scores = np.zeros((len(queries), k), np.float64)
+        for place, query in enumerate(queries):
+            nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
+            with refusing(where or "", self._dataset, columns):
+                table = self._dataset.to_table(
+                    columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
+                )
+            # What an index calls distances is of its codes: the rows themselves are ranked.
+            numbers = table.column("_rowid").to_numpy().astype(np.int64)
+            block = _in_order(numbers, vectors_of(table.column("vector"), self._dim))
+            found = topk_of_blocks(query[None], [block], k, metric=self._metric, backend=self._backend)
+            count = np.asarray(found.indices).shape[1]
+            handles[place, :count], scores[place, :count] = found.indices[0], found.values[0]
+        return Nearest(handles, scores)
+
+    def everything(self) -> tuple[list[str], np.ndarray]:
+        table = self._table(["id", "vector"], None)
+        order = np.argsort(table.column("_rowid").to_numpy())
+        return table.column("id").take(order).to_pylist(), vectors_of(table.column("vector"), self._dim)[order]
+
+    # Below
+
+    def _streamed(self, queries: object, k: int, where: str | None) -> Nearest:
+        blocks = self._blocks(None if where is None else self._numbers(where))
+        found = topk_of_blocks(queries, blocks, k, metric=self._metric, backend=self._backend)
+        return Nearest(np.asarray(found.indices), np.asarray(found.values))
+
+    def _blocks(self, wanted: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers, ascending, and vectors of all rows, or of those with the numbers `wanted`."""
+        row_bytes = 4 * self._dim
+        rows = max(LEAST_ROWS, self._resident.limit // BLOCK_SHARE // row_bytes)
+        total = self._dataset.count_rows()
+        if wanted is not None and FEW * len(wanted) <= total:
+            parts = self._asked("_rowid", wanted.tolist(), str, ["vector"])
+        else:
+            parts = windows(self._dataset, max(LEAST_ROWS, self._resident.limit // PART_SHARE // row_bytes))
+        numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
+        for table in parts:
+            numbers.append(table.column("_rowid").to_numpy().astype(np.int64))
+            vectors.append(vectors_of(table.column("vector"), self._dim))
+            if wanted is not None:
+                kept = among(numbers[-1], wanted)
+                numbers[-1], vectors[-1] = numbers[-1][kept], vectors[-1][kept]
+            waiting += len(numbers[-1])
+            if waiting >= rows:
+                yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
+                numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
+        yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
+
+    def _numbers(self, where: str) -> np.ndarray:
+        asked = enclosed(where)
+        with refusing(where, self._dataset, self.columns):
+            return numbers_of(self._dataset, asked)
+
+    def _table(self, names: list[str], where: str | None) -> Any:
+        asked = None if where is None else enclosed(where)
+        with refusing(where or "", self._dataset, self.columns):
+            return self._dataset.to_table(columns=names, filter=asked, with_row_id=True)
+
+    def _asked(self, column: str, values: list[Any], shown: Callable[[Any], str], names: list[str]) -> Iterator[Any]:
+        """Tables of the rows whose `column` is one of `values`."""
+        for start in range(0, len(values), ASKED):
+            listed = ", ".join(map(shown, values[start : start + ASKED]))
+            yield self._dataset.to_table(columns=names, filter=f"{column} IN ({listed})", with_row_id=True)
+
+    def _names(self, vectors: bool, metadata: bool) -> list[str]:
+        return ["id", *(["vector"] if vectors else []), *(self.columns if metadata else [])]
+
+    def _taken(self, tables: list[Any], places: Sequence[int], vectors: bool, metadata: bool) -> Taken:
+        import pyarrow as pa
+
+        if not tables:
+            none = np.empty((0, self._dim), np.float32) if vectors else None
+            return Taken([], none, [] if metadata else None)
+        table = pa.concat_tables(tables).combine_chunks().take(pa.array(places, pa.int64()))
+        rows = vectors_of(table.column("vector"), self._dim).copy() if vectors else None
+        values = metadata_of(table, self.columns) if metadata else None
+        return Taken(table.column("id").to_pylist(), rows, values)
+
+
+def _joined(parts: list[np.ndarray], dim: int) -> np.ndarray:
+    """All of `parts` as one; each is given up as it is copied."""
+    whole = np.empty((sum(map(len, parts)), dim), np.float32)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
+
+
+def _in_order(numbers: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if (np.diff(numbers) > 0).all():
+        return numbers, vectors
+    order = np.argsort(numbers)
+    return numbers[order], vectors[order]
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

@@ -1,0 +1,197 @@
+"""A run into a collection: each text with its vector becomes a row, and what is there already is not embedded again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vjaccel.collection import Collection
+from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
+from vjaccel.embedding.driver import CHUNK
+from vjaccel.embedding.seen import SeenTexts
+from vjaccel.io import as_metadata
+
+__all__ = ["Collected", "TextRow", "embed_into"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A text that is to become a row.
+
+    Attributes
+    ----------
+    id : str or None
+        None where the input has none: the row is then known by its text.
+    text : object
+    fields : dict
+        All of the input's, the text among them, the id not.
+    """
+
+    id: str | None
+    text: Any
+    fields: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Collected:
+    """What became of the rows.
+
+    Attributes
+    ----------
+    rows, stored, updated, there : int
+        All; those that were embedded and put in; those of which the text was there, and other fields were not; those that were
+        there just so, or came twice.
+    failures : Counter of str
+        Rows that are not in, by the code of their error.
+    statistics : EmbeddingStatistics or None
+        Of what was embedded.
+    """
+
+    rows: int = 0
+    stored: int = 0
+    updated: int = 0
+    there: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    statistics: EmbeddingStatistics | None = None
+
+
+Log = Callable[[Iterable[dict[str, Any]]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A row that is being embedded."""
+
+    number: int
+    id: str
+    metadata: dict[str, Any]
+
+
+def embed_into(
+    groups: Iterable[list[TextRow]],
+    embedder: Embedder,
+    opened: Callable[[int | None], Collection | None],
+    text_field: str,
+    *,
+    seen: SeenTexts | None,
+    max_latency: float | None,
+    max_errors: int | None,
+    log: Log,
+    show: Callable[[Progress, int], object],
+) -> Collected:
+    """Embed texts into a collection.
+
+    Parameters
+    ----------
+    groups : iterable of list of TextRow
+        The rows as they are read.
+    opened : callable
+        From the width of the vectors, or None where it is not known yet, to the collection; None where that has to be known.
+    text_field : str
+        The key of the metadata under which the texts stand.
+    seen : SeenTexts or None
+        An index for the ids: one that comes twice is then an error. None where it is a change of the row.
+    max_latency : float or None
+        Seconds that a row may wait for others, where the groups do not come at once. What is there is then not looked for.
+    log : callable
+        Called with the errors of rows, each a record of its index, id, code and message.
+    show : callable
+        Called with how far the run is, and how many rows beside had nothing to be embedded.
+
+    Raises
+    ------
+    TooManyErrors
+    """
+    done, waiting = Collected(), deque[_Wanted]()
+    into = opened(embedder.dim)
+
+    def texts() -> Iterator[Any]:
+        for rows in groups:
+            named = [
+                _Wanted(done.rows + i, _id(row), {k: as_metadata(v) for k, v in row.fields.items() if v is not None})
+                for i, row in enumerate(rows)
+            ]
+            first, done.rows = done.rows, done.rows + len(rows)
+            if seen is not None:
+                named = _once(rows, named, seen, done, log)
+            if into is not None and max_latency is None:
+                named = _missing(named, into, text_field, done, log)
+            for row in named:
+                waiting.append(row)
+                yield rows[row.number - first].text
+
+    results = embedder.stream(
+        texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
+        max_errors=max_errors, progress=lambda now: show(now, done.there + done.updated),
+    )  # fmt: skip
+    with closing(results):  # type: ignore[type-var]  # it is a generator
+        for result in results:
+            rows = [waiting.popleft() for _ in range(len(result))]
+            if into is None and result.ok.any():
+                into = opened(result.embeddings.shape[1])
+            _store(rows, result, into, done, log)
+            done.statistics = result.statistics
+    return done
+
+
+def _once(rows: list[TextRow], named: list[_Wanted], seen: SeenTexts, done: Collected, log: Log) -> list[_Wanted]:
+    """The rows whose ids were not there before: without an id it is the same row again, with one another, and an error."""
+    first = named[0].number if named else 0
+    own = seen.first(first, [row.id for row in named]) == np.arange(first, first + len(named))
+    again = [row for row, new in zip(named, own, strict=True) if not new]
+    twice = [row for row in again if rows[row.number - first].id is not None]
+    done.there += len(again) - len(twice)
+    _failed([(row, "DUPLICATE_ID", f"the id {row.id!r} came before; the first is taken") for row in twice], done, log)
+    return [row for row, new in zip(named, own, strict=True) if new]
+
+
+def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Collected, log: Log) -> list[_Wanted]:
+    """The rows whose texts are to be embedded; of those that need no vector the other fields are brought up to date."""
+    found = into.get([row.id for row in rows])
+    before = dict(zip(found.ids, found.metadata, strict=True))
+    missing, other = [], []
+    for row in rows:
+        there = before.get(row.id)
+        if there is None or there.get(text_field) != row.metadata.get(text_field):
+            missing.append(row)
+        elif there == row.metadata:
+            done.there += 1
+        else:
+            other.append((row, there))
+    if other:
+        changes = [dict.fromkeys(there) | row.metadata for row, there in other]
+        result = into.update([row.id for row, _ in other], metadata=changes)
+        done.updated += len(result.ok)
+        _failed([(other[error.index][0], error.code, error.message) for error in result.errors], done, log)
+    return missing
+
+
+def _store(rows: list[_Wanted], result: EmbeddingResult, into: Collection | None, done: Collected, log: Log) -> None:
+    errors = [(rows[error.index - result.start], error.code, error.message) for error in result.errors]
+    # Of a row that comes twice the last is kept.
+    places = {rows[i].id: int(i) for i in np.flatnonzero(result.ok)}
+    kept = sorted(places.values())
+    if into is not None and kept:
+        stored = into.upsert([rows[i].id for i in kept], result.embeddings[kept], [rows[i].metadata for i in kept])
+        done.stored += len(stored.ok)
+        done.there += int(result.ok.sum()) - len(kept)
+        errors += [(rows[kept[error.index]], error.code, error.message) for error in stored.errors]
+    _failed(errors, done, log)
+
+
+def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -> None:
+    done.failures.update(code for _, code, _ in errors)
+    log({"index": row.number, "code": code, "message": message, "id": row.id} for row, code, message in errors)
+
+
+def _id(row: TextRow) -> str:
+    if row.id is not None:
+        return row.id
+    text = row.text if isinstance(row.text, str) else repr(row.text)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
