@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         use_backend,
         within,
     )
+    from vjaccel.config import BatchConfig
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
         BackendUnavailable,
@@ -60,6 +61,7 @@ __all__ = [
     "Backend",
     "BackendInfo",
     "BackendUnavailable",
+    "BatchConfig",
     "Corpus",
     "Embedder",
     "EmbeddingErrors",
@@ -102,7 +104,11 @@ __all__ = [
     "within",
 ]
 
-_EMBEDDING = {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"}
+_HOMES = {
+    "vjaccel.config": {"BatchConfig"},
+    "vjaccel.embedding": {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"},
+}
+"""Where public names are that are neither errors nor of `vjaccel.arrays`."""
 
 
 def __getattr__(name: str) -> object:
@@ -113,7 +119,8 @@ def __getattr__(name: str) -> object:
     if hasattr(errors, name):
         value: object = getattr(errors, name)
     else:
-        value = getattr(import_module("vjaccel.embedding" if name in _EMBEDDING else "vjaccel.arrays"), name)
+        home = next((module for module, names in _HOMES.items() if name in names), "vjaccel.arrays")
+        value = getattr(import_module(home), name)
     globals()[name] = value
     return value
 

@@ -12,6 +12,7 @@ import typer
 from vjaccel import __version__
 from vjaccel.cli.backends import backends
 from vjaccel.cli.bench import bench
+from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
 from vjaccel.cli.search import search
@@ -35,6 +36,7 @@ app.command()(search)
 app.command()(backends)
 app.command()(doctor)
 app.command()(bench)
+app.add_typer(config)
 
 
 def _print_version(wanted: bool) -> None:
