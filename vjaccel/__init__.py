@@ -36,10 +36,12 @@ if TYPE_CHECKING:
         use_backend,
         within,
     )
+    from vjaccel.batch import BatchEmbeddingRequest, BatchProcessor, BatchVectorRequest, Vector
     from vjaccel.config import BatchConfig
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
         BackendUnavailable,
+        BatchTimeout,
         EmbeddingErrors,
         FileFormatError,
         InvalidInput,
@@ -62,6 +64,10 @@ __all__ = [
     "BackendInfo",
     "BackendUnavailable",
     "BatchConfig",
+    "BatchEmbeddingRequest",
+    "BatchProcessor",
+    "BatchTimeout",
+    "BatchVectorRequest",
     "Corpus",
     "Embedder",
     "EmbeddingErrors",
@@ -86,6 +92,7 @@ __all__ = [
     "TopK",
     "UnknownBackend",
     "UnknownProvider",
+    "Vector",
     "VjaccelError",
     "backends",
     "distance",
@@ -105,10 +112,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "vjaccel.config": {"BatchConfig"},
-    "vjaccel.embedding": {"Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"},
+    **dict.fromkeys(("BatchConfig",), "vjaccel.config"),
+    **dict.fromkeys(("BatchEmbeddingRequest", "BatchProcessor", "BatchVectorRequest", "Vector"), "vjaccel.batch"),
+    **dict.fromkeys(("Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"), "vjaccel.embedding"),
 }
-"""Where public names are that are neither errors nor of `vjaccel.arrays`."""
 
 
 def __getattr__(name: str) -> object:
@@ -119,8 +126,7 @@ def __getattr__(name: str) -> object:
     if hasattr(errors, name):
         value: object = getattr(errors, name)
     else:
-        home = next((module for module, names in _HOMES.items() if name in names), "vjaccel.arrays")
-        value = getattr(import_module(home), name)
+        value = getattr(import_module(_HOMES.get(name, "vjaccel.arrays")), name)
     globals()[name] = value
     return value
 

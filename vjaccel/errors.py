@@ -13,7 +13,8 @@
     ├── FileFormatError     (ValueError)           an input file, or a line of it, that cannot be read
     ├── OutputError         (OSError)              an output that cannot be written
     ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
-    └── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
+    ├── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
+    └── BatchTimeout        (TimeoutError)         a request's time was up; carries the response as far as it had come
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
 """
@@ -23,10 +24,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from vjaccel.batch.responses import BatchEmbeddingResponse, BatchVectorResponse
     from vjaccel.embedding.result import EmbeddingResult
 
 __all__ = [
     "BackendUnavailable",
+    "BatchTimeout",
     "EmbeddingErrors",
     "FileFormatError",
     "InvalidInput",
@@ -162,3 +165,20 @@ class EmbeddingErrors(VjaccelError, RuntimeError):
             f"{len(result.errors)} of {len(result.ok)} texts could not be embedded; the first, at index {first.index}: "
             f"{first.message} ({first.code}). on_error='collect' returns the others without raising."
         )
+
+
+class BatchTimeout(VjaccelError, TimeoutError):
+    """The time of a request was up before all its batches were done.
+
+    Attributes
+    ----------
+    response : BatchEmbeddingResponse or BatchVectorResponse
+        What was done; the other items have errors with the code ``TIMEOUT``.
+    """
+
+    code = "TIMEOUT"
+
+    def __init__(self, response: BatchEmbeddingResponse | BatchVectorResponse, seconds: float) -> None:
+        self.response = response
+        found = response.statistics
+        super().__init__(f"{found.processed} of {found.total} items were done when the request's {seconds:g} s were up")

@@ -24,6 +24,7 @@ CODES = {
     "FileFormatError": ("FILE_FORMAT", ValueError),
     "OutputError": ("OUTPUT", OSError),
     "EmbeddingErrors": ("EMBEDDING_ERRORS", RuntimeError),
+    "BatchTimeout": ("TIMEOUT", TimeoutError),
 }
 """Written down here too: a code that changes breaks programs."""
 

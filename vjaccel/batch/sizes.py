@@ -1,0 +1,148 @@
+"""How large batches are best, how long requests take, and what providers and operations can do: as far as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vjaccel.arrays import Corpus, distance, normalize, similarity
+from vjaccel.arrays.threads import thread_count
+from vjaccel.batch.measured import SIZES, Measured, measured
+from vjaccel.batch.plain import PLAIN
+from vjaccel.batch.providers import Chosen, Embedders
+from vjaccel.batch.requests import OPERATIONS, BatchEmbeddingRequest, BatchVectorRequest
+from vjaccel.batch.responses import OperationCapabilities, ProviderCapabilities
+from vjaccel.batch.settings import CHANGES
+from vjaccel.batch.totals import Totals
+from vjaccel.config import BatchConfig
+from vjaccel.embedding.driver import CHUNK
+from vjaccel.errors import InvalidInput
+
+__all__ = ["Sizes"]
+
+DIM = 128
+"""The width of vectors that operations are measured on, where a request does not say."""
+ROUNDS = 8
+"""Model batches that each worker of an embedder has of one of ours: enough to sort texts by length in."""
+
+
+class Sizes:
+    """Answers what `BatchProcessor` is asked about sizes and times."""
+
+    def __init__(self, config: BatchConfig, embedders: Embedders, totals: Totals) -> None:
+        self._config = config
+        self._embedders = embedders
+        self._totals = totals
+
+    def optimal(self, what: str, items: int) -> int:
+        """Items in a batch of the operation, or of the provider, `what`."""
+        if isinstance(items, bool) or not isinstance(items, int) or items < 0:
+            raise InvalidInput(f"total_items must be a whole number of at least 0, not {items!r}")
+        if what in OPERATIONS:
+            return min(self.of_vectors(what, items), self._config.vector_config.max_batch_size)
+        if what not in self._embedders.names():
+            known = ", ".join([*OPERATIONS, *self._embedders.names()])
+            raise InvalidInput(f"{what!r} is neither an operation nor a provider here; there are {known}")
+        size = self.of_texts(self._embedders.chosen(what, None), items)
+        return min(size, self._config.embedding_config.max_batch_size)
+
+    def of_texts(self, chosen: Chosen, texts: int) -> int:
+        """Texts in a batch: what the embedder's workers are busy with for some model batches, as the tuner knows them."""
+        rate = self._totals.rate((chosen.provider, chosen.model))
+        size = CHUNK
+        if rate.tokens:
+            budget = chosen.embedder.get_optimal_batch_size()
+            size = min(CHUNK, chosen.embedder.workers * ROUNDS * max(1, budget * rate.texts // rate.tokens))
+        return max(1, min(texts, size))
+
+    def of_vectors(self, operation: str, vectors: int) -> int:
+        """Vectors in a batch."""
+        if vectors <= SIZES[0]:  # one batch, which needs no measuring
+            return max(1, vectors)
+        return min(vectors, self._measured(operation, DIM).optimal)
+
+    def estimated(self, request: BatchEmbeddingRequest | BatchVectorRequest) -> float | None:
+        """Seconds."""
+        if isinstance(request, BatchEmbeddingRequest):
+            chosen = self._embedders.chosen(request.provider, request.model)
+            rate = self._totals.rate((chosen.provider, chosen.model))
+            return len(request.texts) * rate.seconds / rate.texts if rate.texts else None
+        vectors = len(request.vectors)
+        found = self._measured(request.operation, _width(request))
+        size = request.batch_size or self.of_vectors(request.operation, vectors)
+        at_once = 1 if request.operation in CHANGES else min(request.max_concurrent or thread_count(), thread_count())
+        whole, rest = divmod(vectors, size)
+        return (whole * found.batch(size) + (found.batch(rest) if rest else 0.0)) / max(1, min(at_once, whole))
+
+    def providers(self) -> dict[str, ProviderCapabilities]:
+        """By name, those whose embedder is there or can be made."""
+        return {chosen.provider: self._provider(chosen) for chosen in self._embedders.there()}
+
+    def operations(self) -> dict[str, OperationCapabilities]:
+        """By name."""
+        return {operation: self._operation(operation) for operation in OPERATIONS}
+
+    def _provider(self, chosen: Chosen) -> ProviderCapabilities:
+        config, own = self._config.embedding_config, self._embedders.settings(chosen.provider)
+        embedder, rate = chosen.embedder, self._totals.rate((chosen.provider, chosen.model))
+        optimal = min(self.of_texts(chosen, CHUNK), config.max_batch_size)
+        remote = chosen.provider not in ("local", "custom")
+        return ProviderCapabilities(
+            max_batch_size=config.max_batch_size,
+            optimal_batch_size=optimal,
+            max_concurrent_batch=min(
+                config.max_concurrent_batch, own.max_concurrent_batch or config.max_concurrent_batch
+            ),
+            estimated_latency=optimal * rate.batch_seconds / rate.texts if rate.texts else None,
+            supports_caching=embedder.has_cache,
+            supports_retry=remote,
+            rate_limit_rpm=embedder.options.requests_per_minute,
+            rate_limit_tpm=embedder.options.tokens_per_minute,
+            memory_requirement=None if embedder.dim is None else 4 * embedder.dim * optimal,
+        )
+
+    def _operation(self, operation: str) -> OperationCapabilities:
+        config, found = self._config.vector_config, self._measured(operation, DIM)
+        optimal = min(found.optimal, config.max_batch_size)
+        results = DIM if operation == "normalize" else 0 if operation in CHANGES else 1
+        parallel = config.enable_parallel and operation not in CHANGES
+        return OperationCapabilities(
+            max_batch_size=config.max_batch_size,
+            optimal_batch_size=optimal,
+            max_concurrent_batch=config.max_concurrent_batch if parallel else 1,
+            estimated_latency=found.batch(optimal),
+            supports_parallel=parallel,
+            supports_simd=config.enable_simd and operation not in CHANGES,
+            memory_requirement=4 * optimal * (DIM + results),
+        )
+
+    def _measured(self, operation: str, dim: int) -> Measured:
+        backend = None if self._config.vector_config.enable_simd else PLAIN
+
+        def make(size: int) -> Callable[[], object]:
+            rows = np.resize(np.linspace(-1.0, 1.0, 4099, dtype=np.float32), (size, dim))
+            return _call(operation, rows, backend)
+
+        return measured((operation, dim, backend, thread_count()), make)
+
+
+def _call(operation: str, rows: np.ndarray, backend: Any) -> Callable[[], object]:
+    """One batch of an operation on `rows`."""
+    query = rows[0].copy()
+    if operation == "similarity":
+        return lambda: similarity(rows, query, backend=backend)
+    if operation == "distance":
+        return lambda: distance(rows, query, backend=backend)
+    if operation == "normalize":
+        return lambda: normalize(rows, backend=backend)
+    corpus = Corpus(np.resize(rows, (1024, rows.shape[1])), backend=backend)
+    return lambda: corpus.topk(rows, 10)
+
+
+def _width(request: BatchVectorRequest) -> int:
+    if request.query_vector is not None:
+        return int(np.shape(request.query_vector)[-1])
+    shape: tuple[int, ...] = getattr(request.vectors, "shape", ())
+    return int(shape[1]) if len(shape) == 2 else DIM
