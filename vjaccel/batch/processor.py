@@ -23,14 +23,17 @@ from vjaccel.batch.requests import BatchEmbeddingRequest, BatchVectorRequest
 from vjaccel.batch.responses import (
     BatchEmbeddingResponse,
     BatchVectorResponse,
+    Health,
     OperationCapabilities,
     ProcessorStatistics,
     ProviderCapabilities,
 )
+from vjaccel.batch.sampled import Sampler
 from vjaccel.batch.settings import Plan, Settings
 from vjaccel.batch.sizes import Sizes
 from vjaccel.batch.totals import Totals
 from vjaccel.batch.vectors import taken, work_of
+from vjaccel.batch.watch import Watch, judged, memory_left
 from vjaccel.batch.work import Work
 from vjaccel.batch.workers import Job, Workers
 from vjaccel.config import BatchConfig
@@ -83,9 +86,12 @@ class BatchProcessor:
         self._sizes = Sizes(config, self._embedders, self._totals)
         self._buffers = Buffers(performance.memory_pool_size if performance.enable_memory_pool else 0)
         self._callback: ProgressCallback | None = None
+        profiling = performance.enable_profiling
+        self._sampler = Sampler(performance.profiling_folder, performance.profiling_interval) if profiling else None
         threads = config.vector_config.worker_count or len(processors())
         self._texts = Workers(config.embedding_config.max_concurrent_batch, "embeddings", affinity, self._around)
         self._vectors = Workers(threads, "vectors", affinity, self._around)
+        self._watch = Watch(config.monitoring_config, self.get_statistics, self.get_health)
 
     # Requests
 
@@ -173,6 +179,14 @@ class BatchProcessor:
                 buffers_held=self._buffers.held,
             )
 
+    def get_health(self) -> Health:
+        """Whether work goes on and memory is left."""
+        pools = (self._texts, self._vectors)
+        still = min(pool.still() for pool in pools)
+        return judged(
+            active=self._totals.active, still=still, memory_left=memory_left(), dead=sum(pool.dead() for pool in pools)
+        )
+
     # Holding and letting go
 
     def close(self) -> None:
@@ -180,6 +194,9 @@ class BatchProcessor:
         self._totals.close()
         self._texts.close()
         self._vectors.close()
+        self._watch.close()
+        if self._sampler is not None:
+            self._sampler.close()
         self._embedders.close()
 
     def __enter__(self) -> Self:
@@ -254,6 +271,8 @@ class BatchProcessor:
         with ExitStack() as stack:
             if self._config.performance_config.gc_optimization:
                 stack.enter_context(collection_deferred())
+            if self._sampler is not None:
+                stack.enter_context(self._sampler.at_work())
             yield
 
 

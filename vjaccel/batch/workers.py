@@ -104,7 +104,7 @@ class Workers:
         self._threads: set[threading.Thread] = set()
         self._running = self._count = 0
         self._closed = False
-        self.last_end = clock()
+        self._moved = clock()
 
     def run(self, job: Job) -> None:
         """Do the batches of `job`; return when none of them runs, and all are done, or it was stopped or its time is up.
@@ -145,15 +145,14 @@ class Workers:
         for thread in threads:
             thread.join()
 
-    def alive(self) -> int:
-        """Threads that there are."""
+    def dead(self) -> int:
+        """Threads that are thought to be there and are not."""
         with self._changed:
-            return len(self._threads)
+            return sum(not thread.is_alive() for thread in self._threads)
 
-    def waiting(self) -> int:
-        """Batches that are not begun."""
-        with self._changed:
-            return sum(len(job.waiting) for job in self._jobs)
+    def still(self) -> float:
+        """Seconds since a batch was begun or ended."""
+        return self._clock() - self._moved
 
     # In the thread of the request
 
@@ -249,7 +248,7 @@ class Workers:
 
     def _begin(self, job: Job) -> int:
         place = job.waiting.popleft()
-        job.since = self._clock()
+        job.since = self._moved = self._clock()
         job.running += 1
         job.most = max(job.most, job.running)
         self._running += 1
@@ -257,6 +256,7 @@ class Workers:
 
     def _staff(self) -> None:
         """As many threads as there are batches that could run."""
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
         wanted = min(self.most, self._running + sum(len(job.waiting) for job in self._jobs))
         while len(self._threads) < wanted:
             thread = threading.Thread(target=self._work, name=f"vjaccel-{self._name}", daemon=True)
@@ -274,7 +274,7 @@ class Workers:
     def _leave(self, job: Job) -> None:
         self._running -= 1
         job.running -= 1
-        self.last_end = self._clock()
+        self._moved = self._clock()
         self._settle(job)
         self._changed.notify_all()
 
