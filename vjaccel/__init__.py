@@ -37,11 +37,14 @@ if TYPE_CHECKING:
         within,
     )
     from vjaccel.batch import BatchEmbeddingRequest, BatchProcessor, BatchVectorRequest, Vector
+    from vjaccel.collection import BatchResult, Collection, Hit, Rows
     from vjaccel.config import BatchConfig
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
         BackendUnavailable,
         BatchTimeout,
+        CollectionConflict,
+        CollectionErrors,
         EmbeddingErrors,
         FileFormatError,
         InvalidInput,
@@ -66,8 +69,12 @@ __all__ = [
     "BatchConfig",
     "BatchEmbeddingRequest",
     "BatchProcessor",
+    "BatchResult",
     "BatchTimeout",
     "BatchVectorRequest",
+    "Collection",
+    "CollectionConflict",
+    "CollectionErrors",
     "Corpus",
     "Embedder",
     "EmbeddingErrors",
@@ -75,6 +82,7 @@ __all__ = [
     "EmbeddingStatistics",
     "Explanation",
     "FileFormatError",
+    "Hit",
     "InvalidInput",
     "InvalidType",
     "ItemError",
@@ -88,6 +96,7 @@ __all__ = [
     "PassedOver",
     "ProviderRefused",
     "Quantized",
+    "Rows",
     "TooManyErrors",
     "TopK",
     "UnknownBackend",
@@ -115,6 +124,7 @@ _HOMES = {
     **dict.fromkeys(("BatchConfig",), "vjaccel.config"),
     **dict.fromkeys(("BatchEmbeddingRequest", "BatchProcessor", "BatchVectorRequest", "Vector"), "vjaccel.batch"),
     **dict.fromkeys(("Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"), "vjaccel.embedding"),
+    **dict.fromkeys(("BatchResult", "Collection", "Hit", "Rows"), "vjaccel.collection"),
 }
 
 

@@ -14,7 +14,9 @@
     ├── OutputError         (OSError)              an output that cannot be written
     ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
     ├── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
-    └── BatchTimeout        (TimeoutError)         a request's time was up; carries the response as far as it had come
+    ├── BatchTimeout        (TimeoutError)         a request's time was up; carries the response as far as it had come
+    ├── CollectionErrors    (RuntimeError)         some rows were refused, and so nothing was changed; carries the result
+    └── CollectionConflict  (RuntimeError)         another writer was faster, again and again
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
 """
@@ -25,11 +27,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from vjaccel.batch.responses import BatchEmbeddingResponse, BatchVectorResponse
+    from vjaccel.collection.results import BatchResult
     from vjaccel.embedding.result import EmbeddingResult
 
 __all__ = [
     "BackendUnavailable",
     "BatchTimeout",
+    "CollectionConflict",
+    "CollectionErrors",
     "EmbeddingErrors",
     "FileFormatError",
     "InvalidInput",
@@ -182,3 +187,29 @@ class BatchTimeout(VjaccelError, TimeoutError):
         self.response = response
         found = response.statistics
         super().__init__(f"{found.processed} of {found.total} items were done when the request's {seconds:g} s were up")
+
+
+class CollectionErrors(VjaccelError, RuntimeError):
+    """Some rows of a change were refused, and with ``on_error="raise"`` nothing was changed.
+
+    Attributes
+    ----------
+    result : BatchResult
+        An error for each row that was refused; `ok` is empty.
+    """
+
+    code = "COLLECTION_ERRORS"
+
+    def __init__(self, result: BatchResult, rows: int) -> None:
+        self.result = result
+        first = result.errors[0]
+        super().__init__(
+            f"{len(result.errors)} of {rows} rows are refused, and nothing was changed; the first, at index {first.index}: "
+            f"{first.message} ({first.code}). on_error='collect' takes the others."
+        )
+
+
+class CollectionConflict(VjaccelError, RuntimeError):
+    """Other writers changed a collection at the same time, so often that the change could not be made."""
+
+    code = "COLLECTION_CONFLICT"

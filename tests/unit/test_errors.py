@@ -25,6 +25,8 @@ CODES = {
     "OutputError": ("OUTPUT", OSError),
     "EmbeddingErrors": ("EMBEDDING_ERRORS", RuntimeError),
     "BatchTimeout": ("TIMEOUT", TimeoutError),
+    "CollectionErrors": ("COLLECTION_ERRORS", RuntimeError),
+    "CollectionConflict": ("COLLECTION_CONFLICT", RuntimeError),
 }
 """Written down here too: a code that changes breaks programs."""
 

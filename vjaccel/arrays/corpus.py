@@ -156,6 +156,33 @@ class Corpus:
         with self._turns.search():
             return self._rows()
 
+    def take(self, positions: object) -> Array:
+        """Some of the vectors, shape (n, dim), an array of the backend's library: a copy.
+
+        Parameters
+        ----------
+        positions : int or array_like of int, shape (n,)
+            Each once, from 0 to ``len(corpus) - 1``.
+
+        Raises
+        ------
+        InvalidInput, InvalidType
+
+        Examples
+        --------
+        >>> Corpus([[1.0, 0.0], [0.0, 1.0]]).take([1])
+        array([[0., 1.]])
+        """
+        with self._turns.search(), at_work(self._backend):
+            ids = self._ids(positions)
+            if self._held is None:
+                return self._none
+            vectors = self._held.vectors
+            if isinstance(vectors, np.ndarray):
+                return vectors[ids]
+            with self._backend.float64():
+                return array_namespace(vectors).take(vectors, self._backend.asarray(ids), axis=0)
+
     def add(self, rows: object) -> None:
         """Add rows at the end, on the corpus' own device; what is there is not uploaded again.
 

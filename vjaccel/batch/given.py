@@ -13,6 +13,7 @@ from vjaccel.arrays import get_backend
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.batch.buffers import Buffers
 from vjaccel.batch.requests import Vector
+from vjaccel.collection.judging import NOT_FINITE, judged_vector
 from vjaccel.embedding import ItemError
 from vjaccel.errors import InvalidInput
 
@@ -56,7 +57,10 @@ class Vectors:
         if not self.is_array and (isinstance(vectors, str | bytes) or not hasattr(vectors, "__iter__")):
             raise InvalidInput(f"vectors is an array or a list of vectors, not {type(vectors).__name__}")
         self._all: Any = vectors if self.is_array or isinstance(vectors, Sequence) else list(vectors)
-        self.dim = dim if dim is not None else self._first_width()
+        found = dim if dim is not None else self._first_width()
+        self.dim = found or 1
+        self.has_width = found is not None
+        """Whether any of them has one, where none was asked for."""
 
     def __len__(self) -> int:
         return int(self._all.shape[0]) if self.is_array else len(self._all)
@@ -67,9 +71,13 @@ class Vectors:
         return None if self._home is None else f"{self._home[0].name}:{self._home[1]}"
 
     def item(self, index: int) -> Vector:
-        """One of them; a row of an array has neither an id nor metadata."""
+        """One of them; a row without more has neither an id nor metadata."""
         found = self._all[index]
         return found if isinstance(found, Vector) else Vector(None, found)
+
+    def items(self, low: int, high: int) -> Any:
+        """Those from `low` to `high`, as they were given."""
+        return self._all[low:high]
 
     @contextmanager
     def block(self, low: int, high: int) -> Iterator[Block]:
@@ -80,18 +88,17 @@ class Vectors:
         with self._buffers.taken(high - low, self.dim) as buffer:
             yield self._of_list(low, high, buffer)
 
-    def _first_width(self) -> int:
+    def _first_width(self) -> int | None:
         if self.is_array:
             return int(self._all.shape[1])
-        found = (judged(item, None) for item in self._all)
-        return next((len(row) for row in found if not isinstance(row, Fault)), 1)
+        rows = (_judged(item, None)[0] for item in self._all)
+        return next((len(row) for row in rows if row is not None), None)
 
     def _of_array(self, low: int, high: int) -> Block:
         rows = self._all[low:high]
         if rows.shape[1] != self.dim:
-            return Block(
-                rows[:0], np.empty(0, np.int64), [wrong_width(rows.shape[1], self.dim).at(i) for i in range(low, high)]
-            )
+            why = ("DIMENSION_MISMATCH", f"the embedding has {rows.shape[1]} numbers, and {self.dim} are needed")
+            return Block(rows[:0], np.empty(0, np.int64), [ItemError(i, *why) for i in range(low, high)])
         if self._home is None and (rows.dtype.kind != "f" or _surely_finite(rows)):
             return Block(rows, None, [])
         xp = array_namespace(rows)
@@ -100,23 +107,23 @@ class Vectors:
         if good.all():
             return Block(rows, None, [])
         places = np.flatnonzero(good)
-        errors = [NOT_FINITE.at(low + int(i)) for i in np.flatnonzero(~good)]
+        errors = [ItemError(low + int(i), *NOT_FINITE) for i in np.flatnonzero(~good)]
         return Block(xp.take(rows, xp.asarray(places), axis=0), places, errors)
 
     def _of_list(self, low: int, high: int, buffer: np.ndarray) -> Block:
         places, errors, filled = [], [], 0
         for index in range(low, high):
-            found = judged(self._all[index], self.dim)
-            if isinstance(found, Fault):
-                errors.append(found.at(index))
+            row, why = _judged(self._all[index], self.dim)
+            if why is not None:
+                errors.append(ItemError(index, *why))
             else:
-                buffer[filled] = found
+                buffer[filled] = row
                 places.append(index - low)
                 filled += 1
         rows = buffer[:filled]
         if not _surely_finite(rows):
             finite = np.isfinite(rows).all(axis=1)
-            errors += [NOT_FINITE.at(low + places[i]) for i in np.flatnonzero(~finite)]
+            errors += [ItemError(low + places[i], *NOT_FINITE) for i in np.flatnonzero(~finite)]
             places = [place for place, good in zip(places, finite, strict=True) if good]
             rows = rows[finite]
         return Block(
@@ -124,43 +131,14 @@ class Vectors:
         )
 
 
-class Fault(NamedTuple):
-    """Why something is no vector."""
-
-    code: str
-    message: str
-
-    def at(self, index: int) -> ItemError:
-        """As the error of an item."""
-        return ItemError(index, self.code, self.message)
-
-
-NOT_FINITE = Fault("INVALID_EMBEDDING", "the embedding has a NaN or an infinity")
-
-
-def wrong_width(found: int, wanted: int) -> Fault:
-    """An embedding of another width."""
-    return Fault("DIMENSION_MISMATCH", f"the embedding has {found} numbers, and {wanted} are needed")
-
-
-def judged(item: Any, dim: int | None) -> np.ndarray | Fault:
-    """The numbers of an item, or why it has none; that they are finite is not looked at."""
-    if item is None:
-        return Fault("NIL_VECTOR", "the vector is None")
+def _judged(item: Any, dim: int | None) -> tuple[np.ndarray | None, tuple[str, str] | None]:
+    """The numbers of an item, or why it has none."""
     numbers = item.embedding if isinstance(item, Vector) else item
     if type(numbers) is np.ndarray and numbers.dtype.kind == "f" and numbers.shape == (dim,):
-        return numbers
-    if numbers is None:
-        return Fault("EMPTY_EMBEDDING", "the embedding is None")
-    try:
-        row = np.asarray(numbers)
-    except (ValueError, TypeError):
-        return Fault("INVALID_EMBEDDING", "the embedding is no row of numbers")
-    if row.size == 0:
-        return Fault("EMPTY_EMBEDDING", "the embedding is empty")
-    if row.ndim != 1 or row.dtype.kind not in "fiu":
-        return Fault("INVALID_EMBEDDING", "the embedding is no row of numbers")
-    return row if dim in (None, len(row)) else wrong_width(len(row), dim or 0)
+        return numbers, None  # that its numbers are finite is looked at for all rows at once
+    if numbers is None and item is not None:
+        return None, ("EMPTY_EMBEDDING", "the embedding is None")
+    return judged_vector(numbers, dim)
 
 
 def _surely_finite(rows: np.ndarray) -> bool:

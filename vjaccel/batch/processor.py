@@ -11,9 +11,11 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
+from vjaccel.batch.asked import asked
 from vjaccel.batch.buffers import Buffers
 from vjaccel.batch.embeddings import Embedding
 from vjaccel.batch.garbage import collection_deferred
+from vjaccel.batch.in_collections import Collections
 from vjaccel.batch.in_thread import in_thread
 from vjaccel.batch.load import processors
 from vjaccel.batch.measure import Meter, resident_bytes
@@ -32,10 +34,10 @@ from vjaccel.batch.sampled import Sampler
 from vjaccel.batch.settings import Plan, Settings
 from vjaccel.batch.sizes import Sizes
 from vjaccel.batch.totals import Totals
-from vjaccel.batch.vectors import taken, work_of
 from vjaccel.batch.watch import Watch, judged, memory_left
 from vjaccel.batch.work import Work
 from vjaccel.batch.workers import Job, Workers
+from vjaccel.collection import Collection
 from vjaccel.config import BatchConfig
 from vjaccel.embedding import ItemError
 from vjaccel.errors import BatchTimeout, InvalidInput, InvalidType
@@ -57,6 +59,9 @@ class BatchProcessor:
     embedder : Embedder, callable, or mapping of provider to one of them, optional
         A function of a list of texts is the provider ``custom``. Embedders stay their owner's to close. Other providers are
         made as ``embedding_config.provider_settings`` describes them.
+    collections : mapping of str to Collection, optional
+        By the names that requests call them by; they stay their owner's to close. One that is not there is made in memory by
+        the first insert into it.
 
     Raises
     ------
@@ -73,7 +78,11 @@ class BatchProcessor:
     """
 
     def __init__(
-        self, config: BatchConfig | None = None, *, embedder: Given | Mapping[str, Given] | None = None
+        self,
+        config: BatchConfig | None = None,
+        *,
+        embedder: Given | Mapping[str, Given] | None = None,
+        collections: Mapping[str, Collection] | None = None,
     ) -> None:
         if config is not None and not isinstance(config, BatchConfig):
             raise InvalidType(f"config is a BatchConfig, as BatchConfig.load gives it, not {type(config).__name__}")
@@ -82,6 +91,7 @@ class BatchProcessor:
         affinity = _checked_affinity(performance.cpu_affinity)
         self._totals = Totals()
         self._embedders = Embedders(config.embedding_config, embedder)
+        self._collections = Collections(collections)
         self._settings = Settings(config)
         self._sizes = Sizes(config, self._embedders, self._totals)
         self._buffers = Buffers(performance.memory_pool_size if performance.enable_memory_pool else 0)
@@ -137,7 +147,12 @@ class BatchProcessor:
             raise InvalidType(f"callback is a function of three, not {type(callback).__name__}")
         self._callback = callback
 
-    # What it can and what it has done
+    # What it has, what it can and what it has done
+
+    @property
+    def collections(self) -> dict[str, Collection]:
+        """Those that it was given, and those that inserts have made."""
+        return dict(self._collections.known)
 
     def get_optimal_batch_size(self, operation: str, total_items: int) -> int:
         """Items in a batch of an operation, or of a provider, that `total_items` are best cut into.
@@ -240,11 +255,10 @@ class BatchProcessor:
             raise InvalidType(f"the request is a BatchVectorRequest, not {type(request).__name__}")
         with self._totals.request():
             meter = Meter()
-            vectors, query = taken(request, self._buffers)
-            items = len(query) if request.operation == "search" and query is not None else len(vectors)
+            vectors, items, work_of = asked(request, self._collections, self._buffers)
             plan = self._settings.vectors(request, vectors, self._sizes.of_vectors(request.operation, items))
             finished = Finished(len(vectors), self._callback)
-            work = work_of(request.operation, vectors, query, plan, finished)
+            work = work_of(plan, finished)
             errors = self._done(self._vectors, work, plan, request.priority, finished, stopped)
             statistics = meter.statistics(work, errors, plan)
             response = BatchVectorResponse(

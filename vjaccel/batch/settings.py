@@ -95,9 +95,11 @@ class Settings:
             if "worker_count" in config.model_fields_set:
                 lacking["worker_count"] = one_at_a_time
         if not config.enable_simd:
-            if options.get("backend") is not None or device is not None or vectors.on_device:
+            if request.collection is not None:
+                lacking["enable_simd"] = "a collection is searched by the kernels of its own backend"
+            elif options.get("backend") is not None or device is not None or vectors.on_device:
                 lacking["enable_simd"] = "the kernels are the named backend's own"
-            elif request.operation not in CHANGES:
+            else:
                 options["backend"] = PLAIN
         if vectors.is_array:
             lacking |= self._unused_pool("the vectors are an array, which is used as it is")

@@ -9,13 +9,14 @@ import numpy as np
 
 from vjaccel.arrays import Corpus, distance, normalize, similarity
 from vjaccel.arrays.threads import thread_count
-from vjaccel.batch.measured import SIZES, Measured, measured
+from vjaccel.batch.measured import CALLS, SIZES, Measured, measured
 from vjaccel.batch.plain import PLAIN
 from vjaccel.batch.providers import Chosen, Embedders
 from vjaccel.batch.requests import OPERATIONS, BatchEmbeddingRequest, BatchVectorRequest
 from vjaccel.batch.responses import OperationCapabilities, ProviderCapabilities
 from vjaccel.batch.settings import CHANGES
 from vjaccel.batch.totals import Totals
+from vjaccel.collection import Collection
 from vjaccel.config import BatchConfig
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.errors import InvalidInput
@@ -61,7 +62,8 @@ class Sizes:
         """Vectors in a batch."""
         if vectors <= SIZES[0]:  # one batch, which needs no measuring
             return max(1, vectors)
-        return min(vectors, self._measured(operation, DIM).optimal)
+        # Changes are as fast in any size in memory, and on disk the fewer the better.
+        return min(vectors, SIZES[-1] if operation in CHANGES else self._measured(operation, DIM).optimal)
 
     def estimated(self, request: BatchEmbeddingRequest | BatchVectorRequest) -> float | None:
         """Seconds."""
@@ -105,7 +107,7 @@ class Sizes:
 
     def _operation(self, operation: str) -> OperationCapabilities:
         config, found = self._config.vector_config, self._measured(operation, DIM)
-        optimal = min(found.optimal, config.max_batch_size)
+        optimal = min(self.of_vectors(operation, config.max_batch_size), config.max_batch_size)
         results = DIM if operation == "normalize" else 0 if operation in CHANGES else 1
         parallel = config.enable_parallel and operation not in CHANGES
         return OperationCapabilities(
@@ -137,8 +139,26 @@ def _call(operation: str, rows: np.ndarray, backend: Any) -> Callable[[], object
         return lambda: distance(rows, query, backend=backend)
     if operation == "normalize":
         return lambda: normalize(rows, backend=backend)
+    if operation in CHANGES:
+        return _change(operation, rows)
     corpus = Corpus(np.resize(rows, (1024, rows.shape[1])), backend=backend)
     return lambda: corpus.topk(rows, 10)
+
+
+def _change(operation: str, rows: np.ndarray) -> Callable[[], object]:
+    """A batch of a change of a collection in memory, another collection in each call."""
+    ids = [str(number) for number in range(len(rows))]
+
+    def filled() -> Collection:
+        collection = Collection("measured", rows.shape[1])
+        if operation != "insert":
+            collection.insert(ids, rows)
+        return collection
+
+    some = iter([filled() for _ in range(CALLS)])
+    if operation == "delete":
+        return lambda: next(some).delete(ids)
+    return lambda: getattr(next(some), operation)(ids, rows)
 
 
 def _width(request: BatchVectorRequest) -> int:

@@ -11,41 +11,16 @@ import numpy as np
 
 from vjaccel.arrays import Corpus, distance, get_backend, normalize, similarity
 from vjaccel.arrays.dispatch import home_of
-from vjaccel.batch.buffers import Buffers
-from vjaccel.batch.found import Hit
 from vjaccel.batch.given import Vectors
 from vjaccel.batch.progress import Finished
-from vjaccel.batch.requests import BatchVectorRequest
 from vjaccel.batch.settings import Plan
-from vjaccel.batch.work import VectorWork, left_undone
+from vjaccel.batch.work import bounds_of, left_undone
 from vjaccel.batch.workers import Job
+from vjaccel.collection import Hit
 from vjaccel.embedding import ItemError
 from vjaccel.errors import InvalidInput
 
-__all__ = ["Rows", "Search", "taken", "work_of"]
-
-
-def taken(request: BatchVectorRequest, buffers: Buffers) -> tuple[Vectors, np.ndarray | None]:
-    """The vectors of a request, and its query, (n_queries, dim) for a search.
-
-    Raises
-    ------
-    InvalidInput
-    """
-    query = None
-    if request.operation in ("search", "similarity", "distance"):
-        query = _queries(request.query_vector, several=request.operation == "search")
-    elif request.query_vector is not None:
-        raise InvalidInput(f"{request.operation} takes no query_vector")
-    return Vectors(request.vectors, None if query is None else query.shape[-1], buffers), query
-
-
-def work_of(operation: str, vectors: Vectors, query: np.ndarray | None, plan: Plan, finished: Finished) -> VectorWork:
-    """The batches of a request."""
-    if operation == "search":
-        assert query is not None
-        return Search(vectors, query, plan, finished)
-    return Rows(vectors, query, operation, plan, finished)
+__all__ = ["Rows", "Search", "query_of"]
 
 
 class Rows:
@@ -65,7 +40,7 @@ class Rows:
         self._apply = _function(operation, query, plan.options)
         self._scored = operation != "normalize"
         self._finished = finished
-        self._bounds = _bounds(self.total, plan.batch_size)
+        self._bounds = bounds_of(self.total, plan.batch_size)
         self._lock = threading.Lock()
         self._out: np.ndarray | None = None
         self._errors: list[ItemError | None] = []
@@ -121,7 +96,7 @@ class Search:
         self._queries = queries
         self._k = plan.options.get("k", 10)
         self._finished = finished
-        self._bounds = _bounds(len(queries), plan.batch_size)
+        self._bounds = bounds_of(len(queries), plan.batch_size)
         self._hits: list[list[Hit] | None] = [None] * len(queries)
         with vectors.block(0, len(vectors)) as block:
             # A list's block is another's when this one ends, and a corpus uses what it was given.
@@ -164,7 +139,7 @@ class Search:
         return None
 
 
-def _queries(query: Any, *, several: bool) -> np.ndarray:
+def query_of(query: Any, *, several: bool) -> np.ndarray:
     """`query` as an array (n_queries, dim) on the host, or (dim,) where there may not be several.
 
     Raises
@@ -196,7 +171,3 @@ def _function(operation: str, query: np.ndarray | None, options: Mapping[str, An
 def _on_host(x: Any) -> np.ndarray:
     home = home_of(x)
     return np.asarray(x) if home is None else get_backend(f"{home[0].name}:{home[1]}").to_numpy(x)
-
-
-def _bounds(total: int, size: int) -> list[tuple[int, int]]:
-    return [(low, min(low + size, total)) for low in range(0, total, size)]

@@ -11,7 +11,7 @@ import numpy as np
 from vjaccel.batch.workers import Job
 from vjaccel.embedding import ItemError
 
-__all__ = ["VectorWork", "Work", "left_undone"]
+__all__ = ["VectorWork", "Work", "bounds_of", "left_undone"]
 
 
 class Work(Protocol):
@@ -47,6 +47,11 @@ class VectorWork(Work, Protocol):
     def scores(self) -> np.ndarray | None:
         """As in `BatchVectorResponse`."""
         ...
+
+
+def bounds_of(total: int, size: int) -> list[tuple[int, int]]:
+    """Where batches of `size` of so many items begin and end."""
+    return [(low, min(low + size, total)) for low in range(0, total, size)]
 
 
 def left_undone(places: Sequence[int], died: str | None, code: str, why: str) -> list[ItemError]:

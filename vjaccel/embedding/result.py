@@ -13,24 +13,28 @@ __all__ = ["EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]
 
 @dataclass(frozen=True, slots=True)
 class ItemError:
-    """Why one text has no vector.
+    """Why one text has no vector, or one row of a call did not go into a collection.
 
     Attributes
     ----------
     index : int
-        Its place in the input, counted from 0 over the whole run.
+        Its place in the input, counted from 0 over the whole run or call.
     code : str
+        Of a collection's rows: see docs/collections.md. Of texts:
         ``INVALID_TEXT`` for what is no text, or none that can be tokenised, ``TOKEN_LIMIT_EXCEEDED`` for one that is too long
         where that is an error, ``EMBEDDING_GENERATION_FAILED`` when the model or provider failed on it,
         ``INVALID_EMBEDDING`` for a vector with NaN or infinity, ``DIMENSION_MISMATCH`` for one of another width; and a remote
         provider's: see docs/providers.md.
     message : str
         For people.
+    id : str or None
+        Of a collection's row, where it has one.
     """
 
     index: int
     code: str
     message: str
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""Where a collection's rows are kept: what memory and disk both do. It gets rows that are judged, and checks nothing.
+
+A row's number says when it came: numbers grow, and a row keeps its own when it is changed. Equal scores go by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from vjaccel.arrays.protocol import Metric
+from vjaccel.collection.metadata import Columns
+from vjaccel.collection.results import Rows, Version
+
+__all__ = ["Nearest", "Put", "Store", "Taken", "View", "Writer"]
+
+
+class Put(NamedTuple):
+    """Rows to be there, whole.
+
+    Attributes
+    ----------
+    ids : list of str
+        Each once.
+    vectors : ndarray, float32 (n, dim)
+        Maybe the caller's own: a store copies them.
+    metadata : list of dict, or None
+        Without values of None; None where no row has any.
+    columns : dict of str to Column
+        All of the collection's, those that come with these rows too.
+    existing : set of str
+        Those of `ids` that are there, and are replaced.
+    """
+
+    ids: list[str]
+    vectors: np.ndarray
+    metadata: list[dict[str, Any]] | None
+    columns: Columns
+    existing: set[str]
+
+
+class Taken(NamedTuple):
+    """Some rows; None for what was not asked for."""
+
+    ids: list[str]
+    vectors: np.ndarray | None
+    metadata: list[dict[str, Any]] | None
+
+
+class Nearest(NamedTuple):
+    """The closest rows of each query.
+
+    Attributes
+    ----------
+    handles : ndarray of int64, shape (n_queries, k)
+        What `View.taken` knows the rows by; -1 where there are fewer.
+    scores : ndarray, shape (n_queries, k)
+    """
+
+    handles: np.ndarray
+    scores: np.ndarray
+
+
+class View(Protocol):
+    """One state of a collection, that nothing changes."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def columns(self) -> Columns: ...
+
+    def present(self, ids: list[str]) -> set[str]:
+        """Those of `ids` that are there."""
+        ...
+
+    def get(self, ids: list[str], *, vectors: bool = True, metadata: bool = True) -> Taken:
+        """The rows of `ids` that are there, in that order."""
+        ...
+
+    def matching(self, where: str | None) -> list[str]:
+        """The ids of the rows for which `where` holds."""
+        ...
+
+    def count(self, where: str | None) -> int: ...
+
+    def batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        """All rows, `size` at a time. It may be gone through after the view is closed."""
+        ...
+
+    def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
+        """Exactly the closest rows of `queries`, (n, dim)."""
+        ...
+
+    def taken(self, handles: np.ndarray, *, vectors: bool, metadata: bool) -> Taken:
+        """The rows with these handles (n,), in that order."""
+        ...
+
+    def everything(self) -> tuple[list[str], np.ndarray]:
+        """All ids and vectors, by number."""
+        ...
+
+
+class Writer(View, Protocol):
+    """A state that this call alone may change, once; it becomes the next when that is done."""
+
+    def put(self, rows: Put) -> int:
+        """Add rows, or replace those that are there; the version that then is."""
+        ...
+
+    def remove(self, ids: list[str]) -> int:
+        """Remove rows that are there; the version that then is."""
+        ...
+
+
+class Store(Protocol):
+    """The rows of a collection."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def metric(self) -> Metric: ...
+
+    def reading(self) -> AbstractContextManager[View]: ...
+
+    def writing(self) -> AbstractContextManager[Writer]: ...
+
+    def versions(self) -> list[Version]: ...
+
+    def at(self, version: int) -> Store:
+        """That version, which can be read only."""
+        ...
+
+    def compact(self) -> None: ...
+
+    def close(self) -> None: ...
