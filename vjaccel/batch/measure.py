@@ -23,17 +23,12 @@ def resident_bytes() -> int:
     return int(_process.memory_info().rss)
 
 
-def _cpu_seconds() -> float:
-    times = _process.cpu_times()
-    return float(times.user + times.system)
-
-
 class Meter:
     """Runs from when it is made."""
 
     def __init__(self) -> None:
         self._began = datetime.now(UTC)
-        self._cpu = _cpu_seconds()
+        self._cpu = time.process_time()
         self._started = time.perf_counter()
 
     def seconds(self) -> float:
@@ -54,7 +49,7 @@ class Meter:
             throughput=processed / seconds if processed and seconds else None,
             average_latency=sum(job.latencies) / len(job.latencies) if job.latencies else None,
             memory=resident_bytes(),
-            cpu=(_cpu_seconds() - self._cpu) / seconds if seconds else 0.0,
+            cpu=(time.process_time() - self._cpu) / seconds if seconds else 0.0,
             batches=len(job.pieces),
             batch_size=plan.batch_size,
             concurrency=job.most,

@@ -15,6 +15,8 @@ SIZES = (256, 1024, 4096, 16384)
 """Vectors in a batch that are tried."""
 CALLS = 4
 """Of each; the first one compiles, and touches the memory."""
+LONG = 0.05
+"""Seconds of a batch after which no larger one is tried."""
 NEARLY = 0.9
 """The smallest batch is best whose rate is so much of the highest one."""
 
@@ -56,8 +58,10 @@ def measured(
     """What was measured under `key`, or is now: the best of some calls of `make(size)`, for each size."""
     with _lock:  # two that measure at once would measure each other
         if key not in _known:
-            found = {}
+            found: dict[int, float] = {}
             for size in SIZES:
+                if found and max(found.values()) > LONG:
+                    break
                 call = make(size)
                 call()
                 found[size] = min(_timed(call, clock) for _ in range(CALLS - 1))

@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +55,7 @@ class Sampler:
         self._changed = threading.Condition()
         self._at_work: Counter[int] = Counter()
         self._closed = False
-        self._samples: dict[str, Counter[Stack]] = {}
+        self._samples: dict[str, dict[Stack, float]] = {}
         self._written = 0
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._thread.start()
@@ -83,27 +83,29 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        since = 0.0
+        worked = 0.0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._at_work or self._closed)
                 if self._closed:
                     break
                 working = set(self._at_work)
-            self._sample(working)
+            began = time.perf_counter()
             time.sleep(PERIOD)
-            since += PERIOD
-            if since >= self._interval:
+            seconds = time.perf_counter() - began  # more where the interpreter is busy
+            self._sample(working, seconds)
+            worked += seconds
+            if worked >= self._interval:
                 self._write()
-                since = 0.0
+                worked = 0.0
         self._write()
 
-    def _sample(self, working: set[int]) -> None:
+    def _sample(self, working: set[int], seconds: float) -> None:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for ident, frame in sys._current_frames().items():
             name = names.get(ident, "")
             if ident in working or name.startswith(PREFIX):
-                self._samples.setdefault(name or str(ident), Counter())[_stack(frame)] += 1
+                self._samples.setdefault(name or str(ident), defaultdict(float))[_stack(frame)] += seconds
 
     def _write(self) -> None:
         samples, self._samples = self._samples, {}
@@ -114,7 +116,7 @@ class Sampler:
         path = self._folder / f"vjaccel-{stamp}-{os.getpid()}-{self._written}.speedscope.json"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(speedscope(path.name, samples, PERIOD)), encoding="utf-8")
+            path.write_text(json.dumps(speedscope(path.name, samples)), encoding="utf-8")
         except OSError as exc:
             _log.warning("the profile %s cannot be written: %s", path, exc)
 
@@ -128,13 +130,13 @@ def _stack(frame: FrameType | None) -> Stack:
     return tuple(reversed(found))
 
 
-def speedscope(name: str, samples: dict[str, Counter[Stack]], period: float) -> dict[str, Any]:
-    """Samples by thread in speedscope's file format, where a stack's weight is the seconds that it was seen for."""
+def speedscope(name: str, samples: Mapping[str, Mapping[Stack, float]]) -> dict[str, Any]:
+    """The seconds that stacks were seen for, by thread, in speedscope's file format."""
     places = list({place for counted in samples.values() for stack in counted for place in stack})
     numbers = {place: number for number, place in enumerate(places)}
     profiles = []
     for thread, counted in samples.items():
-        weights = [count * period for count in counted.values()]
+        weights = list(counted.values())
         profiles.append(
             {
                 "type": "sampled",

@@ -173,17 +173,9 @@ class Workers:
 
     def _done_here(self, job: Job) -> None:
         """The only batch of a job, in the thread that waits for it: handing it over would take longer than a small one."""
-        started = self._clock()
-        try:
-            with self._around():
-                job.pieces[0]()
-        except Exception as exc:
-            self._end(job, self._clock() - started, exc)
-        except BaseException:
-            self._end(job, self._clock() - started, None)
-            raise  # Ctrl-C is the caller's
-        else:
-            self._end(job, self._clock() - started, None)
+        failure = self._done(job, 0)
+        if isinstance(failure, KeyboardInterrupt):
+            raise failure
 
     # In the workers
 
@@ -191,22 +183,26 @@ class Workers:
         if self._processors:
             os.sched_setaffinity(0, self._processors)
         while (turn := self._next()) is not None:
-            job, place, context = turn
-            started = self._clock()
-            failure: BaseException | None = None
-            try:
-                with self._around():
-                    context.run(job.pieces[place])
-            except BaseException as exc:
-                failure = exc
-            seconds = self._clock() - started
-            if failure is None or isinstance(failure, Exception):
-                self._end(job, seconds, failure)
-            else:
-                self._died(job, place, failure)
+            failure = self._done(*turn)
+            if failure is not None and not isinstance(failure, Exception):
                 return
 
-    def _next(self) -> tuple[Job, int, contextvars.Context] | None:
+    def _done(self, job: Job, place: int) -> BaseException | None:
+        """Do a batch, and note how that went: what it has raised."""
+        started = self._clock()
+        failure: BaseException | None = None
+        try:
+            with self._around():
+                job.context.copy().run(job.pieces[place])
+        except BaseException as exc:
+            failure = exc
+        if failure is None or isinstance(failure, Exception | KeyboardInterrupt):
+            self._end(job, self._clock() - started, failure)
+        else:
+            self._lost(job, place, failure)
+        return failure
+
+    def _next(self) -> tuple[Job, int] | None:
         with self._changed:
             while True:
                 self._look()
@@ -217,20 +213,19 @@ class Workers:
                     ready = (job for job in self._jobs if job.waiting and job.running < job.at_once)
                     job = next_of(ready, self._clock())
                 if job is not None:
-                    place = self._begin(job)
-                    return job, place, job.context.copy()
+                    return job, self._begin(job)
                 if self._closed and not self._jobs:
                     self._threads.discard(threading.current_thread())
                     return None
                 self._changed.wait(LOOK if self._jobs else None)
 
-    def _died(self, job: Job, place: int, failure: BaseException) -> None:
-        """This worker ends of what a batch has raised: another takes its place, and the batch."""
+    def _lost(self, job: Job, place: int, failure: BaseException) -> None:
+        """A batch has raised what ends a thread: it is done by another, which takes the place of this one."""
         _log.warning("a worker died of %s and is replaced; its batch is done by another", type(failure).__name__)
         with self._changed:
             self._threads.discard(threading.current_thread())
             job.lives[place] = job.lives.get(place, 0) + 1
-            if job.lives[place] < LIVES and not job.stopped.is_set():
+            if job.lives[place] < LIVES and not job.is_over():
                 job.waiting.appendleft(place)
             else:
                 job.died[place] = f"{type(failure).__name__}: {failure}"
@@ -257,7 +252,8 @@ class Workers:
     def _staff(self) -> None:
         """As many threads as there are batches that could run."""
         self._threads = {thread for thread in self._threads if thread.is_alive()}
-        wanted = min(self.most, self._running + sum(len(job.waiting) for job in self._jobs))
+        beginnable = (min(len(job.waiting), job.at_once - job.running) for job in self._jobs)
+        wanted = min(self.most, self._running + sum(beginnable))
         while len(self._threads) < wanted:
             thread = threading.Thread(target=self._work, name=f"vjaccel-{self._name}", daemon=True)
             self._threads.add(thread)

@@ -127,9 +127,10 @@ class Dying(Letters):
         return super().__call__(texts)
 
 
-def test_a_worker_that_dies_is_replaced_and_its_batch_done_by_another() -> None:
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_worker_that_dies_is_replaced_and_its_batch_done_by_another(batch_size: int) -> None:
     with vj.BatchProcessor(embedder=Dying(1)) as processor:
-        found = processor.process_batch_embeddings(request("a", "die", "b", max_concurrent=2))
+        found = processor.process_batch_embeddings(request("a", "die", "b", max_concurrent=2, batch_size=batch_size))
         assert processor.get_health() == (True, ())
     assert found.errors == ()
     assert found.embeddings[:, 0].tolist() == [1, 3, 1]
@@ -142,6 +143,19 @@ def test_a_batch_that_kills_every_worker_is_given_up_and_the_others_are_done() -
     assert [(error.index, error.code) for error in found.errors] == [(1, "WORKER_DIED")]
     assert found.embeddings[[0, 2], 0].tolist() == [1, 1]
     assert again.errors == ()
+
+
+def test_ctrl_c_ends_a_request_and_the_processor_goes_on() -> None:
+    def interrupted(texts: list[str]) -> np.ndarray:
+        if "stop" in texts:
+            raise KeyboardInterrupt
+        return np.ones((len(texts), 2))
+
+    with vj.BatchProcessor(embedder=interrupted) as processor:
+        with pytest.raises(KeyboardInterrupt):
+            processor.process_batch_embeddings(request("stop"))
+        assert processor.process_batch_embeddings(request("a")).errors == ()
+        assert processor.get_statistics().active_batches == 0
 
 
 def test_what_an_operation_raises_is_raised_and_the_processor_goes_on() -> None:

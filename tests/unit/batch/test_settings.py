@@ -228,7 +228,7 @@ def busy(texts: list[str]) -> np.ndarray:
 def test_profiles_are_written_that_speedscope_opens_and_that_show_the_work(tmp_path: Path, batch_size: int) -> None:
     folder = tmp_path / "profiles"
     config = vj.BatchConfig(
-        performance_config={"enable_profiling": True, "profiling_interval": 0.05, "profiling_folder": str(folder)}
+        performance_config={"enable_profiling": True, "profiling_interval": 0.02, "profiling_folder": str(folder)}
     )
     embed(config, busy, ["a", "b", "c"], batch_size=batch_size, max_concurrent=2)
     found = profiles(folder)

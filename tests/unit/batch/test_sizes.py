@@ -25,7 +25,7 @@ def test_the_time_of_a_batch_is_between_those_measured_and_beyond_them_in_propor
 
 
 def test_each_size_is_measured_once_by_its_best_call() -> None:
-    ticks = deque(float(t) for pair in [(0, 5), (0, 3), (0, 4)] * 4 for t in pair)
+    ticks = deque(t / 1000 for pair in [(0, 5), (0, 3), (0, 4)] * 4 for t in pair)
     calls: list[int] = []
 
     def make(size: int) -> object:
@@ -33,10 +33,16 @@ def test_each_size_is_measured_once_by_its_best_call() -> None:
 
     key = ("test", object())
     found = measured(key, make, ticks.popleft)  # type: ignore[arg-type]  # it makes calls
-    assert set(found.seconds.values()) == {3.0}
+    assert set(found.seconds.values()) == {0.003}
     assert calls == [size for size in found.seconds for _ in range(4)]
     assert measured(key, make) is found  # type: ignore[arg-type]  # it makes calls
     assert len(calls) == 16
+
+
+def test_where_batches_take_long_no_larger_ones_are_tried() -> None:
+    ticks = deque([0.0, 1.0] * 3)
+    found = measured(("long", object()), lambda size: lambda: None, ticks.popleft)
+    assert list(found.seconds.values()) == [1.0]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
