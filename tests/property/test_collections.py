@@ -1,7 +1,10 @@
-"""A collection, changed and asked in ways that nobody thought of, against a dict: in memory."""
+"""A collection, changed and asked in ways that nobody thought of, against a dict: in memory and on disk alike."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,7 +165,39 @@ class Calls(RuleBasedStateMachine):
         np.testing.assert_array_equal(found.vectors.reshape(-1), [x for v, _ in self.rows.values() for x in v])
 
 
+class CallsOnDisk(Calls):
+    """The same in a folder, which is opened anew now and then."""
+
+    def opened(self, metric: str) -> vj.Collection:
+        self.folder = Path(tempfile.mkdtemp(prefix="vjaccel-collection-"))
+        return vj.Collection.open(self.folder / "model", dim=DIM, metric=metric, create=True, durability="process")
+
+    @rule()
+    def open_anew(self) -> None:
+        self.col.close()
+        self.col = vj.Collection.open(self.folder / "model", durability="process")
+
+    @rule()
+    def check_out(self) -> None:
+        version = self.col.version
+        with self.col.checkout(version) as then:
+            assert then.get(list(self.rows)).ids == tuple(self.rows)
+
+    @rule(query=VECTOR, where=st.sampled_from([None, *FILTERS]))
+    def stream(self, query: list[int], where: str | None) -> None:
+        """A search that may hold nothing, from disk, finds what one in memory does."""
+        with vj.Collection.open(self.folder / "model", memory_limit=0) as streamed:
+            assert streamed.search(query, 9, where=where) == self.col.search(query, 9, where=where)
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.col.close()
+            shutil.rmtree(self.folder)
+
+
 TestInMemory = Calls.TestCase
 TestInMemory.settings = settings(
     max_examples=40, stateful_step_count=15, derandomize=True, deadline=None, database=None
 )
+TestOnDisk = CallsOnDisk.TestCase
+TestOnDisk.settings = settings(max_examples=12, stateful_step_count=15, derandomize=True, deadline=None, database=None)

@@ -17,7 +17,7 @@ from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.held import Held
 from vjaccel.arrays.protocol import Array, Backend, TopK
 
-__all__ = ["Part", "Parted"]
+__all__ = ["Part", "Parted", "merged"]
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ class Parted(ABC):
         shape = (queries.shape[0], 0)
         best = np.empty(shape), np.empty(shape, np.int64)
         for found in self.each(best_of):
-            best = _merged(best, found, k)
+            best = merged(best, found, k)
         with self.backend.float64():
             return TopK(*(self.backend.asarray(x) for x in best))
 
@@ -84,7 +84,7 @@ class Parted(ABC):
             yield _best(some, most)
 
 
-def _merged(
+def merged(
     best: tuple[np.ndarray, np.ndarray], found: tuple[np.ndarray, np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best `k` of each row of both by score, then lower id; some rows at a time."""

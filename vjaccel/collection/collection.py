@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import psutil
 
 from vjaccel.arrays import check
 from vjaccel.arrays.ops import similarity
 from vjaccel.arrays.protocol import Metric
+from vjaccel.arrays.registry import get_backend
+from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
-from vjaccel.collection.judging import Existing, Judged, judged, on_host, sequence
+from vjaccel.collection.judging import on_host, sequence
 from vjaccel.collection.memory import MemoryStore
-from vjaccel.collection.metadata import copied
-from vjaccel.collection.results import BatchResult, Hit, Rows, Scores, Version
-from vjaccel.collection.store import Put, Store, Taken, View, Writer
-from vjaccel.errors import CollectionErrors, InvalidInput, InvalidType
+from vjaccel.collection.results import BatchResult, Rows, Scores, Version
+from vjaccel.collection.searching import hits, included, rows_of
+from vjaccel.collection.store import Store
+from vjaccel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from vjaccel.collection.disk import Durability
 
 __all__ = ["Collection"]
 
-OnError = Literal["collect", "raise"]
-INCLUDED = ("metadata", "vectors")
 BATCH = 4096
 
 
@@ -64,6 +70,51 @@ class Collection:
             raise InvalidInput(f"a collection's name is text that is not empty, not {name!r}")
         self._name = name
         self._store: Store = MemoryStore(check.count(dim, "dim"), check.metric(metric, Metric, {}), backend)
+
+    @classmethod
+    def open(
+        cls,
+        uri: str | os.PathLike[str],
+        dim: int | None = None,
+        metric: str | Metric | None = None,
+        *,
+        create: bool = False,
+        backend: str | None = None,
+        memory_limit: int | None = None,
+        durability: Durability | None = None,
+    ) -> Collection:
+        """A collection that lasts: in a folder, or in an object store, as a Lance dataset. Needs the extra ``store``.
+
+        Parameters
+        ----------
+        uri : str or Path
+            A folder, or an address that Lance knows, as ``s3://bucket/notes``.
+        dim, metric
+            Of a new one, whose metric is "cosine" by default. One that is there knows its own.
+        create : bool
+            Make a new one where there is none.
+        backend : str, optional
+            Where it is searched, as in `vjaccel.get_backend`.
+        memory_limit : int, optional
+            Bytes that vectors may take in memory; by default a quarter of the machine's. A search of more reads them from disk.
+        durability : {"fsync", "process"}, optional
+            Whether what a call has changed survives a power cut, or the end of the process alone. "fsync" is usual in a local
+            folder; an object store has its own promise.
+
+        Raises
+        ------
+        InvalidInput, InvalidType, FileFormatError, MissingExtra, UnknownBackend, BackendUnavailable
+        """
+        from vjaccel.collection.disk import open_store
+
+        if backend is not None:
+            get_backend(backend)
+        limit = psutil.virtual_memory().total // 4 if memory_limit is None else memory_limit
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
+        name = os.fspath(uri)
+        store = open_store(name, dim, metric, create=create, backend=backend, memory_limit=limit, durability=durability)
+        return cls._of(name, store)
 
     # What it is
 
@@ -129,7 +180,7 @@ class Collection:
         InvalidInput, InvalidType
             What was given is no list of rows, or the lists are not equally long.
         """
-        return self._put(ids, vectors, metadata, "refused", on_error)
+        return put(self._store, ids, vectors, metadata, "refused", on_error)
 
     def upsert(
         self,
@@ -140,7 +191,7 @@ class Collection:
         on_error: OnError = "collect",
     ) -> BatchResult:
         """As `insert`, but a row that is there is replaced, whole, and keeps its place in the order of rows."""
-        return self._put(ids, vectors, metadata, "either", on_error)
+        return put(self._store, ids, vectors, metadata, "either", on_error)
 
     def update(
         self,
@@ -155,24 +206,7 @@ class Collection:
         As `insert`, but an id that is not there is ``NOT_FOUND``; keys that a row's metadata does not name stay as they are,
         and a value of None takes its key away.
         """
-        if vectors is None and metadata is None:
-            raise InvalidInput("update needs vectors, metadata or both")
-        _check_on_error(on_error)
-        with self._store.writing() as writer:
-            rows, columns = self._judged(writer, ids, vectors, metadata, "needed")
-            self._settle(rows, writer, on_error)
-            if not rows.ids:
-                return _result(rows, writer.version)
-            before = writer.get(rows.ids)
-            assert before.vectors is not None
-            assert before.metadata is not None
-            values = before.metadata
-            if rows.metadata is not None:
-                values = [_present({**old, **new}) for old, new in zip(values, rows.metadata, strict=True)]
-            put = Put(
-                rows.ids, before.vectors if rows.vectors is None else rows.vectors, values, columns, set(rows.ids)
-            )
-            return _result(rows, writer.put(put))
+        return update(self._store, ids, vectors, metadata, on_error)
 
     def delete(
         self, ids: Iterable[str] | None = None, *, where: str | None = None, on_error: OnError = "collect"
@@ -183,17 +217,7 @@ class Collection:
         ------
         CollectionErrors, InvalidInput, InvalidType
         """
-        if (ids is None) == (where is None):
-            raise InvalidInput("delete needs ids or where, and not both")
-        _check_on_error(on_error)
-        check_filter(where)
-        with self._store.writing() as writer:
-            if ids is None:
-                gone = writer.matching(where)
-                return BatchResult(tuple(gone), (), writer.remove(gone) if gone else writer.version)
-            rows, _ = self._judged(writer, ids, None, None, "needed")
-            self._settle(rows, writer, on_error)
-            return _result(rows, writer.remove(rows.ids) if rows.ids else writer.version)
+        return delete(self._store, ids, where, on_error)
 
     # Reading
 
@@ -206,8 +230,7 @@ class Collection:
         """
         wanted = [name for name in sequence("ids", ids) if isinstance(name, str)]
         with self._store.reading() as view:
-            found = view.get(wanted)
-        return _rows(found)
+            return rows_of(view.get(wanted))
 
     def count(self, where: str | None = None) -> int:
         """How many rows there are, or for how many `where` holds.
@@ -246,17 +269,10 @@ class Collection:
         """
         k = check.count(k)
         check_filter(where)
-        wanted = _included(include)
+        wanted = included(include)
         queries, single = self._queries(query)
         with self._store.reading() as view:
-            found = view.nearest(queries, k, where)
-            handles = np.asarray(found.handles)
-            there = handles >= 0
-            unique, places = np.unique(handles[there], return_inverse=True)
-            rows = view.taken(unique, vectors="vectors" in wanted, metadata="metadata" in wanted)
-        hits = _hits(rows, places, np.asarray(found.scores)[there].tolist())
-        ends = np.cumsum(there.sum(axis=1)).tolist()
-        lists = [hits[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+            lists = hits(view, view.nearest(queries, k, where), wanted)
         return lists[0] if single else lists
 
     def similarity(self, query: object) -> Scores:
@@ -289,15 +305,10 @@ class Collection:
         size = check.count(batch_size, "batch_size")
         check_filter(where)
 
-        def going_through() -> Iterator[Rows]:
-            with self._store.reading() as view:
-                batches = view.batches(size, where)
-                first = next(batches, None)
-            if first is not None:
-                yield first
-                yield from batches
-
-        return going_through()
+        with self._store.reading() as view:
+            batches = view.batches(size, where)
+            first = next(batches, None)
+        return chain([] if first is None else [first], batches)
 
     # Versions and upkeep
 
@@ -342,34 +353,6 @@ class Collection:
         made._name, made._store = name, store
         return made
 
-    def _put(
-        self, ids: object, vectors: object, metadata: object, existing: Existing, on_error: OnError
-    ) -> BatchResult:
-        _check_on_error(on_error)
-        if vectors is None:
-            raise InvalidInput("there are no vectors; they are a list, or an array (n, dim)")
-        with self._store.writing() as writer:
-            rows, columns = self._judged(writer, ids, vectors, metadata, existing)
-            self._settle(rows, writer, on_error)
-            if not rows.ids:
-                return _result(rows, writer.version)
-            assert rows.vectors is not None
-            values = None if rows.metadata is None else [_present(row) for row in rows.metadata]
-            there = writer.present(rows.ids) if existing == "either" else set()
-            return _result(rows, writer.put(Put(rows.ids, rows.vectors, values, columns, there)))
-
-    def _judged(
-        self, writer: Writer, ids: object, vectors: object, metadata: object, existing: Existing
-    ) -> tuple[Judged, Any]:
-        columns = dict(writer.columns)
-        rows = judged(ids, vectors, metadata, dim=self.dim, columns=columns, present=writer.present, existing=existing)
-        return rows, columns
-
-    def _settle(self, rows: Judged, view: View, on_error: OnError) -> None:
-        if rows.errors and on_error == "raise":
-            refused = BatchResult((), _errors(rows), view.version)
-            raise CollectionErrors(refused, len(rows.errors) + len(rows.ids))
-
     def _queries(self, query: object) -> tuple[np.ndarray, bool]:
         found = check.shaped("query", on_host(query), single=True)
         array = np.asarray(found)
@@ -378,49 +361,3 @@ class Collection:
                 f"the query has width {array.shape[-1]} and the collection {self.dim}; they must be the same"
             )
         return (array[None, :], True) if array.ndim == 1 else (array, False)
-
-
-def _check_on_error(on_error: object) -> None:
-    if on_error not in ("collect", "raise"):
-        raise InvalidInput(f"on_error {on_error!r} is neither 'collect' nor 'raise'")
-
-
-def _included(include: object) -> set[str]:
-    if isinstance(include, str) or not isinstance(include, Iterable):
-        raise InvalidType(f"include is a list of {', '.join(map(repr, INCLUDED))}, not {include!r}")
-    wanted = set(include)
-    unknown = sorted(map(repr, wanted - set(INCLUDED)))
-    if unknown:
-        raise InvalidInput(f"include has {unknown[0]}; there are {', '.join(map(repr, INCLUDED))}")
-    return wanted
-
-
-def _present(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _errors(rows: Judged) -> tuple[Any, ...]:
-    return tuple(rows.errors[place] for place in sorted(rows.errors))
-
-
-def _result(rows: Judged, version: int) -> BatchResult:
-    return BatchResult(tuple(rows.ids), _errors(rows), version)
-
-
-def _rows(found: Taken) -> Rows:
-    assert found.vectors is not None
-    assert found.metadata is not None
-    return Rows(tuple(found.ids), found.vectors, tuple(found.metadata))
-
-
-def _hits(rows: Taken, places: np.ndarray, scores: list[float]) -> list[Hit]:
-    """A hit for each of `places` among `rows`."""
-    return [
-        Hit(
-            rows.ids[place],
-            score,
-            None if rows.metadata is None else copied(rows.metadata[place]),
-            None if rows.vectors is None else rows.vectors[place],
-        )
-        for place, score in zip(places.tolist(), scores, strict=True)
-    ]

@@ -1,0 +1,177 @@
+"""Reading one version of a collection on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vjaccel.arrays.blocks import topk_of_blocks
+from vjaccel.arrays.protocol import Metric
+from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
+from vjaccel.collection.filters import enclosed, refusing
+from vjaccel.collection.locks import Locks
+from vjaccel.collection.metadata import Columns
+from vjaccel.collection.resident import Resident, numbers_of
+from vjaccel.collection.results import Rows
+from vjaccel.collection.store import Nearest, Taken
+
+__all__ = ["LanceView"]
+
+ASKED = 1000
+"""Ids or numbers in one question: each is parsed."""
+
+BLOCK_SHARE = 8
+"""What one block of a search that holds nothing may take of the memory limit; Lance reads ahead as much again."""
+
+BLOCK_ROWS = 512
+
+
+class LanceView:
+    """One version of the dataset; see `View`."""
+
+    def __init__(
+        self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident, locks: Locks
+    ) -> None:
+        self._dataset = dataset
+        self._dim = dim
+        self._metric = metric
+        self._backend = backend
+        self._resident = resident
+        self._locks = locks
+
+    @property
+    def version(self) -> int:
+        return int(self._dataset.version)
+
+    @property
+    def columns(self) -> Columns:
+        return columns_of(self._dataset.schema)
+
+    def present(self, ids: list[str]) -> set[str]:
+        return {name for table in self._asked("id", ids, _quoted, ["id"]) for name in table.column("id").to_pylist()}
+
+    def get(self, ids: list[str], *, vectors: bool = True, metadata: bool = True) -> Taken:
+        tables = list(self._asked("id", list(dict.fromkeys(ids)), _quoted, self._names(vectors, metadata)))
+        places = {name: i for i, name in enumerate(name for t in tables for name in t.column("id").to_pylist())}
+        return self._taken(tables, [places[name] for name in ids if name in places], vectors, metadata)
+
+    def taken(self, handles: np.ndarray, *, vectors: bool, metadata: bool) -> Taken:
+        tables = list(self._asked("_rowid", handles.tolist(), str, self._names(vectors, metadata)))
+        places = {n: i for i, n in enumerate(n for t in tables for n in t.column("_rowid").to_pylist())}
+        return self._taken(tables, [places[n] for n in handles.tolist()], vectors, metadata)
+
+    def matching(self, where: str | None) -> list[str]:
+        table = self._table(["id"], where)
+        order = np.argsort(table.column("_rowid").to_numpy())
+        names: list[str] = table.column("id").take(order).to_pylist()
+        return names
+
+    def count(self, where: str | None) -> int:
+        if where is None:
+            return int(self._dataset.count_rows())
+        asked = enclosed(where)
+        with refusing(where, self._dataset, self.columns):
+            return int(self._dataset.count_rows(asked))
+
+    def batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        columns = self.columns
+        asked = None if where is None else enclosed(where)
+        with self._locks.reader():
+            batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
+            while True:
+                with refusing(where or "", self._dataset, columns):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                if batch.num_rows:
+                    vectors = vectors_of(batch.column("vector"), self._dim).copy()
+                    yield Rows(tuple(batch.column("id").to_pylist()), vectors, tuple(metadata_of(batch, columns)))
+
+    def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
+        if not self._resident.fits(self._dataset):
+            return self._streamed(queries, k, where)
+        with self._resident.at_least(self._dataset) as held:
+            self._dataset = held.dataset
+            mask = None
+            if where is not None:
+                mask = np.zeros(len(held.numbers), bool)
+                mask[np.searchsorted(held.numbers, self._numbers(where))] = True
+            found = held.corpus.topk(queries, k, mask=mask)
+            places = np.asarray(found.indices)
+            numbers = held.numbers[places] if len(held.numbers) else places
+            return Nearest(np.where(places < 0, -1, numbers), np.asarray(found.values))
+
+    def everything(self) -> tuple[list[str], np.ndarray]:
+        table = self._table(["id", "vector"], None)
+        order = np.argsort(table.column("_rowid").to_numpy())
+        return table.column("id").take(order).to_pylist(), vectors_of(table.column("vector"), self._dim)[order]
+
+    # Below
+
+    def _streamed(self, queries: object, k: int, where: str | None) -> Nearest:
+        columns = self.columns
+        asked = None if where is None else enclosed(where)
+        with refusing(where or "", self._dataset, columns):
+            found = topk_of_blocks(queries, self._blocks(asked), k, metric=self._metric, backend=self._backend)
+        return Nearest(np.asarray(found.indices), np.asarray(found.values))
+
+    def _blocks(self, asked: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        row_bytes = 4 * self._dim
+        rows = max(BLOCK_ROWS, self._resident.limit // BLOCK_SHARE // row_bytes)
+        batches = self._dataset.to_batches(
+            columns=["vector"], filter=asked, with_row_id=True, batch_size=max(BLOCK_ROWS, rows // 4),
+            batch_readahead=1, fragment_readahead=1, io_buffer_size=max(1 << 20, rows * row_bytes // 2),
+        )  # fmt: skip
+        waiting: list[Any] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(x.num_rows for x in waiting) >= rows:
+                yield self._block(waiting)
+                waiting = []
+        if waiting:
+            yield self._block(waiting)
+
+    def _block(self, batches: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        numbers = np.concatenate([batch.column("_rowid").to_numpy() for batch in batches]).astype(np.int64)
+        vectors = np.concatenate([vectors_of(batch.column("vector"), self._dim) for batch in batches])
+        batches.clear()
+        if (np.diff(numbers) > 0).all():
+            return numbers, vectors
+        order = np.argsort(numbers)
+        return numbers[order], vectors[order]
+
+    def _numbers(self, where: str) -> np.ndarray:
+        asked = enclosed(where)
+        with refusing(where, self._dataset, self.columns):
+            return numbers_of(self._dataset, asked)
+
+    def _table(self, names: list[str], where: str | None) -> Any:
+        asked = None if where is None else enclosed(where)
+        with refusing(where or "", self._dataset, self.columns):
+            return self._dataset.to_table(columns=names, filter=asked, with_row_id=True)
+
+    def _asked(self, column: str, values: list[Any], shown: Callable[[Any], str], names: list[str]) -> Iterator[Any]:
+        """Tables of the rows whose `column` is one of `values`."""
+        for start in range(0, len(values), ASKED):
+            listed = ", ".join(map(shown, values[start : start + ASKED]))
+            yield self._dataset.to_table(columns=names, filter=f"{column} IN ({listed})", with_row_id=True)
+
+    def _names(self, vectors: bool, metadata: bool) -> list[str]:
+        return ["id", *(["vector"] if vectors else []), *(self.columns if metadata else [])]
+
+    def _taken(self, tables: list[Any], places: Sequence[int], vectors: bool, metadata: bool) -> Taken:
+        import pyarrow as pa
+
+        if not tables:
+            none = np.empty((0, self._dim), np.float32) if vectors else None
+            return Taken([], none, [] if metadata else None)
+        table = pa.concat_tables(tables).combine_chunks().take(pa.array(places, pa.int64()))
+        rows = vectors_of(table.column("vector"), self._dim).copy() if vectors else None
+        values = metadata_of(table, self.columns) if metadata else None
+        return Taken(table.column("id").to_pylist(), rows, values)
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
