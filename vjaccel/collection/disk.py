@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -99,7 +99,7 @@ class LanceStore:
         resident: Resident,
         *,
         sync: bool,
-        fixed: bool = False,
+        fixed: ExitStack | None = None,
     ) -> None:
         self.dim = dim
         self.metric = metric
@@ -139,9 +139,12 @@ class LanceStore:
         return [Version(int(v["version"]), v["timestamp"].astimezone(UTC)) for v in self._newest().versions()]
 
     def at(self, version: int) -> LanceStore:
+        keeping = ExitStack()
+        keeping.enter_context(self._locks.reader())  # until it is closed: so that nobody removes its files
         try:
             dataset = self._lance.dataset(self._uri, version=version, session=self._dataset.session())
         except (ValueError, OSError) as exc:
+            keeping.close()
             there = [v.number for v in self.versions()]
             raise InvalidInput(
                 f"there is no version {version}, or no longer; there are {there[0]} to {there[-1]}, but for those cleaned up"
@@ -149,7 +152,7 @@ class LanceStore:
         resident = Resident(self.dim, self.metric, self._backend, self._resident.limit, one_writer=False)
         return LanceStore(
             self._lance, self._uri, self._folder, dataset, self.dim, self.metric, self._backend, resident,
-            sync=False, fixed=True,
+            sync=False, fixed=keeping,
         )  # fmt: skip
 
     def compact(self) -> None:
@@ -159,10 +162,12 @@ class LanceStore:
 
     def close(self) -> None:
         self._resident.close()
+        if self._fixed is not None:
+            self._fixed.close()
 
     def _newest(self) -> Any:
         with self._latest:
-            if not self._fixed:
+            if self._fixed is None:
                 newest = self._dataset.latest_version
                 if newest != self._dataset.version:
                     self._dataset = self._dataset.checkout_version(newest)
@@ -172,7 +177,7 @@ class LanceStore:
         return LanceView(dataset, self.dim, self.metric, self._backend, self._resident, self._locks)
 
     def _check_writable(self) -> None:
-        if self._fixed:
+        if self._fixed is not None:
             raise InvalidInput("a version that was checked out can be read only; change the collection itself")
 
 

@@ -13,7 +13,7 @@ from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
 from vjaccel.collection.filters import enclosed, refusing
 from vjaccel.collection.locks import Locks
 from vjaccel.collection.metadata import Columns
-from vjaccel.collection.resident import Resident, numbers_of
+from vjaccel.collection.resident import Resident, among, numbers_of, windows
 from vjaccel.collection.results import Rows
 from vjaccel.collection.store import Nearest, Taken
 
@@ -22,10 +22,14 @@ __all__ = ["LanceView"]
 ASKED = 1000
 """Ids or numbers in one question: each is parsed."""
 
-BLOCK_SHARE = 8
-"""What one block of a search that holds nothing may take of the memory limit; Lance reads ahead as much again."""
+BLOCK_SHARE, PART_SHARE = 8, 64
+"""What a block of a search that holds nothing may take of the memory limit, and a part that it is read in, which takes Lance
+eight times as much."""
 
-BLOCK_ROWS = 512
+LEAST_ROWS = 512
+
+FEW = 10
+"""Where no more than one row in so many is wanted, they are asked for by number; otherwise all are read."""
 
 
 class LanceView:
@@ -111,36 +115,31 @@ class LanceView:
     # Below
 
     def _streamed(self, queries: object, k: int, where: str | None) -> Nearest:
-        columns = self.columns
-        asked = None if where is None else enclosed(where)
-        with refusing(where or "", self._dataset, columns):
-            found = topk_of_blocks(queries, self._blocks(asked), k, metric=self._metric, backend=self._backend)
+        blocks = self._blocks(None if where is None else self._numbers(where))
+        found = topk_of_blocks(queries, blocks, k, metric=self._metric, backend=self._backend)
         return Nearest(np.asarray(found.indices), np.asarray(found.values))
 
-    def _blocks(self, asked: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _blocks(self, wanted: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers, ascending, and vectors of all rows, or of those with the numbers `wanted`."""
         row_bytes = 4 * self._dim
-        rows = max(BLOCK_ROWS, self._resident.limit // BLOCK_SHARE // row_bytes)
-        batches = self._dataset.to_batches(
-            columns=["vector"], filter=asked, with_row_id=True, batch_size=max(BLOCK_ROWS, rows // 4),
-            batch_readahead=1, fragment_readahead=1, io_buffer_size=max(1 << 20, rows * row_bytes // 2),
-        )  # fmt: skip
-        waiting: list[Any] = []
-        for batch in batches:
-            waiting.append(batch)
-            if sum(x.num_rows for x in waiting) >= rows:
-                yield self._block(waiting)
-                waiting = []
-        if waiting:
-            yield self._block(waiting)
-
-    def _block(self, batches: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        numbers = np.concatenate([batch.column("_rowid").to_numpy() for batch in batches]).astype(np.int64)
-        vectors = np.concatenate([vectors_of(batch.column("vector"), self._dim) for batch in batches])
-        batches.clear()
-        if (np.diff(numbers) > 0).all():
-            return numbers, vectors
-        order = np.argsort(numbers)
-        return numbers[order], vectors[order]
+        rows = max(LEAST_ROWS, self._resident.limit // BLOCK_SHARE // row_bytes)
+        total = self._dataset.count_rows()
+        if wanted is not None and FEW * len(wanted) <= total:
+            parts = self._asked("_rowid", wanted.tolist(), str, ["vector"])
+        else:
+            parts = windows(self._dataset, max(LEAST_ROWS, self._resident.limit // PART_SHARE // row_bytes))
+        numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
+        for table in parts:
+            numbers.append(table.column("_rowid").to_numpy().astype(np.int64))
+            vectors.append(vectors_of(table.column("vector"), self._dim))
+            if wanted is not None:
+                kept = among(numbers[-1], wanted)
+                numbers[-1], vectors[-1] = numbers[-1][kept], vectors[-1][kept]
+            waiting += len(numbers[-1])
+            if waiting >= rows:
+                yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
+                numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
+        yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
 
     def _numbers(self, where: str) -> np.ndarray:
         asked = enclosed(where)
@@ -171,6 +170,24 @@ class LanceView:
         rows = vectors_of(table.column("vector"), self._dim).copy() if vectors else None
         values = metadata_of(table, self.columns) if metadata else None
         return Taken(table.column("id").to_pylist(), rows, values)
+
+
+def _joined(parts: list[np.ndarray], dim: int) -> np.ndarray:
+    """All of `parts` as one; each is given up as it is copied."""
+    whole = np.empty((sum(map(len, parts)), dim), np.float32)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
+
+
+def _in_order(numbers: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if (np.diff(numbers) > 0).all():
+        return numbers, vectors
+    order = np.argsort(numbers)
+    return numbers[order], vectors[order]
 
 
 def _quoted(name: str) -> str:

@@ -15,10 +15,12 @@ from vjaccel.arrays.protocol import Metric
 from vjaccel.arrays.turns import Turns
 from vjaccel.collection.arrow import vectors_of
 
-__all__ = ["Held", "Resident", "numbers_of"]
+__all__ = ["Held", "Resident", "among", "numbers_of", "windows"]
 
 ROW_OVERHEAD = 64
 """Bytes of a row besides its numbers: its own number, norms and the like, and room to grow."""
+
+WINDOW_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,8 @@ class Resident:
                 held = self._held
                 if held is None or held.dataset.version < dataset.version:
                     self._held = None  # where what follows fails, it is read anew
-                    self._held = (self._followed(held, dataset) if held and self._one_writer else None) or self._read(
-                        dataset
-                    )
+                    followed = self._followed(held, dataset) if held is not None and self._one_writer else None
+                    self._held = self._read(dataset) if followed is None else followed
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -93,26 +94,27 @@ class Resident:
     def _read(self, dataset: Any) -> Held:
         numbers = numbers_of(dataset)
         vectors = np.empty((len(numbers), self._dim), np.float32)
-        for found, rows in _batches(dataset, self._dim, None):
-            vectors[np.searchsorted(numbers, found)] = rows
+        for table in windows(dataset, max(1, WINDOW_BYTES // (4 * self._dim))):
+            places = np.searchsorted(numbers, table.column("_rowid").to_numpy())
+            vectors[places] = vectors_of(table.column("vector"), self._dim)
         return Held(dataset, Corpus(vectors, metric=self._metric, backend=self._backend), numbers)
 
     def _followed(self, held: Held, dataset: Any) -> Held | None:
         """`held`, changed to what `dataset` is; None where reading it anew is less work."""
         numbers, corpus = held.numbers, held.corpus
         now = numbers_of(dataset)
-        kept = _among(numbers, now)
+        kept = among(numbers, now)
         since = f"_row_last_updated_at_version > {held.dataset.version}"
         if dataset.count_rows(since) + len(numbers) - int(kept.sum()) > len(now) // 2:
             return None
-        changed = list(_batches(dataset, self._dim, since))
-        found = np.concatenate([np.empty(0, np.int64), *(x for x, _ in changed)])
-        rows = np.concatenate([np.empty((0, self._dim), np.float32), *(x for _, x in changed)])
+        changed = dataset.to_table(columns=["vector"], filter=since, with_row_id=True)
+        found = changed.column("_rowid").to_numpy().astype(np.int64)
+        rows = vectors_of(changed.column("vector"), self._dim)
         order = np.argsort(found)
         found, rows = found[order], rows[order]
         corpus.remove(np.flatnonzero(~kept))
         numbers = numbers[kept]
-        old = _among(found, numbers)
+        old = among(found, numbers)
         corpus.update(np.searchsorted(numbers, found[old]), rows[old])
         corpus.add(rows[~old])
         numbers = np.concatenate([numbers, found[~old]])
@@ -125,15 +127,19 @@ def numbers_of(dataset: Any, where: str | None = None) -> np.ndarray:
     return np.sort(table.column("_rowid").to_numpy().astype(np.int64))
 
 
-def _batches(dataset: Any, dim: int, where: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for batch in dataset.to_batches(columns=["vector"], filter=where, with_row_id=True):
-        yield batch.column("_rowid").to_numpy().astype(np.int64), vectors_of(batch.column("vector"), dim)
-
-
-def _among(numbers: np.ndarray, others: np.ndarray) -> np.ndarray:
+def among(numbers: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which of `numbers` are among `others`, that ascend."""
     if not len(others):
         return np.zeros(len(numbers), bool)
     places = np.minimum(np.searchsorted(others, numbers), len(others) - 1)
     found: np.ndarray = others[places] == numbers
     return found
+
+
+def windows(dataset: Any, rows: int) -> Iterator[Any]:
+    """Tables of numbers and vectors, `rows` rows in each, one after another by offset.
+
+    A scan of all of them decodes whole pages ahead, whatever it is told to hold: 100 MB and more.
+    """
+    for start in range(0, dataset.count_rows(), rows):
+        yield dataset.to_table(columns=["vector"], with_row_id=True, offset=start, limit=rows)
