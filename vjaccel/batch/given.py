@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 class Vectors:
-    """An array (n, dim), on the host or a device, or a sequence of anything.
+    """An array (n, dim), on the host or a device, which is used as it is; or a sequence of anything, as float32.
 
     Parameters
     ----------
@@ -85,7 +85,8 @@ class Vectors:
         if self.is_array:
             yield self._of_array(low, high)
             return
-        with self._buffers.taken(high - low, self.dim) as buffer:
+        # A number beyond float32 becomes an infinity, which is found.
+        with self._buffers.taken(high - low, self.dim) as buffer, np.errstate(over="ignore"):
             yield self._of_list(low, high, buffer)
 
     def _first_width(self) -> int | None:

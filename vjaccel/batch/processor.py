@@ -93,7 +93,7 @@ class BatchProcessor:
         self._embedders = Embedders(config.embedding_config, embedder)
         self._collections = Collections(collections)
         self._settings = Settings(config)
-        self._sizes = Sizes(config, self._embedders, self._totals)
+        self._sizes = Sizes(config, self._embedders, self._collections, self._totals)
         self._buffers = Buffers(performance.memory_pool_size if performance.enable_memory_pool else 0)
         self._callback: ProgressCallback | None = None
         profiling = performance.enable_profiling

@@ -9,6 +9,7 @@ import numpy as np
 
 from vjaccel.arrays import Corpus, distance, normalize, similarity
 from vjaccel.arrays.threads import thread_count
+from vjaccel.batch.in_collections import Collections
 from vjaccel.batch.measured import CALLS, SIZES, Measured, measured
 from vjaccel.batch.plain import PLAIN
 from vjaccel.batch.providers import Chosen, Embedders
@@ -25,6 +26,8 @@ __all__ = ["Sizes"]
 
 DIM = 128
 """The width of vectors that operations are measured on, where a request does not say."""
+CORPUS = 1024
+"""Vectors that a search is measured in."""
 ROUNDS = 8
 """Model batches that each worker of an embedder has of one of ours: enough to sort texts by length in."""
 
@@ -32,8 +35,9 @@ ROUNDS = 8
 class Sizes:
     """Answers what `BatchProcessor` is asked about sizes and times."""
 
-    def __init__(self, config: BatchConfig, embedders: Embedders, totals: Totals) -> None:
+    def __init__(self, config: BatchConfig, embedders: Embedders, collections: Collections, totals: Totals) -> None:
         self._config = config
+        self._collections = collections
         self._embedders = embedders
         self._totals = totals
 
@@ -71,12 +75,23 @@ class Sizes:
             chosen = self._embedders.chosen(request.provider, request.model)
             rate = self._totals.rate((chosen.provider, chosen.model))
             return len(request.texts) * rate.seconds / rate.texts if rate.texts else None
-        vectors = len(request.vectors)
+        items, each = self._amount(request)
         found = self._measured(request.operation, _width(request))
-        size = request.batch_size or self.of_vectors(request.operation, vectors)
+        size = request.batch_size or self.of_vectors(request.operation, items)
         at_once = 1 if request.operation in CHANGES else min(request.max_concurrent or thread_count(), thread_count())
-        whole, rest = divmod(vectors, size)
-        return (whole * found.batch(size) + (found.batch(rest) if rest else 0.0)) / max(1, min(at_once, whole))
+        whole, rest = divmod(items, size)
+        seconds = whole * found.batch(size) + (found.batch(rest) if rest else 0.0)
+        return each * seconds / max(1, min(at_once, whole))
+
+    def _amount(self, request: BatchVectorRequest) -> tuple[int, float]:
+        """The items that batches are cut of, and how much more there is to each than where it was measured."""
+        if request.operation != "search":
+            return len(request.vectors), 1.0
+        shape = np.shape(request.query_vector)
+        queries = len(request.vectors) if request.query_vector is None else int(shape[0]) if len(shape) == 2 else 1
+        named = request.collection is not None
+        rows = len(self._collections.there(request.collection)) if named else len(request.vectors)
+        return queries, rows / CORPUS
 
     def providers(self) -> dict[str, ProviderCapabilities]:
         """By name, those whose embedder is there or can be made."""
@@ -141,7 +156,7 @@ def _call(operation: str, rows: np.ndarray, backend: Any) -> Callable[[], object
         return lambda: normalize(rows, backend=backend)
     if operation in CHANGES:
         return _change(operation, rows)
-    corpus = Corpus(np.resize(rows, (1024, rows.shape[1])), backend=backend)
+    corpus = Corpus(np.resize(rows, (CORPUS, rows.shape[1])), backend=backend)
     return lambda: corpus.topk(rows, 10)
 
 

@@ -126,6 +126,23 @@ def test_a_setting_that_can_do_nothing_is_said_to() -> None:
     }
 
 
+@pytest.mark.parametrize("operation", ["normalize", "similarity", "distance", "search"])
+def test_a_device_does_one_batch_at_a_time_and_that_is_said(operation: Any) -> None:
+    # A stand-in for a GPU: what is computed on it is NumPy's.
+    device = type(vj.get_backend("numpy"))("gpu")
+    config = vj.BatchConfig(vector_config={"worker_count": 4})
+    with vj.BatchProcessor(config) as processor:
+        found = processor.process_batch_vectors(
+            vj.BatchVectorRequest(
+                operation=operation, vectors=ROWS, query_vector=None if operation == "normalize" else ROWS[0],
+                batch_size=8, max_concurrent=4, options={"backend": device},
+            )
+        )  # fmt: skip
+    assert found.statistics.concurrency == 1
+    said = "numpy:gpu does one batch at a time, cut into tiles of its own"
+    assert found.statistics.not_applicable == {"max_concurrent": said, "worker_count": said}
+
+
 # Memory
 
 

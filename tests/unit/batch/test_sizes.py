@@ -83,6 +83,24 @@ def test_the_time_of_a_request_grows_with_its_items() -> None:
     assert 0 < few < many
 
 
+def test_the_time_of_a_search_grows_with_its_queries_and_with_what_is_searched() -> None:
+    rows = np.random.default_rng(0).standard_normal((3000, 16), dtype=np.float32)
+    notes = vj.Collection("notes", 16)
+    notes.insert([f"{number}" for number in range(2000)], rows[:2000])
+    requests = [
+        vj.BatchVectorRequest(operation="search", vectors=rows, query_vector=rows[0]),
+        vj.BatchVectorRequest(operation="search", vectors=rows[:1000], query_vector=rows[:300], batch_size=300),
+        vj.BatchVectorRequest(operation="search", collection="notes", query_vector=rows[:300], batch_size=300),
+        vj.BatchVectorRequest(operation="search", collection="notes", vectors=rows[:300], batch_size=300),
+    ]
+    with vj.BatchProcessor(collections={"notes": notes}) as processor:
+        one, some, more, same = (processor.estimate_processing_time(request) for request in requests)
+    assert one is not None
+    assert some is not None
+    assert more == same == pytest.approx(2 * some)
+    assert one > 0
+
+
 def test_the_time_of_texts_is_not_known_before_some_were_embedded_and_then_in_proportion() -> None:
     with vj.BatchProcessor(embedder=Letters()) as processor:
         asked = vj.BatchEmbeddingRequest(texts=["a"] * 1000)

@@ -121,6 +121,12 @@ def test_a_row_of_an_array_that_is_not_finite_is_an_error(value: float, operatio
     assert [(error.index, error.code) for error in found.errors] == [(7, "INVALID_EMBEDDING")]
 
 
+@pytest.mark.parametrize("row", [[1e300] * 8, np.full(8, 1e300), np.full(8, 10**400, object)])
+def test_a_row_of_a_list_that_no_float32_holds_is_an_error(row: Any) -> None:
+    found = done(operation="normalize", vectors=[ROWS[0], row])
+    assert [(error.index, error.code) for error in found.errors] == [(1, "INVALID_EMBEDDING")]
+
+
 def test_numbers_whose_squares_overflow_are_good() -> None:
     found = done(operation="normalize", vectors=ROWS * 1e30)
     assert found.errors == ()
