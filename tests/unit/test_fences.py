@@ -43,7 +43,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded("import vjaccel", HEAVY) == []
 
 
-@pytest.mark.parametrize("name", ["topk", "Embedder", "Corpus", "MissingExtra", "BatchConfig"])
+@pytest.mark.parametrize(
+    "name", ["topk", "Embedder", "Corpus", "MissingExtra", "BatchConfig", "BatchProcessor", "Vector"]
+)
 def test_naming_a_public_thing_loads_no_framework(name: str) -> None:
     assert loaded(f"import vjaccel as vj; vj.{name}", FRAMEWORKS) == []
 

@@ -76,8 +76,8 @@ class BatchEmbeddingResponse:
         Of the texts that the model embedded.
     cache_hits, cache_misses : int
     errors : tuple of ItemError
-        By index: ``INVALID_TEXT``, ``EMBEDDING_GENERATION_FAILED`` (the embedder's own code is in the message), ``TIMEOUT``,
-        ``CANCELLED`` or ``WORKER_DIED``.
+        By index: ``INVALID_TEXT``, ``EMBEDDING_GENERATION_FAILED`` (the embedder's own code is in the message), ``TIMEOUT`` or
+        ``WORKER_DIED``.
     statistics : BatchStatistics
     metadata : mapping
         The request's.

@@ -38,12 +38,24 @@ class Job:
         So many of them at most.
     until : float or None
         When the clock says this, nothing of it is begun any more.
+    context : Context
+        Of the thread that asks: what it has set, as a backend, holds in the batches.
+    since, order
+        When the first batch that waits began to, and the request's number.
+    running, most : int
+        Batches under way, and how many were at most.
+    waiting : deque of int
+        Those that are not begun, by their numbers.
     failure : BaseException or None
         What the first batch that raised has raised; after it nothing is begun.
+    lives : dict of int to int
+        Workers that a batch has cost.
     died : dict of int to str
         Batches whose workers died, and of what.
     latencies : list of float
         Seconds that each batch took that has ended.
+    ended : Event
+        Set when nothing of it runs or waits.
     """
 
     pieces: Sequence[Callable[[], None]]
