@@ -19,9 +19,11 @@ from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.judging import on_host, sequence
 from vjaccel.collection.memory import MemoryStore
-from vjaccel.collection.results import BatchResult, Rows, Scores, Version
-from vjaccel.collection.searching import hits, included, rows_of
-from vjaccel.collection.store import Store
+from vjaccel.collection.results import BatchResult, Evaluation, Rows, Scores, Version
+from vjaccel.collection.searching import evaluated, hits, included, rows_of
+from vjaccel.collection.store import Description, IndexKind, Store
+from vjaccel.collection.texts import Texts
+from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -38,16 +40,18 @@ class Collection:
     Parameters
     ----------
     name : str
-    dim : int
-        The width of the vectors.
+    dim : int, optional
+        The width of the vectors; an embedder knows it.
     metric : {"cosine", "dot", "euclidean", "sqeuclidean", "manhattan"}
         What it is searched by.
     backend : str, optional
         Where it is searched, as in `vjaccel.get_backend`.
+    embedder : str or Embedder, optional
+        The model of texts, as ``"local:all-MiniLM-L6-v2"``.
 
     Raises
     ------
-    InvalidInput, InvalidType, UnknownBackend, BackendUnavailable
+    InvalidInput, InvalidType, UnknownBackend, BackendUnavailable, and those of `Embedder`
 
     Notes
     -----
@@ -64,12 +68,24 @@ class Collection:
     """
 
     def __init__(
-        self, name: str, dim: int, *, metric: str | Metric = Metric.COSINE, backend: str | None = None
+        self,
+        name: str,
+        dim: int | None = None,
+        *,
+        metric: str | Metric = Metric.COSINE,
+        backend: str | None = None,
+        embedder: str | Embedder | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidInput(f"a collection's name is text that is not empty, not {name!r}")
         self._name = name
-        self._store: Store = MemoryStore(check.count(dim, "dim"), check.metric(metric, Metric, {}), backend)
+        self._texts = None if embedder is None else Texts(embedder)
+        width = dim if self._texts is None else self._texts.dim(dim)
+        if width is None:
+            raise InvalidInput("a new collection needs dim, the width of its vectors")
+        model = None if self._texts is None else self._texts.model
+        described = Description(check.count(width, "dim"), check.metric(metric, Metric, {}), model)
+        self._store: Store = MemoryStore(described, backend)
 
     @classmethod
     def open(
@@ -82,6 +98,7 @@ class Collection:
         backend: str | None = None,
         memory_limit: int | None = None,
         durability: Durability | None = None,
+        embedder: str | Embedder | None = None,
     ) -> Collection:
         """A collection that lasts: in a folder, or in an object store, as a Lance dataset. Needs the extra ``store``.
 
@@ -100,21 +117,26 @@ class Collection:
         durability : {"fsync", "process"}, optional
             Whether what a call has changed survives a power cut, or the end of the process alone. "fsync" is usual in a local
             folder; an object store has its own promise.
+        embedder : str or Embedder, optional
+            The model of texts, as ``"local:all-MiniLM-L6-v2"``. A new collection keeps which it is, and refuses others.
 
         Raises
         ------
-        InvalidInput, InvalidType, FileFormatError, MissingExtra, UnknownBackend, BackendUnavailable
+        InvalidInput, InvalidType, FileFormatError, MissingExtra, UnknownBackend, BackendUnavailable, and those of `Embedder`
         """
-        from vjaccel.collection.disk import open_store
+        from vjaccel.collection.opening import open_store
 
         if backend is not None:
             get_backend(backend)
         limit = psutil.virtual_memory().total // 4 if memory_limit is None else memory_limit
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
-        name = os.fspath(uri)
-        store = open_store(name, dim, metric, create=create, backend=backend, memory_limit=limit, durability=durability)
-        return cls._of(name, store)
+        name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
+        store = open_store(
+            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=limit,
+            durability=durability, model=None if texts is None else texts.model,
+        )  # fmt: skip
+        return cls._of(name, store, texts)
 
     # What it is
 
@@ -126,12 +148,17 @@ class Collection:
     @property
     def dim(self) -> int:
         """The width of the vectors."""
-        return self._store.dim
+        return self._store.description.dim
 
     @property
     def metric(self) -> Metric:
         """What it is searched by."""
-        return self._store.metric
+        return self._store.description.metric
+
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """The identity of the model whose vectors it has; None where nobody said."""
+        return self._store.description.model
 
     @property
     def version(self) -> int:
@@ -193,6 +220,25 @@ class Collection:
         """As `insert`, but a row that is there is replaced, whole, and keeps its place in the order of rows."""
         return put(self._store, ids, vectors, metadata, "either", on_error)
 
+    def add_texts(
+        self,
+        ids: Iterable[str],
+        texts: Iterable[str],
+        metadata: Iterable[Any] | None = None,
+        *,
+        on_error: OnError = "collect",
+    ) -> BatchResult:
+        """Embed texts, with the model's prompt for documents, and insert them; each is kept as ``text`` in its metadata too.
+
+        As `insert`, and what cannot be embedded is its row's error with the codes of `Embedder`: ``INVALID_TEXT``,
+        ``EMBEDDING_GENERATION_FAILED``. Texts whose ids are there already are not embedded.
+
+        Raises
+        ------
+        CollectionErrors, InvalidInput, InvalidType
+        """
+        return self._embedding().add(self._store, ids, texts, metadata, on_error)
+
     def update(
         self,
         ids: Iterable[str],
@@ -244,19 +290,29 @@ class Collection:
             return view.count(where)
 
     def search(
-        self, query: object, k: int = 10, *, where: str | None = None, include: Sequence[str] = ("metadata",)
+        self,
+        query: object,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        include: Sequence[str] = ("metadata",),
+        probes: int | None = None,
     ) -> Any:
         """The `k` closest rows, exactly: those of a float64 brute force, equal ones in the order in which they came.
 
         Parameters
         ----------
-        query : array_like, shape (dim,) or (n_queries, dim)
+        query : array_like, shape (dim,) or (n_queries, dim), or str or list of str
+            Texts are embedded with the model's prompt for queries.
         k : int
             At least 1; there are fewer hits where there are fewer rows.
         where : str, optional
             SQL over ``id`` and the metadata, as in ``"lexname = 'noun.food' AND year > 2001"``: see docs/collections.md.
         include : sequence of {"metadata", "vectors"}
             What hits have beside id and score.
+        probes : int, optional
+            Search by the index that `create_index` made, in so many of its parts: not exactly, and faster where there are
+            millions of rows. `evaluate` says how much is found.
 
         Returns
         -------
@@ -267,12 +323,13 @@ class Collection:
         ------
         InvalidInput, InvalidType, MissingExtra
         """
-        k = check.count(k)
+        k, probes = check.count(k), None if probes is None else check.count(probes, "probes")
         check_filter(where)
         wanted = included(include)
         queries, single = self._queries(query)
         with self._store.reading() as view:
-            lists = hits(view, view.nearest(queries, k, where), wanted)
+            found = view.nearest(queries, k, where) if probes is None else view.likely(queries, k, where, probes)
+            lists = hits(view, found, wanted)
         return lists[0] if single else lists
 
     def similarity(self, query: object) -> Scores:
@@ -324,7 +381,7 @@ class Collection:
         InvalidInput
             There is no such version, or no longer.
         """
-        return self._of(self._name, self._store.at(check.count(version, "version")))
+        return self._of(self._name, self._store.at(check.count(version, "version")), None)
 
     def compact(self) -> None:
         """Put small files together, bring the indices up to date, and remove what no version that is kept needs.
@@ -333,9 +390,43 @@ class Collection:
         """
         self._store.compact()
 
+    def create_index(self, kind: IndexKind = "ivf_hnsw_sq", *, partitions: int | None = None) -> None:
+        """Make Lance's index of the vectors, which a search with `probes` goes by; rows that come later are added to it.
+
+        Parameters
+        ----------
+        kind : {"ivf_hnsw_sq", "ivf_pq"}
+            Graphs of vectors in 8 bits, or products of codes, which are smaller and find less.
+        partitions : int, optional
+            Into how many parts the vectors are put.
+
+        Raises
+        ------
+        InvalidInput
+            The collection has fewer than 256 rows.
+        NotSupported
+            It is in memory, or its metric is manhattan.
+        """
+        if kind not in ("ivf_hnsw_sq", "ivf_pq"):
+            raise InvalidInput(f"kind {kind!r} is neither 'ivf_hnsw_sq' nor 'ivf_pq'")
+        self._store.create_index(kind, None if partitions is None else check.count(partitions, "partitions"))
+
+    def evaluate(self, queries: object, k: int = 10, *, probes: int = 20) -> Evaluation:
+        """What share of the `k` closest rows a search with `probes` finds, and how long both searches take.
+
+        Raises
+        ------
+        InvalidInput, InvalidType, NotSupported
+        """
+        asked, _ = self._queries(queries)
+        with self._store.reading() as view:
+            return evaluated(view, asked, check.count(k), check.count(probes, "probes"))
+
     def close(self) -> None:
         """Let go of what is held. Closing twice is fine."""
         self._store.close()
+        if self._texts is not None:
+            self._texts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -348,12 +439,19 @@ class Collection:
     # Below
 
     @classmethod
-    def _of(cls, name: str, store: Store) -> Collection:
+    def _of(cls, name: str, store: Store, texts: Texts | None) -> Collection:
         made = cls.__new__(cls)
-        made._name, made._store = name, store
+        made._name, made._store, made._texts = name, store, texts
         return made
 
+    def _embedding(self) -> Texts:
+        if self._texts is None:
+            raise InvalidInput("texts need a model: open the collection with embedder=, as in 'local:all-MiniLM-L6-v2'")
+        return self._texts
+
     def _queries(self, query: object) -> tuple[np.ndarray, bool]:
+        if isinstance(query, str) or (isinstance(query, list) and query and all(isinstance(x, str) for x in query)):
+            return self._embedding().queries(query), isinstance(query, str)
         found = check.shaped("query", on_host(query), single=True)
         array = np.asarray(found)
         if array.shape[-1] != self.dim:

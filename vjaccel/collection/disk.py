@@ -6,7 +6,6 @@ with each new row, and a row keeps its own when it is changed or moved to anothe
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -15,73 +14,26 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from vjaccel.arrays import check
 from vjaccel.arrays.protocol import Metric
-from vjaccel.collection.arrow import array_of, field_of, lance, vector_array
+from vjaccel.collection.arrow import array_of, field_of, vector_array
 from vjaccel.collection.durable import Durable
-from vjaccel.collection.lance_view import LanceView
-from vjaccel.collection.locks import LOCKS, Locks
+from vjaccel.collection.lance_view import INDEX, LanceView
+from vjaccel.collection.locks import Locks
 from vjaccel.collection.resident import Resident
 from vjaccel.collection.results import Version
-from vjaccel.collection.store import Put
+from vjaccel.collection.store import Description, IndexKind, Put
 from vjaccel.collection.upkeep import kept_up
-from vjaccel.errors import CollectionConflict, FileFormatError, InvalidInput
+from vjaccel.errors import CollectionConflict, InvalidInput, NotSupported
 
-__all__ = ["Durability", "LanceStore", "open_store"]
+__all__ = ["Durability", "LanceStore", "LanceWriter"]
 
 Durability = Literal["fsync", "process"]
 Result = TypeVar("Result")
 
 logger = logging.getLogger("vjaccel.collection")
 
-DESCRIPTION = "vjaccel"
-"""The key of the schema's metadata under which a collection says what it is."""
-
-FORMAT = 1
-
-
-def open_store(
-    uri: str,
-    dim: int | None,
-    metric: str | Metric | None,
-    *,
-    create: bool,
-    backend: str | None,
-    memory_limit: int,
-    durability: Durability | None,
-) -> LanceStore:
-    """The collection at `uri`; with `create`, a new one where there is none.
-
-    Raises
-    ------
-    InvalidInput
-        There is none, or it is of another width or metric.
-    FileFormatError
-        What is there is no collection.
-    MissingExtra
-    """
-    module = lance("a collection on disk")
-    folder = _local(uri)
-    if durability not in (None, "fsync", "process"):
-        raise InvalidInput(f"durability {durability!r} is neither 'fsync' nor 'process'")
-    if durability == "fsync" and folder is None:
-        raise InvalidInput(f"durability='fsync' is for a local folder; {uri} has its own promise, so leave it out")
-    at = uri if folder is None else str(folder)
-    if not _is_there(module, at, folder):
-        if not create:
-            raise InvalidInput(f"there is no collection at {uri}; create=True makes one")
-        if dim is None:
-            raise InvalidInput(f"a new collection at {uri} needs dim, the width of its vectors")
-        chosen = check.metric(Metric.COSINE if metric is None else metric, Metric, {})
-        _create(module, at, folder, check.count(dim, "dim"), chosen)
-    dataset = module.dataset(at)
-    kept_dim, kept_metric = _described(uri, dataset)
-    for name, given, kept in (("dim", dim, kept_dim), ("metric", metric, kept_metric)):
-        if given is not None and given != kept:
-            raise InvalidInput(f"{name}={given!r} contradicts the collection at {uri}, whose {name} is {str(kept)!r}")
-    resident = Resident(kept_dim, kept_metric, backend, memory_limit, one_writer=folder is not None)
-    sync = folder is not None and durability != "process"
-    return LanceStore(module, at, folder, dataset, kept_dim, kept_metric, backend, resident, sync=sync)
+LEAST_INDEXED = 256
+"""Rows that an index is made from at least: it finds as many points among them."""
 
 
 class LanceStore:
@@ -93,16 +45,14 @@ class LanceStore:
         uri: str,
         folder: Path | None,
         dataset: Any,
-        dim: int,
-        metric: Metric,
+        description: Description,
         backend: str | None,
         resident: Resident,
         *,
         sync: bool,
         fixed: ExitStack | None = None,
     ) -> None:
-        self.dim = dim
-        self.metric = metric
+        self.description = description
         self._lance = module
         self._uri = uri
         self._folder = folder
@@ -149,9 +99,10 @@ class LanceStore:
             raise InvalidInput(
                 f"there is no version {version}, or no longer; there are {there[0]} to {there[-1]}, but for those cleaned up"
             ) from exc
-        resident = Resident(self.dim, self.metric, self._backend, self._resident.limit, one_writer=False)
+        dim, metric, _ = self.description
+        resident = Resident(dim, metric, self._backend, self._resident.limit, one_writer=False)
         return LanceStore(
-            self._lance, self._uri, self._folder, dataset, self.dim, self.metric, self._backend, resident,
+            self._lance, self._uri, self._folder, dataset, self.description, self._backend, resident,
             sync=False, fixed=keeping,
         )  # fmt: skip
 
@@ -159,6 +110,27 @@ class LanceStore:
         self._check_writable()
         with self._locks.writer():
             kept_up(self._lance.dataset(self._uri), self._locks, self._durable, since=None)
+
+    def create_index(self, kind: IndexKind, partitions: int | None) -> None:
+        self._check_writable()
+        metrics = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLIDEAN: "l2", Metric.SQEUCLIDEAN: "l2"}
+        metric = self.description.metric
+        if metric not in metrics:
+            raise NotSupported(f"there is no index for {metric.value} distances; a search without one is exact")
+        with self._locks.writer():
+            dataset = self._lance.dataset(self._uri)
+            before, rows = dataset.version, dataset.count_rows()
+            if rows < LEAST_INDEXED:
+                raise InvalidInput(f"an index needs {LEAST_INDEXED} rows, and pays from many more; there are {rows}")
+            parts = max(1, round(rows**0.5 / 2)) if partitions is None else min(partitions, rows)
+            # Codes of at least four numbers each, as many as divide the width.
+            codes = next(n for n in range(max(1, self.description.dim // 4), 0, -1) if self.description.dim % n == 0)
+            dataset.create_index(
+                "vector", kind.upper(), name=INDEX, metric=metrics[metric], num_partitions=parts, replace=True,
+                num_sub_vectors=codes if kind == "ivf_pq" else None,
+            )  # fmt: skip
+            if self._durable is not None:
+                self._durable.everything(dataset, before)
 
     def close(self) -> None:
         self._resident.close()
@@ -174,7 +146,8 @@ class LanceStore:
             return self._dataset
 
     def _view(self, dataset: Any) -> LanceView:
-        return LanceView(dataset, self.dim, self.metric, self._backend, self._resident, self._locks)
+        dim, metric, _ = self.description
+        return LanceView(dataset, dim, metric, self._backend, self._resident, self._locks)
 
     def _check_writable(self) -> None:
         if self._fixed is not None:
@@ -245,59 +218,3 @@ class LanceWriter(LanceView):
             raise CollectionConflict("other writers change the collection all the time; try again later") from exc
         self.has_written = True
         return int(self.dataset.version)
-
-
-def _local(uri: str) -> Path | None:
-    """The folder that `uri` names; None where it is a place of another kind."""
-    if uri.startswith("file://"):
-        uri = uri.removeprefix("file://")
-    return None if "://" in uri else Path(uri).expanduser().absolute()
-
-
-def _is_there(module: Any, at: str, folder: Path | None) -> bool:
-    if folder is not None:
-        if folder.is_file():
-            raise FileFormatError(f"{folder} is a file; a collection is a folder")
-        if (folder / "_versions").is_dir():
-            return True
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - LOCKS:
-            raise FileFormatError(f"{folder} has files, and no collection: name another folder")
-        return False
-    try:
-        module.dataset(at)
-    except ValueError as exc:
-        if "not found" in str(exc):
-            return False
-        raise
-    return True
-
-
-def _create(module: Any, at: str, folder: Path | None, dim: int, metric: Metric) -> None:
-    import pyarrow as pa
-
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    fields = [
-        pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
-        pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
-    ]
-    description = json.dumps({"format": FORMAT, "dim": dim, "metric": metric.value})
-    empty = pa.schema(fields, metadata={DESCRIPTION: description}).empty_table()
-    with Locks(folder).writer():
-        if _is_there(module, at, folder):
-            return  # another process was faster
-        dataset = module.write_dataset(empty, at, enable_stable_row_ids=True)
-        if folder is not None:
-            Durable(folder).everything(dataset, 0)
-
-
-def _described(uri: str, dataset: Any) -> tuple[int, Metric]:
-    found = (dataset.schema.metadata or {}).get(DESCRIPTION.encode())
-    if found is None:
-        raise FileFormatError(f"{uri} is a Lance dataset, and no collection of vjaccel's")
-    description = json.loads(found)
-    if description["format"] != FORMAT:
-        raise FileFormatError(
-            f"the collection at {uri} has format {description['format']}, and this vjaccel reads {FORMAT}: use a newer one"
-        )
-    return int(description["dim"]), Metric(description["metric"])

@@ -16,8 +16,9 @@ from vjaccel.collection.metadata import Columns
 from vjaccel.collection.resident import Resident, among, numbers_of, windows
 from vjaccel.collection.results import Rows
 from vjaccel.collection.store import Nearest, Taken
+from vjaccel.errors import InvalidInput
 
-__all__ = ["LanceView"]
+__all__ = ["INDEX", "LanceView"]
 
 ASKED = 1000
 """Ids or numbers in one question: each is parsed."""
@@ -27,6 +28,11 @@ BLOCK_SHARE, PART_SHARE = 8, 64
 eight times as much."""
 
 LEAST_ROWS = 512
+
+INDEX = "vector_idx"
+
+REFINED = 4
+"""How many times as many rows as are wanted an index is asked for."""
 
 FEW = 10
 """Where no more than one row in so many is wanted, they are asked for by number; otherwise all are read."""
@@ -106,6 +112,26 @@ class LanceView:
             places = np.asarray(found.indices)
             numbers = held.numbers[places] if len(held.numbers) else places
             return Nearest(np.where(places < 0, -1, numbers), np.asarray(found.values))
+
+    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        if not any(index.name == INDEX for index in self._dataset.describe_indices()):
+            raise InvalidInput("there is no index; create_index makes one, and without probes a search is exact")
+        asked, columns = None if where is None else enclosed(where), self.columns
+        handles = np.full((len(queries), k), -1, np.int64)
+        scores = np.zeros((len(queries), k), np.float64)
+        for place, query in enumerate(queries):
+            nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
+            with refusing(where or "", self._dataset, columns):
+                table = self._dataset.to_table(
+                    columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
+                )
+            # What an index calls distances is of its codes: the rows themselves are ranked.
+            numbers = table.column("_rowid").to_numpy().astype(np.int64)
+            block = _in_order(numbers, vectors_of(table.column("vector"), self._dim))
+            found = topk_of_blocks(query[None], [block], k, metric=self._metric, backend=self._backend)
+            count = np.asarray(found.indices).shape[1]
+            handles[place, :count], scores[place, :count] = found.indices[0], found.values[0]
+        return Nearest(handles, scores)
 
     def everything(self) -> tuple[list[str], np.ndarray]:
         table = self._table(["id", "vector"], None)

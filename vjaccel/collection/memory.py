@@ -14,25 +14,26 @@ from typing import Any
 import numpy as np
 
 from vjaccel.arrays.corpus import Corpus
-from vjaccel.arrays.protocol import Metric
 from vjaccel.arrays.turns import Turns
 from vjaccel.collection.filters import FilterTable
 from vjaccel.collection.metadata import Columns, copied
 from vjaccel.collection.results import Rows, Version
-from vjaccel.collection.store import Nearest, Put, Taken
-from vjaccel.errors import InvalidInput
+from vjaccel.collection.store import Description, IndexKind, Nearest, Put, Taken
+from vjaccel.errors import InvalidInput, NotSupported
 
 __all__ = ["MemoryStore"]
 
 CHUNK_BYTES = 8 << 20
 
+NO_INDEX = "a collection in memory has no index, and every search of it is exact; Collection.open makes one on disk"
+
 
 class MemoryStore:
     """Rows in memory; `reading` goes on together, `writing` alone."""
 
-    def __init__(self, dim: int, metric: Metric, backend: str | None) -> None:
-        self.dim = dim
-        self.metric = metric
+    def __init__(self, description: Description, backend: str | None) -> None:
+        self.description = description
+        dim, metric, _ = description
         self.version = 1
         self.columns: Columns = {}
         self._corpus = Corpus(np.empty((0, dim), np.float32), metric=metric, backend=backend)
@@ -70,6 +71,9 @@ class MemoryStore:
 
     def compact(self) -> None:
         pass  # a corpus compacts itself
+
+    def create_index(self, kind: IndexKind, partitions: int | None) -> None:
+        raise NotSupported(NO_INDEX)
 
     def close(self) -> None:
         pass
@@ -109,6 +113,9 @@ class MemoryStore:
             mask[self._filtered(where)] = True
         found = self._settled().topk(queries, k, mask=mask)
         return Nearest(found.indices, found.values)
+
+    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        raise NotSupported(NO_INDEX)
 
     def everything(self) -> tuple[list[str], np.ndarray]:
         corpus = self._settled()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import numpy as np
 
 from vjaccel.collection.metadata import copied
-from vjaccel.collection.results import Hit, Rows
+from vjaccel.collection.results import Evaluation, Hit, Rows
 from vjaccel.collection.store import Nearest, Taken, View
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["hits", "included", "rows_of"]
+__all__ = ["evaluated", "hits", "included", "rows_of"]
 
 INCLUDED = ("metadata", "vectors")
 
@@ -40,6 +41,20 @@ def hits(view: View, found: Nearest, wanted: set[str]) -> list[list[Hit]]:
     flat = [_hit(rows, *x) for x in zip(places.tolist(), found.scores[there].tolist(), strict=True)]
     ends = np.cumsum(there.sum(axis=1)).tolist()
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def evaluated(view: View, queries: np.ndarray, k: int, probes: int) -> Evaluation:
+    """The approximate search beside the exact one."""
+    view.nearest(queries[:1], k, None)  # what is held is read before the clock runs
+    started = time.perf_counter()
+    exact = view.nearest(queries, k, None)
+    between = time.perf_counter()
+    likely = view.likely(queries, k, None, probes)
+    ended = time.perf_counter()
+    wanted = [set(row[row >= 0].tolist()) for row in exact.handles]
+    found = sum(len(want & set(row.tolist())) for want, row in zip(wanted, likely.handles, strict=True))
+    total = sum(map(len, wanted))
+    return Evaluation(found / total if total else 1.0, len(queries), k, between - started, ended - between)
 
 
 def rows_of(found: Taken) -> Rows:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,26 @@ from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.metadata import Columns
 from vjaccel.collection.results import Rows, Version
 
-__all__ = ["Nearest", "Put", "Store", "Taken", "View", "Writer"]
+__all__ = ["Description", "IndexKind", "Nearest", "Put", "Store", "Taken", "View", "Writer"]
+
+
+IndexKind = Literal["ivf_hnsw_sq", "ivf_pq"]
+
+
+class Description(NamedTuple):
+    """What a collection is.
+
+    Attributes
+    ----------
+    dim : int
+    metric : Metric
+    model : dict or None
+        The identity of the model whose vectors it has, where it is known.
+    """
+
+    dim: int
+    metric: Metric
+    model: dict[str, Any] | None
 
 
 class Put(NamedTuple):
@@ -95,6 +114,10 @@ class View(Protocol):
         """Exactly the closest rows of `queries`, (n, dim)."""
         ...
 
+    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        """Rows that an index says are close, by their scores; some of the closest may be missing."""
+        ...
+
     def taken(self, handles: np.ndarray, *, vectors: bool, metadata: bool) -> Taken:
         """The rows with these handles (n,), in that order."""
         ...
@@ -120,10 +143,7 @@ class Store(Protocol):
     """The rows of a collection."""
 
     @property
-    def dim(self) -> int: ...
-
-    @property
-    def metric(self) -> Metric: ...
+    def description(self) -> Description: ...
 
     def reading(self) -> AbstractContextManager[View]: ...
 
@@ -136,5 +156,7 @@ class Store(Protocol):
         ...
 
     def compact(self) -> None: ...
+
+    def create_index(self, kind: IndexKind, partitions: int | None) -> None: ...
 
     def close(self) -> None: ...

@@ -1,0 +1,128 @@
+"""Opening a collection on disk, or making one: what is there, and whether it is what was asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vjaccel.arrays import check
+from vjaccel.arrays.protocol import Metric
+from vjaccel.collection.arrow import lance
+from vjaccel.collection.disk import Durability, LanceStore
+from vjaccel.collection.durable import Durable
+from vjaccel.collection.locks import LOCKS, Locks
+from vjaccel.collection.resident import Resident
+from vjaccel.collection.store import Description
+from vjaccel.collection.texts import check_model
+from vjaccel.errors import FileFormatError, InvalidInput
+
+__all__ = ["open_store"]
+
+DESCRIPTION = "vjaccel"
+"""The key of the schema's metadata under which a collection says what it is."""
+
+FORMAT = 1
+
+
+def open_store(
+    uri: str,
+    dim: int | None,
+    metric: str | Metric | None,
+    *,
+    create: bool,
+    backend: str | None,
+    memory_limit: int,
+    durability: Durability | None,
+    model: dict[str, Any] | None,
+) -> LanceStore:
+    """The collection at `uri`; with `create`, a new one where there is none.
+
+    Raises
+    ------
+    InvalidInput
+        There is none, or it is of another width, metric or model.
+    FileFormatError
+        What is there is no collection.
+    MissingExtra
+    """
+    module = lance("a collection on disk")
+    folder = _local(uri)
+    if durability not in (None, "fsync", "process"):
+        raise InvalidInput(f"durability {durability!r} is neither 'fsync' nor 'process'")
+    if durability == "fsync" and folder is None:
+        raise InvalidInput(f"durability='fsync' is for a local folder; {uri} has its own promise, so leave it out")
+    at = uri if folder is None else str(folder)
+    if not _is_there(module, at, folder):
+        if not create:
+            raise InvalidInput(f"there is no collection at {uri}; create=True makes one")
+        if dim is None:
+            raise InvalidInput(f"a new collection at {uri} needs dim, the width of its vectors")
+        chosen = check.metric(Metric.COSINE if metric is None else metric, Metric, {})
+        _create(module, at, folder, Description(check.count(dim, "dim"), chosen, model))
+    dataset = module.dataset(at)
+    found = _described(uri, dataset)
+    for name, given, kept in (("dim", dim, found.dim), ("metric", metric, found.metric)):
+        if given is not None and given != kept:
+            raise InvalidInput(f"{name}={given!r} contradicts the collection at {uri}, whose {name} is {str(kept)!r}")
+    if model is not None:
+        check_model(f"the collection at {uri}", found.model, model)
+    resident = Resident(found.dim, found.metric, backend, memory_limit, one_writer=folder is not None)
+    sync = folder is not None and durability != "process"
+    return LanceStore(module, at, folder, dataset, found, backend, resident, sync=sync)
+
+
+def _local(uri: str) -> Path | None:
+    """The folder that `uri` names; None where it is a place of another kind."""
+    if uri.startswith("file://"):
+        uri = uri.removeprefix("file://")
+    return None if "://" in uri else Path(uri).expanduser().absolute()
+
+
+def _is_there(module: Any, at: str, folder: Path | None) -> bool:
+    if folder is not None:
+        if folder.is_file():
+            raise FileFormatError(f"{folder} is a file; a collection is a folder")
+        if (folder / "_versions").is_dir():
+            return True
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - LOCKS:
+            raise FileFormatError(f"{folder} has files, and no collection: name another folder")
+        return False
+    try:
+        module.dataset(at)
+    except ValueError as exc:
+        if "not found" in str(exc):
+            return False
+        raise
+    return True
+
+
+def _create(module: Any, at: str, folder: Path | None, made: Description) -> None:
+    import pyarrow as pa
+
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    fields = [
+        pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
+        pa.field("vector", pa.list_(pa.float32(), made.dim), nullable=False),
+    ]
+    description = json.dumps({"format": FORMAT, "dim": made.dim, "metric": made.metric.value, "model": made.model})
+    empty = pa.schema(fields, metadata={DESCRIPTION: description}).empty_table()
+    with Locks(folder).writer():
+        if _is_there(module, at, folder):
+            return  # another process was faster
+        dataset = module.write_dataset(empty, at, enable_stable_row_ids=True)
+        if folder is not None:
+            Durable(folder).everything(dataset, 0)
+
+
+def _described(uri: str, dataset: Any) -> Description:
+    found = (dataset.schema.metadata or {}).get(DESCRIPTION.encode())
+    if found is None:
+        raise FileFormatError(f"{uri} is a Lance dataset, and no collection of vjaccel's")
+    description = json.loads(found)
+    if description["format"] != FORMAT:
+        raise FileFormatError(
+            f"the collection at {uri} has format {description['format']}, and this vjaccel reads {FORMAT}: use a newer one"
+        )
+    return Description(int(description["dim"]), Metric(description["metric"]), description["model"])
