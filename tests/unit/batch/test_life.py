@@ -88,17 +88,21 @@ def test_when_its_time_is_up_a_request_ends_with_what_is_done() -> None:
         assert sum(gate.asked.values()) == asked + 1
 
 
-def test_a_timeout_of_a_batch_in_the_callers_thread_is_found_after_it() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_timeout_in_the_middle_of_a_batch_ends_it_after_what_the_model_does(workers: int) -> None:
+    before = ours()
+
     def slow(texts: list[str]) -> np.ndarray:
         time.sleep(0.02)
         return np.ones((len(texts), 2))
 
     with (
-        vj.Embedder(slow, batch_tokens=1) as embedder,
+        vj.Embedder(slow, batch_tokens=1, workers=workers) as embedder,
         vj.BatchProcessor(embedder=embedder) as processor,
         pytest.raises(vj.BatchTimeout),
     ):
-        processor.process_batch_embeddings(request(*"abcdef", batch_size=6, timeout=0.03))
+        processor.process_batch_embeddings(request(*"abcdefghijkl", batch_size=12, timeout=0.03))
+    assert ours() == before
 
 
 def test_the_configured_timeout_holds_where_a_request_has_none() -> None:
