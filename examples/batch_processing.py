@@ -50,9 +50,9 @@ def main() -> None:
             inserted = operated(processor, "insert", vectors=vectors, collection="notes")
             show_matches(processor)
             searched = operated(processor, "search", vectors=embedded.embeddings, collection="notes", options={"k": 10})
-            compared = operated(
-                processor, "similarity", vectors=embedded.embeddings, query_vector=embedded.embeddings[0]
-            )
+            like = {"vectors": embedded.embeddings, "query_vector": embedded.embeddings[0]}
+            operated(processor, "similarity", **like)  # the first request finds out which batches are best
+            compared = operated(processor, "similarity", **like)
             show_targets(embedded, compared)
             show_requests({"insert (durable)": inserted, "search (top 10)": searched, "similarity": compared})
             mixed(processor, texts[:200], embedded.embeddings)
