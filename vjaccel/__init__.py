@@ -36,10 +36,13 @@ if TYPE_CHECKING:
         use_backend,
         within,
     )
+    from vjaccel.batch import BatchEmbeddingRequest, BatchProcessor, BatchVectorRequest, Vector
     from vjaccel.collection import BatchResult, Collection, Hit, Rows
+    from vjaccel.config import BatchConfig
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
         BackendUnavailable,
+        BatchTimeout,
         CollectionConflict,
         CollectionErrors,
         EmbeddingErrors,
@@ -63,7 +66,12 @@ __all__ = [
     "Backend",
     "BackendInfo",
     "BackendUnavailable",
+    "BatchConfig",
+    "BatchEmbeddingRequest",
+    "BatchProcessor",
     "BatchResult",
+    "BatchTimeout",
+    "BatchVectorRequest",
     "Collection",
     "CollectionConflict",
     "CollectionErrors",
@@ -93,6 +101,7 @@ __all__ = [
     "TopK",
     "UnknownBackend",
     "UnknownProvider",
+    "Vector",
     "VjaccelError",
     "backends",
     "distance",
@@ -112,6 +121,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    **dict.fromkeys(("BatchConfig",), "vjaccel.config"),
+    **dict.fromkeys(("BatchEmbeddingRequest", "BatchProcessor", "BatchVectorRequest", "Vector"), "vjaccel.batch"),
     **dict.fromkeys(("Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"), "vjaccel.embedding"),
     **dict.fromkeys(("BatchResult", "Collection", "Hit", "Rows"), "vjaccel.collection"),
 }

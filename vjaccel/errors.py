@@ -14,6 +14,7 @@
     ├── OutputError         (OSError)              an output that cannot be written
     ├── TooManyErrors       (RuntimeError)         more texts failed than a run was to bear
     ├── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
+    ├── BatchTimeout        (TimeoutError)         a request's time was up; carries the response as far as it had come
     ├── CollectionErrors    (RuntimeError)         some rows were refused, and so nothing was changed; carries the result
     └── CollectionConflict  (RuntimeError)         another writer was faster, again and again
 
@@ -25,11 +26,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from vjaccel.batch.responses import BatchEmbeddingResponse, BatchVectorResponse
     from vjaccel.collection.results import BatchResult
     from vjaccel.embedding.result import EmbeddingResult
 
 __all__ = [
     "BackendUnavailable",
+    "BatchTimeout",
     "CollectionConflict",
     "CollectionErrors",
     "EmbeddingErrors",
@@ -168,6 +171,23 @@ class EmbeddingErrors(VjaccelError, RuntimeError):
             f"{len(result.errors)} of {len(result.ok)} texts could not be embedded; the first, at index {first.index}: "
             f"{first.message} ({first.code}). on_error='collect' returns the others without raising."
         )
+
+
+class BatchTimeout(VjaccelError, TimeoutError):
+    """The time of a request was up before all its batches were done.
+
+    Attributes
+    ----------
+    response : BatchEmbeddingResponse or BatchVectorResponse
+        What was done; the other items have errors with the code ``TIMEOUT``.
+    """
+
+    code = "TIMEOUT"
+
+    def __init__(self, response: BatchEmbeddingResponse | BatchVectorResponse, seconds: float) -> None:
+        self.response = response
+        found = response.statistics
+        super().__init__(f"{found.processed} of {found.total} items were done when the request's {seconds:g} s were up")
 
 
 class CollectionErrors(VjaccelError, RuntimeError):

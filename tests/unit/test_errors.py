@@ -24,6 +24,7 @@ CODES = {
     "FileFormatError": ("FILE_FORMAT", ValueError),
     "OutputError": ("OUTPUT", OSError),
     "EmbeddingErrors": ("EMBEDDING_ERRORS", RuntimeError),
+    "BatchTimeout": ("TIMEOUT", TimeoutError),
     "CollectionErrors": ("COLLECTION_ERRORS", RuntimeError),
     "CollectionConflict": ("COLLECTION_CONFLICT", RuntimeError),
 }

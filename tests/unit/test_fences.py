@@ -13,7 +13,7 @@ import pytest
 import vjaccel as vj
 
 HEAVY = ("torch", "jax", "jaxlib", "cupy", "numba", "pyarrow", "typer", "rich", "sentence_transformers", "transformers",
-         "pytest")  # fmt: skip
+         "pydantic", "yaml", "pytest")  # fmt: skip
 FRAMEWORKS = ("torch", "jax", "jaxlib", "cupy", "pyarrow", "sentence_transformers", "transformers")
 
 
@@ -43,7 +43,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded("import vjaccel", HEAVY) == []
 
 
-@pytest.mark.parametrize("name", ["topk", "Embedder", "Corpus", "MissingExtra"])
+@pytest.mark.parametrize(
+    "name", ["topk", "Embedder", "Corpus", "MissingExtra", "BatchConfig", "BatchProcessor", "Vector"]
+)
 def test_naming_a_public_thing_loads_no_framework(name: str) -> None:
     assert loaded(f"import vjaccel as vj; vj.{name}", FRAMEWORKS) == []
 

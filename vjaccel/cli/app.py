@@ -14,6 +14,7 @@ from vjaccel import __version__
 from vjaccel.cli.backends import backends
 from vjaccel.cli.bench import bench
 from vjaccel.cli.collection import collection
+from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
 from vjaccel.cli.search import search
@@ -38,6 +39,7 @@ app.command()(backends)
 app.command()(doctor)
 app.command()(bench)
 app.add_typer(collection, name="collection")
+app.add_typer(config)
 
 
 def _print_version(wanted: bool) -> None:

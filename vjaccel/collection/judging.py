@@ -18,7 +18,7 @@ from vjaccel.collection.metadata import Columns, Refused, settled
 from vjaccel.embedding.result import ItemError
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Existing", "Judged", "judged", "on_host", "sequence"]
+__all__ = ["NOT_FINITE", "Existing", "Judged", "judged", "judged_vector", "on_host", "sequence"]
 
 Existing = Literal["refused", "needed", "either"]
 """What an id that the collection has is to a change: an error, needed, or neither."""
@@ -159,7 +159,7 @@ def _vectors(rows: np.ndarray | Sequence[Any], dim: int) -> tuple[dict[int, tupl
     found: dict[int, tuple[str, str]] = {}
     vectors = np.zeros((len(rows), dim), np.float32)
     for number, row in enumerate(rows):
-        vector, why = _vector(row, dim)
+        vector, why = judged_vector(row, dim)
         if why is not None:
             found[number] = why
         else:
@@ -170,7 +170,8 @@ def _vectors(rows: np.ndarray | Sequence[Any], dim: int) -> tuple[dict[int, tupl
 NOT_FINITE = ("INVALID_EMBEDDING", "the embedding has NaN, an infinity, or a number beyond float32")
 
 
-def _vector(row: object, dim: int) -> tuple[np.ndarray | None, tuple[str, str] | None]:
+def judged_vector(row: object, dim: int | None) -> tuple[np.ndarray | None, tuple[str, str] | None]:
+    """A row's vector, or what is wrong with it: (code, message); with no `dim` any width is right."""
     if row is None:
         return None, ("NIL_VECTOR", "there is no vector")
     try:
@@ -184,8 +185,8 @@ def _vector(row: object, dim: int) -> tuple[np.ndarray | None, tuple[str, str] |
     vector = _as_float32(array)
     if not np.isfinite(vector).all():
         return None, NOT_FINITE
-    if len(vector) != dim:
-        return None, ("DIMENSION_MISMATCH", f"the embedding has {len(vector)} numbers; the collection's have {dim}")
+    if dim is not None and len(vector) != dim:
+        return None, ("DIMENSION_MISMATCH", f"the embedding has {len(vector)} numbers, and {dim} are needed")
     return vector, None
 
 

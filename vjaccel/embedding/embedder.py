@@ -155,7 +155,7 @@ class Embedder:
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         self._provider = make_provider(model, options, name)
-        self._model = model if isinstance(model, str) else self._provider.identity("").model
+        self._model = model if isinstance(model, str) else f"function:{self._provider.identity('').model}"
         self._cache = cache
         self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
         self._width = Width(self._provider.dimensions)
@@ -174,6 +174,26 @@ class Embedder:
         identity = self._provider.identity(self._prompt_for(None, None))
         self._digest = identity.digest
         return replace(identity, dimensions=self.dim, precision=self._precision)
+
+    @property
+    def model(self) -> str:
+        """``provider:name``, as it was asked for; a function is ``function:`` and what it is known by."""
+        return self._model
+
+    @property
+    def options(self) -> ProviderOptions:
+        """What its provider was asked for."""
+        return self._options
+
+    @property
+    def workers(self) -> int:
+        """Batches at once, at most."""
+        return self._provider.workers
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether vectors are kept."""
+        return self._held.cache is not None
 
     @property
     def dim(self) -> int | None:
@@ -247,6 +267,7 @@ class Embedder:
         backend: str | Backend | None = None,
         out: np.ndarray | None = None,
         max_errors: int | None = None,
+        use_cache: bool = True,
         progress: Callable[[Progress], object] | None = None,
     ) -> EmbeddingResult:
         """Embed all of `texts`.
@@ -265,6 +286,8 @@ class Embedder:
             Written to, and the result's `embeddings`. Float32 only.
         max_errors : int, optional
             Stop once more texts than this have failed.
+        use_cache : bool
+            False neither looks into the cache nor fills it.
         progress : callable, optional
             Called with a `Progress` after each batch.
 
@@ -296,7 +319,7 @@ class Embedder:
             return Gathered(first, size, width, rows, first)
 
         prompt = self._prompt_for(None, prompt)
-        with self._held.run(), self._held.knowing(prompt, Window()) as known:
+        with self._held.run(), self._held.knowing(prompt, Window(), use_cache=use_cache) as known:
             run = Run(prompt, len(items), progress, known, most, self._held.tuner)
             if len(items) <= CHUNK and self._provider.workers == 1:
                 chunks = [inline(self._provider, items, run, gathering)]

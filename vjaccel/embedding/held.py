@@ -50,9 +50,9 @@ class Held:
         return CacheKeys(replace(identity, model=identity.model + self._here_alone))
 
     @contextmanager
-    def knowing(self, prompt: str, window: Window | None) -> Iterator[Known]:
+    def knowing(self, prompt: str, window: Window | None, *, use_cache: bool = True) -> Iterator[Known]:
         """What a run knows of texts before it embeds them."""
-        keys = self.keys(prompt)
+        keys = self.keys(prompt) if use_cache else None
         if self.cache is None or keys is None:
             yield Known(window, None)
             return

@@ -43,6 +43,16 @@ def test_a_second_run_embeds_nothing_and_gives_the_same(cache: str | Path, worke
     assert set(counting.asked.values()) == {1}
 
 
+def test_a_run_may_pass_the_cache_over(cache: str | Path) -> None:
+    counting, texts = Counting(), ["1", "2", "1"]
+    with vj.Embedder(counting, cache=cache) as embedder:
+        for use_cache in (False, True, False):
+            found = embedder.embed(texts, use_cache=use_cache).statistics
+            assert (found.cache_hits, found.cache_misses) == (0, 2 if use_cache else 0)
+        assert embedder.embed(texts).statistics.cache_hits == 2
+    assert set(counting.asked.values()) == {3}
+
+
 def test_hits_misses_duplicates_and_failures_each_find_their_place(cache: str | Path) -> None:
     counting, told = Counting(), Counter[int]()
     with vj.Embedder(counting, cache=cache) as embedder:

@@ -29,10 +29,10 @@ def test_a_local_model_is_named_with_its_width_and_once_they_were_read_its_weigh
 
 def test_a_function_is_named_and_its_width_once_a_vector_has_shown_it() -> None:
     with vj.Embedder(ones) as embedder:
-        assert repr(embedder) == "<Embedder ones>"
+        assert repr(embedder) == "<Embedder function:ones>"
         embedder.embed(["a"])
-        assert repr(embedder) == "<Embedder ones: width 3>"
-    assert repr(vj.Embedder(ones, name="m-v1")) == "<Embedder m-v1>"
+        assert repr(embedder) == "<Embedder function:ones: width 3>"
+    assert repr(vj.Embedder(ones, name="m-v1")) == "<Embedder function:m-v1>"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_function_is_named_and_its_width_once_a_vector_has_shown_it() -> None:
 )
 def test_what_was_asked_and_is_not_usual_is_said(options: dict[str, Any], said: str) -> None:
     with vj.Embedder(ones, **options) as embedder:
-        assert repr(embedder) == f"<Embedder ones: {said}>"
+        assert repr(embedder) == f"<Embedder function:ones: {said}>"
 
 
 def test_a_folder_of_a_cache_is_said_and_a_long_prompt_is_cut(tmp_path: Path) -> None:
@@ -66,4 +66,4 @@ def test_a_redis_is_said_without_its_password() -> None:
     with pytest.warns(UserWarning, match="cannot be used"):
         embedder = vj.Embedder(ones, cache="redis://me:secret@localhost:1/0")
     with embedder:
-        assert repr(embedder) == "<Embedder ones: cache='redis://localhost:1/0'>"
+        assert repr(embedder) == "<Embedder function:ones: cache='redis://localhost:1/0'>"

@@ -253,3 +253,15 @@ def test_workers_out_of_memory_together_halve_the_budget_once() -> None:
     assert result.ok.all()
     assert sorted(tried) == [8, 8, 8, 8, 16, 16]
     assert embedder.embed([f"{i:04}" for i in range(1, 17)]).statistics.batches == 2
+
+
+def test_an_embedder_says_what_it_was_asked_for() -> None:
+    def embed(texts: list[str]) -> np.ndarray:
+        return np.ones((len(texts), 2))
+
+    with vj.Embedder(embed, workers=3, name="ones", cache="memory") as embedder:
+        assert (embedder.model, embedder.workers, embedder.has_cache) == ("function:ones", 3, True)
+        assert (embedder.options.workers, embedder.options.requests_per_minute) == (3, None)
+    with vj.Embedder(embed) as embedder:
+        assert embedder.model.startswith("function:test_an_embedder_says")
+        assert not embedder.has_cache
