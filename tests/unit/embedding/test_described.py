@@ -43,7 +43,7 @@ def test_a_function_is_named_and_its_width_once_a_vector_has_shown_it() -> None:
         ({"cache": "memory"}, "cache='memory'"),
         pytest.param({"cache": open_cache("memory")}, "cache='MemoryCache'", id="a cache that is open"),
     ],
-    ids=str,
+    ids=["how much at once", "what of vectors", "a cache by its name", "a cache of one's own"],
 )
 def test_what_was_asked_and_is_not_usual_is_said(options: dict[str, Any], said: str) -> None:
     with vj.Embedder(ones, **options) as embedder:
