@@ -47,7 +47,10 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{report['too_long']:,} texts are longer than the model takes, and would fail"
     if report["no_text"]:
         yield f"{report['no_text']:,} rows have no text, and would fail"
-    yield f"columns: {', '.join(report['columns'])}; vectors of width {report['dimensions']}"
+    width = (
+        f"vectors of width {report['dimensions']}" if report["dimensions"] else "the first vector will tell their width"
+    )
+    yield f"columns: {', '.join(report['columns'])}; {width}"
 
 
 def _collected_lines(report: dict[str, Any]) -> Iterator[str]:

@@ -121,7 +121,7 @@ def embed_files(
             left.unlink(missing_ok=True)
         with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
             statistics = _embedded(inputs, embedder, asked, journal, seen, show)
-            made_by = how_made(inputs, embedder)
+            made_by = how_made(inputs, embedder, journal.dim)
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
         report = Report(Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics)
         _say(report, output, described, inputs.bad_lines)

@@ -89,10 +89,10 @@ def written_by(output: Path, run: dict[str, Any]) -> bool:
     return manifest is not None and output.exists() and not changed(manifest["run"], json.loads(json.dumps(run)))
 
 
-def how_made(inputs: Inputs, embedder: Embedder) -> dict[str, Any]:
-    """How the vectors of a run are made."""
-    identity = replace(embedder.identity, prompt=embedder.prompt_for("document")).to_dict()
-    return {"identity": identity, "text_field": inputs.text_field, "id_field": inputs.id_field}
+def how_made(inputs: Inputs, embedder: Embedder, dim: int | None = None) -> dict[str, Any]:
+    """How the vectors of a run are made; `dim` is their width, where it is known better than to the embedder."""
+    identity = replace(embedder.identity, prompt=embedder.prompt_for("document"), dimensions=dim or embedder.dim)
+    return {"identity": identity.to_dict(), "text_field": inputs.text_field, "id_field": inputs.id_field}
 
 
 def described_run(inputs: Inputs, embedder: Embedder) -> dict[str, Any]:

@@ -167,6 +167,16 @@ def test_a_run_in_which_every_row_fails_has_an_output_whose_rows_can_be_tried_ag
     np.testing.assert_allclose(vectors[0], letters(16, ["FAIL"])[0], atol=1e-7)
 
 
+def test_a_width_that_only_vectors_tell_is_kept_where_a_run_has_none(run: Run) -> None:
+    write([{"id": "a", "text": "one"}, {"id": "b", "text": "FAIL"}])
+    command = ("embed", "in.jsonl", "-o", "out.parquet", "--model", "untold:16")
+    assert "the first vector will tell their width" in run(*command, "--dry-run").out
+    assert run(*command).code == 3
+    assert "vectors of width 16" in run(*command, "--retry-failed").out
+    assert manifest("out.parquet")["made_by"]["identity"]["dimensions"] == 16
+    assert run("search", "out.parquet", "one", "-k", "1").code == 0
+
+
 def test_there_are_no_failed_rows_of_a_run_that_was_not(run: Run) -> None:
     write([{"id": "a", "text": "x"}])
     done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--retry-failed")
