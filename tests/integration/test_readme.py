@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/embedding.md"))
+PAGES = "\n".join(
+    (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/embedding.md", "docs/collections.md")
+)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
 MAKE_TARGETS = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
