@@ -77,7 +77,6 @@ class LanceStore:
         self._dataset = dataset
         self._backend = backend
         self._resident = resident
-        self._sync = sync
         self._fixed = fixed
         self._durable = Durable(folder) if folder is not None and sync else None
         self._locks = Locks(folder)
