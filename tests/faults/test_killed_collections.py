@@ -174,3 +174,35 @@ def test_two_processes_that_write_at_once_lose_nothing_and_put_nothing_in_twice(
             who = {values["who"] for values in col.get([f"{turn}-{i}" for i in range(3)]).metadata}
             assert who == {"one" if said[0][turn] else "two"}
         np.testing.assert_array_equal(col.get(["last of one", "last of two"]).vectors, [[1.0, 24.0]] * 2)
+
+
+# What may be written to a file ends, as a disk does.
+FILLING = """
+import resource, signal, sys
+import numpy as np
+import vjaccel as vj
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+col = vj.Collection.open(sys.argv[1], dim=64, create=True)
+rows = np.random.default_rng(0).standard_normal((5000, 64), dtype=np.float32)
+ids = [f"r{i}" for i in range(5000)]
+assert len(col.insert(ids[:100], rows[:100]).ok) == 100
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+try:
+    col.insert(ids[100:], rows[100:])
+except vj.OutputError as exc:
+    print(exc)
+assert len(col) == 100 and len(col.search(rows[0], 200)) == 100
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert len(col.insert(ids[100:], rows[100:]).ok) == 4900
+assert [hit.id for hit in col.search(rows[4000], 1)] == ["r4000"]
+"""
+
+
+def test_a_disk_that_is_full_is_an_error_and_the_collection_is_as_it_was(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FILLING, str(tmp_path / "col")], capture_output=True, text=True, check=False, cwd=ROOT,
+        env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"cannot write the collection at {tmp_path / 'col'}: ")
+    assert "File too large" in done.stdout

@@ -13,8 +13,8 @@ import pytest
 import vjaccel as vj
 
 HEAVY = ("torch", "jax", "jaxlib", "cupy", "numba", "pyarrow", "typer", "rich", "sentence_transformers", "transformers",
-         "pydantic", "yaml", "pytest")  # fmt: skip
-FRAMEWORKS = ("torch", "jax", "jaxlib", "cupy", "pyarrow", "sentence_transformers", "transformers")
+         "pydantic", "yaml", "pytest", "lance")  # fmt: skip
+FRAMEWORKS = ("torch", "jax", "jaxlib", "cupy", "pyarrow", "lance", "sentence_transformers", "transformers")
 
 
 def loaded(code: str, names: tuple[str, ...]) -> list[str]:
@@ -44,7 +44,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["topk", "Embedder", "Corpus", "MissingExtra", "BatchConfig", "BatchProcessor", "Vector"]
+    "name", ["topk", "Embedder", "Corpus", "Collection", "MissingExtra", "BatchConfig", "BatchProcessor", "Vector"]
 )
 def test_naming_a_public_thing_loads_no_framework(name: str) -> None:
     assert loaded(f"import vjaccel as vj; vj.{name}", FRAMEWORKS) == []
@@ -57,6 +57,7 @@ def test_naming_a_public_thing_loads_no_framework(name: str) -> None:
         "vj.normalize([3.0, 4.0])",
         "vj.distance([[3.0, 4.0]], [[0.0, 0.0]])",
         "vj.backends(probe=False)",
+        "vj.Collection('notes', dim=2).upsert(['a'], [[1.0, 0.0]], [{'year': 1}])",
     ],
 )
 def test_an_operation_on_numpy_loads_no_framework(call: str) -> None:

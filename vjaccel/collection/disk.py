@@ -7,6 +7,7 @@ with each new row, and a row keeps its own when it is changed or moved to anothe
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,9 +24,9 @@ from vjaccel.collection.resident import Resident
 from vjaccel.collection.results import Version
 from vjaccel.collection.store import Description, IndexKind, Put
 from vjaccel.collection.upkeep import kept_up
-from vjaccel.errors import CollectionConflict, InvalidInput, NotSupported
+from vjaccel.errors import CollectionConflict, InvalidInput, NotSupported, OutputError, VjaccelError
 
-__all__ = ["Durability", "LanceStore", "LanceWriter"]
+__all__ = ["Durability", "LanceStore", "LanceWriter", "written"]
 
 Durability = Literal["fsync", "process"]
 Result = TypeVar("Result")
@@ -34,6 +35,23 @@ logger = logging.getLogger("vjaccel.collection")
 
 LEAST_INDEXED = 256
 """Rows that an index is made from at least: it finds as many points among them."""
+
+
+@contextmanager
+def written(uri: str) -> Iterator[None]:
+    """What the system refuses inside it is the error of writing a collection.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        yield
+    except VjaccelError:
+        raise
+    except OSError as exc:
+        reason = exc.strerror or re.sub(r", \S+\.rs:\d+:\d+", "", str(exc).partition("\n")[0])
+        raise OutputError(f"cannot write the collection at {uri}: {reason}") from exc
 
 
 class LanceStore:
@@ -59,7 +77,6 @@ class LanceStore:
         self._dataset = dataset
         self._backend = backend
         self._resident = resident
-        self._sync = sync
         self._fixed = fixed
         self._durable = Durable(folder) if folder is not None and sync else None
         self._locks = Locks(folder)
@@ -73,7 +90,7 @@ class LanceStore:
     @contextmanager
     def writing(self) -> Iterator[LanceWriter]:
         self._check_writable()
-        with self._locks.writer():
+        with written(self._uri), self._locks.writer():
             # A handle of its own: what changes it is no reader's business before it is done.
             dataset = self._lance.dataset(self._uri, session=self._dataset.session())
             writer = LanceWriter(self._view(dataset), dataset, self._durable, self._folder is not None)
@@ -108,7 +125,7 @@ class LanceStore:
 
     def compact(self) -> None:
         self._check_writable()
-        with self._locks.writer():
+        with written(self._uri), self._locks.writer():
             kept_up(self._lance.dataset(self._uri), self._locks, self._durable, since=None)
 
     def create_index(self, kind: IndexKind, partitions: int | None) -> None:
@@ -117,7 +134,7 @@ class LanceStore:
         metric = self.description.metric
         if metric not in metrics:
             raise NotSupported(f"there is no index for {metric.value} distances; a search without one is exact")
-        with self._locks.writer():
+        with written(self._uri), self._locks.writer():
             dataset = self._lance.dataset(self._uri)
             before, rows = dataset.version, dataset.count_rows()
             if rows < LEAST_INDEXED:
@@ -171,7 +188,8 @@ class LanceWriter(LanceView):
         new = {key: column for key, column in rows.columns.items() if key not in self.columns}
         if new:
             before = self.dataset.version
-            self.dataset.add_columns(pa.schema([field_of(key, column) for key, column in new.items()]))
+            fields = pa.schema([field_of(key, column) for key, column in new.items()])
+            self._raced(lambda: self.dataset.add_columns(fields))
             if self._durable is not None:
                 self._durable.everything(self.dataset, before)
         schema = self.dataset.schema

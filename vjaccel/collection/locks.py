@@ -6,6 +6,7 @@ Lance neither reads nor removes them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -55,12 +56,25 @@ class Locks:
 
     @contextmanager
     def _held(self, name: str, how: int) -> Iterator[None]:
-        if self._folder is None:
+        file = None if self._folder is None else _opened(self._folder / name, needed=name == WRITER)
+        if file is None:
             yield
             return
-        file = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, how)
             yield
         finally:
             os.close(file)
+
+
+def _opened(path: Path, *, needed: bool) -> int | None:
+    """A file to lock; None where it is not there and nobody may write, so that none is needed to read."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as exc:
+        if needed or exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None

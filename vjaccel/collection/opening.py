@@ -9,7 +9,7 @@ from typing import Any
 from vjaccel.arrays import check
 from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.arrow import lance
-from vjaccel.collection.disk import Durability, LanceStore
+from vjaccel.collection.disk import Durability, LanceStore, written
 from vjaccel.collection.durable import Durable
 from vjaccel.collection.locks import LOCKS, Locks
 from vjaccel.collection.resident import Resident
@@ -75,7 +75,9 @@ def open_store(
         if dim is None:
             raise InvalidInput(f"a new collection at {uri} needs dim, the width of its vectors")
         chosen = check.metric(Metric.COSINE if metric is None else metric, Metric, {})
-        _create(module, at, folder, Description(check.count(dim, "dim"), chosen, model))
+        description = Description(check.count(dim, "dim"), chosen, model)
+        with written(uri):
+            _create(module, at, folder, description)
     dataset = module.dataset(at)
     found = _described(uri, dataset)
     for name, given, kept in (("dim", dim, found.dim), ("metric", metric, found.metric)):

@@ -207,3 +207,32 @@ def test_many_threads_search_while_one_writes_and_each_sees_one_state(tmp_path: 
         thread.join()
     assert len(seen) >= 4
     assert set(seen) == {(1, 1, 1)}
+
+
+def test_changes_go_by_the_index_of_ids_once_there_is_one_and_lose_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    col = made(tmp_path, durability="process")
+    model = {f"r{i}": row for i, row in enumerate(rows(6000).tolist())}
+    col.insert(list(model), list(model.values()))
+    col.compact()
+    assert [index.name for index in lance.dataset(str(tmp_path / "col")).describe_indices()] == ["id_idx"]
+    for turn in range(60):  # files are put together, and the index brought up to date, on the way
+        ids = [f"r{i}" for i in rng.choice(7000, 40, replace=False)]
+        changed = dict(zip(ids, rows(40, turn + 1).tolist(), strict=True))
+        there = [name for name in ids if name in model]
+        if turn % 3 == 0:
+            assert len(col.insert(ids, list(changed.values())).errors) == len(there)
+            model.update({name: row for name, row in changed.items() if name not in there})
+        elif turn % 3 == 1:
+            assert col.upsert(ids, list(changed.values())).ok == tuple(ids)
+            model.update(changed)
+        else:
+            assert col.delete(ids).ok == tuple(there)
+            for name in there:
+                del model[name]
+    names_left = [f"r{i}" for i in range(7000)]
+    assert set(col.get(names_left).ids) == set(model)
+    found = {
+        name: row for batch in col.iter_batches() for name, row in zip(batch.ids, batch.vectors.tolist(), strict=True)
+    }
+    assert found == model
