@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
+from tests.unit.cli.letters import install, letters
 
 ROOT = Path(__file__).parents[2]
 ROWS, WIDTH, PATIENCE = 120_000, 16, 120
@@ -71,3 +72,34 @@ def test_what_is_in_is_not_put_in_again(tmp_path: Path, vectors: np.ndarray, num
         there = found.get([f"n{i}" for i in some])
     np.testing.assert_array_equal(there.vectors, vectors[some])
     assert [about["n"] for about in there.metadata] == some
+
+
+def test_a_run_into_a_collection_that_is_killed_embeds_nothing_twice_that_is_in(tmp_path: Path) -> None:
+    install(tmp_path / "plugins")
+    rows = 6000
+    lines = (json.dumps({"id": f"n{i}", "text": f"SLOW {i}", "n": i}) + "\n" for i in range(rows))
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    asked = tmp_path / "asked"
+
+    def embedding() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vjaccel", "embed", "in.jsonl", "-o", "lance:notes", "--model", "letters:16", "--json"],
+            cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}", "LETTERS_LOG": str(asked)},
+        )  # fmt: skip
+
+    process = embedding()
+    until_some_are_in(tmp_path, process, more=4)
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    with vj.Collection.open(tmp_path / "notes") as found:
+        there = {name for batch in found.iter_batches() for name in batch.ids}
+    assert 0 < len(there) < rows
+    asked.unlink()
+    out, err = embedding().communicate(timeout=PATIENCE)
+    report = json.loads(out)
+    assert (report["there"], report["stored"], report["failed"]) == (len(there), rows - len(there), 0), err
+    assert not {f"SLOW {name[1:]}" for name in there} & set(asked.read_text().splitlines())
+    with vj.Collection.open(tmp_path / "notes") as found:
+        assert len(found) == rows
+        np.testing.assert_array_equal(found.get(["n5999"]).vectors, letters(16, ["WOLS 5999"]))

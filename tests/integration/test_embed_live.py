@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import vjaccel as vj
 from tests.unit.cli.letters import install, letters
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +94,24 @@ def test_what_cannot_be_had_with_it_is_refused(environment: dict[str, str], argu
     _, err = process.communicate("", timeout=30)
     assert process.returncode == 2
     assert "keeps nothing" in err
+
+
+def test_lines_are_rows_of_a_collection_while_more_are_awaited(environment: dict[str, str], tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    with started(environment, "embed", "-", "-o", f"lance:{notes}", "--model", "letters:8") as process:
+        assert process.stdin is not None
+        for count, row in enumerate([{"id": "a", "text": "one"}, {"id": "b", "text": "two"}], 1):
+            process.stdin.write(json.dumps(row) + "\n")
+            process.stdin.flush()
+            deadline = time.monotonic() + 60
+            while not vj.Collection.exists(notes) or len(vj.Collection.open(notes)) < count:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        out, err = process.communicate(json.dumps({"id": "a", "text": "three"}) + "\n", timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "3 rows embedded and stored" in out
+    with vj.Collection.open(notes) as found:
+        there = found.get(["a", "b"])
+    assert [about["text"] for about in there.metadata] == ["three", "two"]
+    assert there.vectors.tolist() == pytest.approx(letters(8, ["three", "two"]))
