@@ -122,7 +122,9 @@ def embed(
     to_collection = output.startswith(LANCE)
     live = output == "-" or (to_collection and inputs == ["-"])
     if to_collection:
-        check_collected(precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed, dry_run=dry_run)
+        check_collected(
+            output, precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed, dry_run=dry_run
+        )
     elif live:
         _check_live(
             inputs,

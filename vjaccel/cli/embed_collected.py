@@ -25,13 +25,15 @@ LANCE = "lance:"
 """What an output begins with that is a collection."""
 
 
-def check_collected(precision: str, **asked: bool) -> None:
+def check_collected(output: str, precision: str, **asked: bool) -> None:
     """Refuse what a run into a collection cannot be asked.
 
     Raises
     ------
     InvalidInput
     """
+    if output == LANCE:
+        raise InvalidInput(f"the output {LANCE!r} names no collection: say it whole, as in lance:notes")
     if precision != "float32":
         raise InvalidInput(f"a collection has float32 vectors: leave --precision {precision} out")
     refused = [f"--{name.replace('_', '-')}" for name, given in asked.items() if given]

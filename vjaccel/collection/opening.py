@@ -71,7 +71,9 @@ def open_store(
     at = uri if folder is None else str(folder)
     if not _is_there(module, at, folder):
         if not create:
-            raise InvalidInput(f"there is no collection at {uri}; create=True makes one")
+            raise InvalidInput(
+                f"there is no collection at {uri}; create=True makes one, and so does `vjaccel collection create`"
+            )
         if dim is None:
             raise InvalidInput(f"a new collection at {uri} needs dim, the width of its vectors")
         chosen = check.metric(Metric.COSINE if metric is None else metric, Metric, {})

@@ -98,6 +98,7 @@ def test_a_row_that_fails_is_named_and_the_same_command_tries_it_again(
     [
         (("--precision", "int8"), "a collection has float32 vectors"),
         (("--restart",), "--restart is for files"),
+        (("-o", "lance:"), "the output 'lance:' names no collection"),
         (("--dry-run",), "--dry-run is for files"),
         (("--model", "letters:8"), "dim=8 contradicts the collection at notes"),
     ],
