@@ -52,7 +52,11 @@ def kept_up(dataset: Any, locks: Locks, durable: Durable | None, *, since: int |
 
 
 def _crowded(dataset: Any) -> set[int]:
-    """The fragments of the tiers that are full."""
-    tiers = {f.fragment_id: max(f.physical_rows, 1).bit_length() // 4 for f in dataset.get_fragments()}
-    counts = Counter(tiers.values())
-    return {number for number, tier in tiers.items() if counts[tier] >= FRAGMENTS}
+    """The fragments of the tiers that are full, and of those below: what lies between would keep them apart."""
+    fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+    tiers = {fragment.id: max(fragment.physical_rows, 1).bit_length() // 4 for fragment in fragments}
+    full = [tier for tier, count in Counter(tiers.values()).items() if count >= FRAGMENTS]
+    if not full:
+        return set()
+    emptied = {f.id for f in fragments if f.deletion_file and 2 * f.deletion_file.num_deleted_rows > f.physical_rows}
+    return emptied | {number for number, tier in tiers.items() if tier <= max(full)}
