@@ -74,9 +74,13 @@ def test_what_is_in_is_not_put_in_again(tmp_path: Path, vectors: np.ndarray, num
     assert [about["n"] for about in there.metadata] == some
 
 
-def test_a_run_into_a_collection_that_is_killed_embeds_nothing_twice_that_is_in(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_into_a_collection_that_is_stopped_embeds_nothing_twice_that_is_in(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     install(tmp_path / "plugins")
-    rows = 6000
+    rows = 4000
     lines = (json.dumps({"id": f"n{i}", "text": f"SLOW {i}", "n": i}) + "\n" for i in range(rows))
     (tmp_path / "in.jsonl").write_text("".join(lines))
     asked = tmp_path / "asked"
@@ -89,12 +93,22 @@ def test_a_run_into_a_collection_that_is_killed_embeds_nothing_twice_that_is_in(
         )  # fmt: skip
 
     process = embedding()
-    until_some_are_in(tmp_path, process, more=4)
-    process.kill()
-    process.communicate(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while not vj.Collection.exists(tmp_path / "notes") or not len(vj.Collection.open(tmp_path / "notes")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=PATIENCE)
+    if number == signal.SIGINT:
+        assert process.returncode == 130, err
+        assert err == "vjaccel: stopped; what is done is in notes, and the same command goes on\n"
+    before = asked.read_text().splitlines()
     with vj.Collection.open(tmp_path / "notes") as found:
         there = {name for batch in found.iter_batches() for name in batch.ids}
     assert 0 < len(there) < rows
+    if number == signal.SIGINT:
+        assert {f"SLOW {name[1:]}" for name in there} == set(before), "what was embedded is in"
     asked.unlink()
     out, err = embedding().communicate(timeout=PATIENCE)
     report = json.loads(out)
@@ -102,4 +116,4 @@ def test_a_run_into_a_collection_that_is_killed_embeds_nothing_twice_that_is_in(
     assert not {f"SLOW {name[1:]}" for name in there} & set(asked.read_text().splitlines())
     with vj.Collection.open(tmp_path / "notes") as found:
         assert len(found) == rows
-        np.testing.assert_array_equal(found.get(["n5999"]).vectors, letters(16, ["WOLS 5999"]))
+        np.testing.assert_array_equal(found.get(["n3999"]).vectors, letters(16, ["WOLS 3999"]))

@@ -14,7 +14,8 @@ import numpy as np
 from vjaccel.collection import BatchResult, Collection
 from vjaccel.collection.arrow import array_of, field_of
 from vjaccel.embedding import ItemError
-from vjaccel.io import Rows, VectorRows, json_record, open_output, whole_file
+from vjaccel.errors import InvalidInput
+from vjaccel.io import VECTORS, Rows, VectorRows, json_record, open_output, whole_file
 
 __all__ = ["Imported", "beside_of", "export_rows", "import_rows"]
 
@@ -99,6 +100,8 @@ def export_rows(
     # One version, whatever others change meanwhile: the file's header has the count.
     with collection.checkout(collection.version) as fixed:
         rows, written, columns = fixed.count(where), 0, fixed.columns
+        if VECTORS in columns:
+            raise InvalidInput(f"its metadata has a key {VECTORS!r}, where the vectors are to be put: rename it")
         schema = pa.schema([pa.field("id", pa.string()), *(field_of(key, kind) for key, kind in columns.items())])
         with ExitStack() as held:
             file = held.enter_context(open_output(output, schema, fixed.dim, rows, made_by))

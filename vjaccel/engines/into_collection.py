@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -108,7 +110,10 @@ def embed_into(
     ------
     TooManyErrors
     """
-    done, waiting = Collected(), deque[_Wanted]()
+    done, embedded = Collected(), _Embedded()
+    # By their number in the stream; an interrupt may come anywhere, and leaves no doubt which vector is whose.
+    waiting: dict[int, _Wanted] = {}
+    numbers = count()
     into = opened(embedder.dim)
 
     def texts() -> Iterator[Any]:
@@ -123,21 +128,56 @@ def embed_into(
             if into is not None and max_latency is None:
                 named = _missing(named, into, text_field, done, log)
             for row in named:
-                waiting.append(row)
+                waiting[next(numbers)] = row
                 yield rows[row.number - first].text
 
     results = embedder.stream(
         texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
-        max_errors=max_errors, progress=lambda now: show(now, done.there + done.updated),
+        max_errors=max_errors, on_batch=embedded.add, progress=lambda now: show(now, done.there + done.updated),
     )  # fmt: skip
-    with closing(results):  # type: ignore[type-var]  # it is a generator
-        for result in results:
-            rows = [waiting.popleft() for _ in range(len(result))]
-            if into is None and result.ok.any():
-                into = opened(result.embeddings.shape[1])
-            _store(rows, result, into, done, log)
-            done.statistics = result.statistics
+    try:
+        with closing(results):  # type: ignore[type-var]  # it is a generator
+            for result in results:
+                if into is None and result.ok.any():
+                    into = opened(result.embeddings.shape[1])
+                places = range(result.start, result.start + len(result))
+                _store_result([waiting[number] for number in places], result, into, done, log)
+                done.statistics = result.statistics
+                for number in places:
+                    del waiting[number]
+                embedded.forget(places.stop)
+    finally:
+        # Of a run that ends before its time: what was paid for is kept.
+        rest = {number: vector for number, vector in embedded.rest().items() if number in waiting}
+        if rest:
+            vectors = np.array([*rest.values()])
+            into = opened(vectors.shape[1]) if into is None else into
+            assert into is not None  # its width is known
+            _store([waiting[number] for number in rest], vectors, into, done)
     return done
+
+
+class _Embedded:
+    """Vectors of batches whose chunk has not been given out yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._vectors: dict[int, np.ndarray] = {}
+
+    def add(self, numbers: np.ndarray, vectors: np.ndarray) -> None:
+        """Those of the texts `numbers` of the stream, int64 (n,)."""
+        with self._lock:
+            self._vectors.update(zip(numbers.tolist(), np.array(vectors), strict=True))
+
+    def forget(self, stop: int) -> None:
+        """All before the text `stop` are stored."""
+        with self._lock:
+            self._vectors = {number: vector for number, vector in self._vectors.items() if number >= stop}
+
+    def rest(self) -> dict[int, np.ndarray]:
+        """Those that are left, by number."""
+        with self._lock:
+            return dict(sorted(self._vectors.items()))
 
 
 def _once(rows: list[TextRow], named: list[_Wanted], seen: SeenTexts, done: Collected, log: Log) -> list[_Wanted]:
@@ -172,17 +212,26 @@ def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Colle
     return missing
 
 
-def _store(rows: list[_Wanted], result: EmbeddingResult, into: Collection | None, done: Collected, log: Log) -> None:
+def _store_result(
+    rows: list[_Wanted], result: EmbeddingResult, into: Collection | None, done: Collected, log: Log
+) -> None:
     errors = [(rows[error.index - result.start], error.code, error.message) for error in result.errors]
-    # Of a row that comes twice the last is kept.
-    places = {rows[i].id: int(i) for i in np.flatnonzero(result.ok)}
-    kept = sorted(places.values())
-    if into is not None and kept:
-        stored = into.upsert([rows[i].id for i in kept], result.embeddings[kept], [rows[i].metadata for i in kept])
-        done.stored += len(stored.ok)
-        done.there += int(result.ok.sum()) - len(kept)
-        errors += [(rows[kept[error.index]], error.code, error.message) for error in stored.errors]
+    good = np.flatnonzero(result.ok)
+    if into is not None and len(good):
+        errors += _store([rows[i] for i in good], result.embeddings[good], into, done)
     _failed(errors, done, log)
+
+
+def _store(
+    rows: list[_Wanted], vectors: np.ndarray, into: Collection, done: Collected
+) -> list[tuple[_Wanted, str, str]]:
+    """Put rows in; those that were refused, each with the code and the message of its error."""
+    # Of a row that comes twice the last is kept.
+    kept = sorted({row.id: place for place, row in enumerate(rows)}.values())
+    stored = into.upsert([rows[i].id for i in kept], vectors[kept], [rows[i].metadata for i in kept])
+    done.stored += len(stored.ok)
+    done.there += len(rows) - len(kept)
+    return [(rows[kept[error.index]], error.code, error.message) for error in stored.errors]
 
 
 def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -> None:
