@@ -80,7 +80,7 @@ def test_a_run_into_a_collection_that_is_stopped_embeds_nothing_twice_that_is_in
     tmp_path: Path, number: signal.Signals
 ) -> None:
     install(tmp_path / "plugins")
-    rows = 4000
+    rows = 6000
     lines = (json.dumps({"id": f"n{i}", "text": f"SLOW {i}", "n": i}) + "\n" for i in range(rows))
     (tmp_path / "in.jsonl").write_text("".join(lines))
     asked = tmp_path / "asked"
@@ -116,4 +116,4 @@ def test_a_run_into_a_collection_that_is_stopped_embeds_nothing_twice_that_is_in
     assert not {f"SLOW {name[1:]}" for name in there} & set(asked.read_text().splitlines())
     with vj.Collection.open(tmp_path / "notes") as found:
         assert len(found) == rows
-        np.testing.assert_array_equal(found.get(["n3999"]).vectors, letters(16, ["WOLS 3999"]))
+        np.testing.assert_array_equal(found.get(["n5999"]).vectors, letters(16, ["WOLS 5999"]))

@@ -15,7 +15,6 @@ import numpy as np
 
 from vjaccel.collection import Collection
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
-from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.io import as_metadata
 
@@ -62,6 +61,9 @@ class Collected:
     failures: Counter[str] = field(default_factory=Counter)
     statistics: EmbeddingStatistics | None = None
 
+
+CHUNK = 1024
+"""Texts whose rows are stored together: what a kill may cost is three times as many."""
 
 Log = Callable[[Iterable[dict[str, Any]]], object]
 
