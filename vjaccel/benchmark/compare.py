@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from vjaccel.benchmark.figures import Timing, apart, counted, fastest, geometric_mean, roofs, timing
-from vjaccel.benchmark.marks import Mark, colour
-from vjaccel.benchmark.page import Fold, Plot, Section, Table, write_page
-from vjaccel.benchmark.plots import Part, Strip, logarithmic, rows_plot
 from vjaccel.benchmark.results import Embedding, Recall, Run
 from vjaccel.benchmark.sections_machine import machine_table, refused_table
-from vjaccel.benchmark.words import case_words, percent, rate, ratio, scaled, seconds, shape, times
+from vjaccel.benchmark.words import case_words, shape
+from vjaccel.pages.marks import Mark, colour
+from vjaccel.pages.page import Fold, Plot, Section, Table, write_page
+from vjaccel.pages.plots import Part, Strip, logarithmic, rows_plot
+from vjaccel.pages.words import percent, rate, ratio, scaled, seconds, times
 
 __all__ = ["Change", "changes", "write_comparison"]
 

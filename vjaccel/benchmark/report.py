@@ -7,8 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from vjaccel.benchmark.figures import Pays, Series, counted, is_gpu, pays, speedups
-from vjaccel.benchmark.marks import Mark, marks
-from vjaccel.benchmark.page import Section, write_page
+from vjaccel.benchmark.marks import marks
 from vjaccel.benchmark.results import BASELINE, Run
 from vjaccel.benchmark.sections_machine import costs_section, machine_section, noise_section, refused_section
 from vjaccel.benchmark.sections_models import embedding_section, recall_section
@@ -20,7 +19,9 @@ from vjaccel.benchmark.sections_speed import (
     speedup_section,
     throughput_section,
 )
-from vjaccel.benchmark.words import percent, times
+from vjaccel.pages.marks import Mark
+from vjaccel.pages.page import Section, write_page
+from vjaccel.pages.words import percent, times
 
 __all__ = ["write_report"]
 

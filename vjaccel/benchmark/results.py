@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vjaccel.errors import FileFormatError, OutputError
+from vjaccel.errors import FileFormatError
+from vjaccel.pages.whole import write_whole
 
 __all__ = [
     "BASELINE",
@@ -30,7 +31,6 @@ __all__ = [
     "load",
     "loads",
     "save",
-    "write_whole",
 ]
 
 SCHEMA = "vjaccel-bench/1"
@@ -179,23 +179,6 @@ def save(run: Run, path: str | Path) -> None:
         The file cannot be written.
     """
     write_whole(Path(path), dumps(run))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file; what stood at `path` stays until the new one is whole.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def load(path: str | Path) -> Run:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vjaccel.benchmark.figures import Series, costs, counted, geometric_mean
-from vjaccel.benchmark.marks import Mark, colour
-from vjaccel.benchmark.page import Fold, Section, Table
-from vjaccel.benchmark.plots import Dot, Line, Part, Row, Strip, dots_plot, linear, logarithmic, rows_plot
 from vjaccel.benchmark.results import Run
-from vjaccel.benchmark.words import UNKNOWN, case_words, percent, rate, seconds
+from vjaccel.benchmark.words import case_words
+from vjaccel.pages.marks import Mark, colour
+from vjaccel.pages.page import Fold, Section, Table
+from vjaccel.pages.plots import Dot, Line, Part, Row, Strip, dots_plot, linear, logarithmic, rows_plot
+from vjaccel.pages.words import UNKNOWN, percent, rate, seconds
 
 __all__ = ["costs_section", "machine_section", "machine_table", "noise_section", "refused_section", "refused_table"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 
 from vjaccel.benchmark.figures import Series, is_gpu, subject_of, timing
-from vjaccel.benchmark.marks import SYMBOLS, Mark
-from vjaccel.benchmark.page import Section, Table
-from vjaccel.benchmark.plots import Dot, Line, dots_plot, linear, logarithmic
 from vjaccel.benchmark.results import Embedding, Recall, Run
-from vjaccel.benchmark.words import deviation, percent, rate, scaled, seconds
+from vjaccel.benchmark.words import deviation
+from vjaccel.pages.marks import SYMBOLS, Mark
+from vjaccel.pages.page import Section, Table
+from vjaccel.pages.plots import Dot, Line, dots_plot, linear, logarithmic
+from vjaccel.pages.words import percent, rate, scaled, seconds
 
 __all__ = ["embedding_section", "recall_section"]
 

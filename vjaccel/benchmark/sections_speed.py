@@ -17,11 +17,12 @@ from vjaccel.benchmark.figures import (
     speedups,
     subject_of,
 )
-from vjaccel.benchmark.marks import Mark
-from vjaccel.benchmark.page import Fold, Plot, Section, Table
-from vjaccel.benchmark.plots import Dot, Line, Row, dots_plot, logarithmic, rows_plot
 from vjaccel.benchmark.results import BASELINE, Case, Run
-from vjaccel.benchmark.words import UNKNOWN, case_words, deviation, percent, rate, ratio, scaled, seconds, shape
+from vjaccel.benchmark.words import case_words, deviation, shape
+from vjaccel.pages.marks import Mark
+from vjaccel.pages.page import Fold, Plot, Section, Table
+from vjaccel.pages.plots import Dot, Line, Row, dots_plot, logarithmic, rows_plot
+from vjaccel.pages.words import UNKNOWN, percent, rate, ratio, scaled, seconds
 
 __all__ = ["NO_GPU", "has_gpu", "pays_words", "roofline_section", "speedup_section", "throughput_section"]
 

@@ -28,6 +28,7 @@ from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.window import Window
 from vjaccel.errors import TooManyErrors
+from vjaccel.telemetry import Recording
 
 __all__ = ["CHUNK", "Run", "driven", "inline"]
 
@@ -47,6 +48,7 @@ class Run:
 
     prompt: str
     total: int | None
+    recording: Recording
     progress: Callable[[Progress], object] | None
     known: Known = field(default_factory=lambda: Known(Window(), None))
     max_errors: int | None = None
@@ -57,6 +59,7 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     process: psutil.Process = field(default_factory=psutil.Process)
+    device_memory: Callable[[], int | None] = field(default=lambda: None)
     peak_memory_bytes: int = 0
     cpu_before: float = 0.0
     done: int = 0
@@ -64,6 +67,7 @@ class Run:
     def __post_init__(self) -> None:
         self.cpu_before = self._cpu()
         self._look()
+        self.recording.began()
 
     def advance(self, texts: int, under_way: Tally) -> None:
         """Note that `texts` more are done; `under_way` is the tally of their chunk."""
@@ -72,7 +76,7 @@ class Run:
         if self.progress is not None:
             known = self.tally.told and under_way.told
             tokens = self.tally.tokens + under_way.tokens if known else None
-            self.progress(Progress(self.done, self.total, tokens, self._seconds()))
+            self.progress(Progress(self.done, self.total, tokens, self._seconds(), self.recording))
 
     def check(self, under_way: Tally) -> None:
         """Raise TooManyErrors if there are."""
@@ -92,8 +96,16 @@ class Run:
 
     def statistics(self) -> EmbeddingStatistics:
         """Of the chunks that are finished."""
-        used = self._cpu() - self.cpu_before
-        return self.tally.statistics(self.began, self._seconds(), self.peak_memory_bytes, used)
+        latencies = self.recording.latencies
+        return self.tally.statistics(self.began, self._seconds(), self.peak_memory_bytes, self._used(), latencies)
+
+    def ended(self, exc: BaseException | None) -> None:
+        """Note that it is over: by an exception, or since all is done or nobody wants the rest."""
+        self._look()
+        self.recording.ended(failed=exc is not None and not isinstance(exc, GeneratorExit))
+
+    def _used(self) -> float:
+        return self._cpu() - self.cpu_before
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -103,7 +115,9 @@ class Run:
         return times.user + times.system
 
     def _look(self) -> None:
-        self.peak_memory_bytes = max(self.peak_memory_bytes, self.process.memory_info().rss)
+        resident = self.process.memory_info().rss
+        self.peak_memory_bytes = max(self.peak_memory_bytes, resident)
+        self.recording.look(resident, self._used, self.device_memory)
 
 
 Gathering = Callable[[int, int], Gathered]
@@ -113,7 +127,9 @@ Gathering = Callable[[int, int], Gathered]
 def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering) -> Gathered:
     """What is gathered for texts of one chunk, in the calling thread: what `driven` does, without what it costs."""
     gathered = gathering(0, len(texts))
+    run.recording.read(len(texts))
     provider.begun()
+    failure: BaseException | None = None
     try:
         provider.started()
         chunk = prepared(texts, run.prompt, provider, gathered, run.known, last=True)
@@ -121,9 +137,13 @@ def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering)
             run.advance(gathered.set_aside, gathered.tally)
         _embedded_here(chunk, provider, run)
         _left_over(chunk, provider, run)
+        return run.finished(gathered)
+    except BaseException as exc:
+        failure = exc
+        raise
     finally:
         provider.ended()
-    return run.finished(gathered)
+        run.ended(failure)
 
 
 def driven(
@@ -145,10 +165,12 @@ def driven(
     provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
     workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
+    failure: BaseException | None = None
     try:
         while not reader.ended or pieces:
             items = [] if reader.ended or len(pieces) > most else reader.next(wait=not pieces)
             if items:
+                run.recording.read(len(items))
                 gathered = gathering(read, len(items))
                 pieces.append(preparing.submit(_begun, items, provider, gathered, run, reader.ended, workers))
                 read += len(items)
@@ -159,6 +181,9 @@ def driven(
                     yield _finished(pieces.pop(first).result(), provider, run, workers)
                 else:
                     _wait(pieces, LOOK)  # and then see whether more has come
+    except BaseException as exc:
+        failure = exc
+        raise
     finally:
         run.stop.set()
         provider.halt()
@@ -166,6 +191,7 @@ def driven(
         preparing.shutdown(wait=True, cancel_futures=True)
         workers.shutdown(wait=True, cancel_futures=True)
         provider.ended()
+        run.ended(failure or reader.error)
     if reader.error is not None:
         raise reader.error
 

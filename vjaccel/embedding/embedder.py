@@ -43,6 +43,7 @@ from vjaccel.embedding.run import Known
 from vjaccel.embedding.width import Width
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import InvalidInput, InvalidType
+from vjaccel.telemetry import Recording
 
 __all__ = ["Embedder"]
 
@@ -314,13 +315,14 @@ class Embedder:
         most = checked_most(max_errors)
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
+        recording = Recording(self._model, self._provider.workers, len(items))
 
         def gathering(first: int, size: int) -> Gathered:
-            return Gathered(first, size, width, rows, first)
+            return Gathered(first, size, width, rows, recording, first)
 
         prompt = self._prompt_for(None, prompt)
         with self._held.run(), self._held.knowing(prompt, Window(), use_cache=use_cache) as known:
-            run = Run(prompt, len(items), progress, known, most, self._held.tuner)
+            run = self._run(prompt, recording, progress, known, most, len(items))
             if len(items) <= CHUNK and self._provider.workers == 1:
                 chunks = [inline(self._provider, items, run, gathering)]
             else:
@@ -332,7 +334,7 @@ class Embedder:
         coded = self.quantizer()
         embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)
         windows = windows_of(chunks) if self._options.truncate == "chunk" else None
-        result = EmbeddingResult(embeddings, ok, errors_of(chunks), run.statistics(), chunks=windows)
+        result = EmbeddingResult(embeddings, ok, errors_of(chunks), run.statistics(), recording, chunks=windows)
         return settled(result, on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
@@ -391,7 +393,8 @@ class Embedder:
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
         def running(known: Known) -> Run:
-            return Run(prompt, None, progress, known, most, self._held.tuner)
+            recording = Recording(self._model, self._provider.workers)
+            return self._run(prompt, recording, progress, known, most)
 
         return self._streamed(reading, self._held.knowing(prompt, window), running, ordered, on_batch, on_error)
 
@@ -443,11 +446,12 @@ class Embedder:
         on_batch: Callable[[np.ndarray, np.ndarray], object] | None,
         on_error: OnError,
     ) -> Iterator[EmbeddingResult]:
-        def gathering(first: int, size: int) -> Gathered:
-            return Gathered(first, size, self._width, Rows(size), acknowledged=on_batch)
-
         with self._held.run(), knowing as known:
             run, quantizer = running(known), self.quantizer()
+
+            def gathering(first: int, size: int) -> Gathered:
+                return Gathered(first, size, self._width, Rows(size), run.recording, acknowledged=on_batch)
+
             with closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
                 for chunk in chunks:
                     given = chunk.rows if known.window is None else chunk.handed_over()
@@ -456,9 +460,23 @@ class Embedder:
                         errors_of([chunk]),
                         windows_of([chunk]) if self._options.truncate == "chunk" else None,
                     )
-                    result = EmbeddingResult(rows, chunk.ok, errors, run.statistics(), chunk.first, windows)
+                    result = EmbeddingResult(
+                        rows, chunk.ok, errors, run.statistics(), run.recording, chunk.first, windows
+                    )
                     yield settled(result, on_error)
                     self._held.check_open()
+
+    def _run(
+        self,
+        prompt: str,
+        recording: Recording,
+        progress: Callable[[Progress], object] | None,
+        known: Known,
+        max_errors: int | None,
+        total: int | None = None,
+    ) -> Run:
+        tuner, device_memory = self._held.tuner, self._provider.device_memory
+        return Run(prompt, total, recording, progress, known, max_errors, tuner, device_memory=device_memory)
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]

@@ -12,6 +12,7 @@ import numpy as np
 from vjaccel.embedding.result import ItemError
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.width import Width
+from vjaccel.telemetry import Recording
 
 __all__ = ["Gathered", "Rows"]
 
@@ -43,6 +44,8 @@ class Gathered:
     ----------
     first, size : int
         The number in the run of the first text, and how many there are.
+    recording : Recording
+        Told what becomes of texts.
     acknowledged : callable, optional
         Told the numbers in the run, int64 (n,), and the vectors, float32 (n, dim), of texts as they get them.
     copies : list of (int, Gathered, int)
@@ -61,6 +64,7 @@ class Gathered:
     size: int
     width: Width
     rows: Rows | None
+    recording: Recording
     start: int = 0
     acknowledged: Callable[[np.ndarray, np.ndarray], object] | None = None
     copies: list[tuple[int, Gathered, int]] = field(default_factory=list)
@@ -100,6 +104,7 @@ class Gathered:
         with self.lock:
             self.errors[index] = ItemError(self.first + index, code, message)
             self.tally.failures[code] += 1
+        self.recording.failed(self.first + index, code, message)
 
     def cut_into(self, indices: np.ndarray, chunks: np.ndarray) -> None:
         """Note how many windows the texts `indices` of this chunk were cut into."""
@@ -126,6 +131,7 @@ class Gathered:
             if source.chunks is not None:
                 self.cut_into(np.array([index]), source.chunks[place])
         self.tally.duplicates += len(self.copies)
+        self.recording.settled("duplicate", sum(bool(self.ok[index]) for index, _, _ in self.copies))
         self.acknowledge(np.array([index for index, _, _ in self.copies if self.ok[index]], np.int64))
 
     def handed_over(self) -> Rows:

@@ -24,10 +24,11 @@ from typing import Any, Self
 import numpy as np
 
 from vjaccel.errors import OutputError
+from vjaccel.telemetry import Recording
 
-__all__ = ["Journal", "changed", "described"]
+__all__ = ["Journal", "changed", "described", "recorded"]
 
-DESCRIPTION, VECTORS, LINES = "run.json", "vectors.f32", "journal.jsonl"
+DESCRIPTION, VECTORS, LINES, RECORDING = "run.json", "vectors.f32", "journal.jsonl", "recording.json"
 
 
 class Journal:
@@ -75,6 +76,7 @@ class Journal:
             if anew:
                 with _writing(folder):
                     (folder / DESCRIPTION).unlink(missing_ok=True)
+                    (folder / RECORDING).unlink(missing_ok=True)
             self._described(description)
             with _writing(folder):
                 self._vectors = os.open(folder / VECTORS, os.O_RDWR | os.O_CREAT, 0o644)
@@ -124,6 +126,18 @@ class Journal:
             with self._lock, _writing(self._folder):
                 self._line({"failed": [[row, *why] for row, why in found.items()]})
                 self._note(found)
+
+    def record(self, recording: Recording) -> None:
+        """Keep what the run was like until now, instead of what was kept of that before.
+
+        Raises
+        ------
+        OutputError
+        """
+        part = self._folder / f"{RECORDING}.part"
+        with _writing(self._folder):
+            part.write_text(json.dumps(recording.to_dict()), encoding="utf-8")
+            part.replace(self._folder / RECORDING)
 
     def forget_failures(self) -> None:
         """Have the failed rows tried again.
@@ -288,6 +302,15 @@ def described(folder: Path) -> dict[str, Any] | None:
         return _json(folder / DESCRIPTION)
     except OSError:
         return None
+
+
+def recorded(folder: Path) -> Recording | None:
+    """What the run whose journal is in `folder` was like when that was last kept; None where nothing was."""
+    try:
+        found = _json(folder / RECORDING)
+    except OSError:
+        return None
+    return None if found is None else Recording.from_dict(found)
 
 
 def _short(value: Any) -> str:

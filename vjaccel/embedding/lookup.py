@@ -88,6 +88,7 @@ class Lookup:
             gathered.put(indices, vectors, np.ones(len(hits), np.bool_))
             gathered.acknowledge(indices)
             gathered.tally.cache_hits += len(hits)
+            gathered.recording.settled("cached", len(hits))
             gathered.looked_up += len(hits)
             there = set(hits.tolist())
             left = [place for i, place in enumerate(places) if i not in there]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from vjaccel.telemetry import Recording
+
 __all__ = ["EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]
 
 
@@ -133,6 +135,8 @@ class EmbeddingResult:
     errors : tuple of ItemError
         One for each text that has none, by index.
     statistics : EmbeddingStatistics
+    recording : Recording
+        What the run was like: what `report` shows. Of a stream it goes on.
     start : int
         The number in the run of the first text: 0, but for the results of a stream.
     chunks : ndarray of int64, shape (n,), or None
@@ -144,6 +148,7 @@ class EmbeddingResult:
     ok: np.ndarray
     errors: tuple[ItemError, ...]
     statistics: EmbeddingStatistics
+    recording: Recording
     start: int = 0
     chunks: np.ndarray | None = None
 
@@ -165,9 +170,12 @@ class Progress:
         Tokens that the model has seen.
     seconds : float
         Since the run began.
+    recording : Recording
+        Of what the run was like until now; it goes on.
     """
 
     done: int
     total: int | None
     tokens: int | None
     seconds: float
+    recording: Recording

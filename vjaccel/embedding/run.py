@@ -28,6 +28,7 @@ from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.embedding.window import Window
 from vjaccel.errors import ProviderRefused
+from vjaccel.telemetry import BatchEnded, Recording
 
 __all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
 
@@ -71,12 +72,14 @@ def prepared(
     gathered.tally.texts = len(texts)
     chunk = _tokenised(valid, texts, prompt, provider, gathered)
     gathered.set_aside = len(gathered.errors) + gathered.looked_up
+    gathered.recording.prepared(len(texts))
     return chunk
 
 
 def prepared_alone(texts: Sequence[str], prompt: str, provider: Provider) -> Chunk:
     """Texts as the provider wants them, for nobody to gather their vectors."""
-    return _tokenised(list(range(len(texts))), texts, prompt, provider, Gathered(0, len(texts), Width(None), None))
+    nobody = Gathered(0, len(texts), Width(None), None, Recording("", 1))
+    return _tokenised(list(range(len(texts))), texts, prompt, provider, nobody)
 
 
 def left_over(
@@ -181,6 +184,9 @@ def embedded(
             # Memory ran out since this was planned.
             waiting.extend(_batches(chunk, part, provider, most))
             continue
+        budget = most if batch.lesson is None else batch.lesson.budget
+        chunk.gathered.recording.batch_began(budget)
+        settled = 0
         reply, failed, began = Reply(None), None, time.perf_counter()
         try:
             found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
@@ -199,6 +205,7 @@ def embedded(
             if lookup is not None and good.any():
                 lookup.keep(chunk.gathered, indices[good], _on_host(chunk.gathered, indices, good, reply.vectors))
             chunk.gathered.acknowledge(indices[good])
+            settled = int(good.sum())
             # What came back wrong once may be right alone; twice, it is the text's or the model's.
             waiting.extend(part[i : i + 1] for i, _ in bad if int(part[i]) not in again)
             for i, why in bad:
@@ -206,7 +213,9 @@ def embedded(
                     chunk.gathered.fail(int(chunk.valid[part[i]]), "INVALID_EMBEDDING", why)
             again.update(int(part[i]) for i, _ in bad)
         with chunk.gathered.lock:
-            _count(tally, chunk, part, failed or reply, took)
+            ended = _count(tally, chunk, part, failed or reply, took, budget)
+        chunk.gathered.recording.batch_ended(ended, chunk.prepared.lengths[part] if chunk.prepared.counted else None)
+        chunk.gathered.recording.settled("embedded", settled)
         if failed is not None:
             if isinstance(failed, BatchFailed) and failed.then == "stop":
                 raise failed.__cause__ or failed
@@ -216,21 +225,23 @@ def embedded(
     return len(batch.places)
 
 
-def _count(tally: Tally, chunk: Chunk, part: np.ndarray, ended: Reply | Exception, took: float) -> None:
+def _count(
+    tally: Tally, chunk: Chunk, part: np.ndarray, ended: Reply | Exception, took: float, budget: int
+) -> BatchEnded:
+    retries, waited = (ended.retries, ended.waited) if isinstance(ended, Reply | BatchFailed) else (0, 0.0)
     tally.batches += 1
-    if isinstance(ended, Reply | BatchFailed):
-        tally.retries += ended.retries
-        tally.waited += ended.waited
+    tally.retries += retries
+    tally.waited += waited
     if not isinstance(ended, Reply):
-        return
-    tally.latencies.append(took)
+        return BatchEnded(len(part), None, None, took, waited, retries, budget, failed=True)
+    tokens, padded = ended.tokens, None
     if chunk.prepared.counted:
-        tally.tokens += int(chunk.prepared.lengths[part].sum())
-        tally.padded += chunk.padded(part) if ended.padded is None else ended.padded
-    elif ended.tokens is not None:
-        tally.tokens += ended.tokens
-    else:
-        tally.told = False
+        tokens = int(chunk.prepared.lengths[part].sum())
+        padded = chunk.padded(part) if ended.padded is None else ended.padded
+        tally.padded += padded
+    tally.tokens += tokens or 0
+    tally.told = tally.told and tokens is not None
+    return BatchEnded(len(part), tokens, padded, took, waited, retries, budget, failed=False)
 
 
 def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, tuner: Tuner | None) -> list[np.ndarray]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
-import numpy as np
-
 from vjaccel.embedding.result import EmbeddingStatistics
+from vjaccel.telemetry import Latencies
 
-__all__ = ["Latencies", "Tally"]
+__all__ = ["Tally"]
 
 
 @dataclass
@@ -34,7 +32,6 @@ class Tally:
     batches: int = 0
     retries: int = 0
     waited: float = 0.0
-    latencies: Latencies = field(default_factory=lambda: Latencies())
     counted: bool = True
     told: bool = True
     cuts_known: bool = True
@@ -50,10 +47,12 @@ class Tally:
         """Texts that have no vector."""
         return self.failures.total()
 
-    def statistics(self, started: datetime, seconds: float, peak_memory_bytes: int, cpu: float) -> EmbeddingStatistics:
+    def statistics(
+        self, started: datetime, seconds: float, peak_memory_bytes: int, cpu: float, latencies: Latencies
+    ) -> EmbeddingStatistics:
         """The statistics, None for what the provider cannot count."""
         known = self.counted
-        p50, p95, p99 = (self.latencies.quantile(share) for share in (0.5, 0.95, 0.99))
+        p50, p95, p99 = (latencies.quantile(share) for share in (0.5, 0.95, 0.99))
         return EmbeddingStatistics(
             texts=self.texts,
             embedded=self.texts - self.failed,
@@ -78,32 +77,3 @@ class Tally:
             peak_memory_bytes=peak_memory_bytes,
             cpu_seconds=cpu,
         )
-
-
-class Latencies:
-    """How often each latency was seen, in steps of 2%: as much for an endless stream as for one batch."""
-
-    SHORTEST, STEP, STEPS = 1e-6, 1.02, 1200
-
-    def __init__(self, *seconds: float) -> None:
-        self._counts = np.zeros(self.STEPS, np.int64)
-        for each in seconds:
-            self.append(each)
-
-    def append(self, seconds: float) -> None:
-        """Count one; below a microsecond is one."""
-        place = math.log(max(seconds, self.SHORTEST) / self.SHORTEST, self.STEP)
-        self._counts[min(round(place), self.STEPS - 1)] += 1
-
-    def __add__(self, other: Latencies) -> Latencies:
-        both = Latencies()
-        both._counts = self._counts + other._counts
-        return both
-
-    def quantile(self, share: float) -> float | None:
-        """What so large a share of them did not exceed, in seconds, to 1%; None where there were none."""
-        total = int(self._counts.sum())
-        if not total:
-            return None
-        place = int(np.searchsorted(np.cumsum(self._counts), math.ceil(share * total)))
-        return float(self.SHORTEST * self.STEP**place)

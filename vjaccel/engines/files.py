@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
-from vjaccel.embedding.journal import Journal
+from vjaccel.embedding.journal import Journal, recorded
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.places import Places
@@ -26,14 +27,19 @@ from vjaccel.engines.standing import (
     how_made,
     journal_path,
     manifest_of,
+    recording_of,
     run_path,
     standing,
     written_by,
 )
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
+from vjaccel.telemetry import Recording
 
 __all__ = ["Report", "embed_files"]
+
+RECORD_SECONDS = 10.0
+"""After which what a run is like is kept again, for a report of one that is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Report:
         How the vectors were made.
     statistics : EmbeddingStatistics or None
         Of this call's own run; None where it embedded nothing.
+    recording : Recording or None
+        What the run was like, the calls that were stopped included; None where nobody knows.
     """
 
     standing: Standing
@@ -62,6 +70,7 @@ class Report:
     failures: dict[str, int]
     made_by: dict[str, Any]
     statistics: EmbeddingStatistics | None
+    recording: Recording | None
 
     @property
     def failed(self) -> int:
@@ -120,10 +129,13 @@ def embed_files(
         for left in output.parent.glob(f".{output.name}.*.partial"):
             left.unlink(missing_ok=True)
         with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
-            statistics = _embedded(inputs, embedder, asked, journal, seen, show)
+            before = None if anew else recorded(journal_path(output)) or recording_of(output)
+            statistics, recording = _embedded(inputs, embedder, asked, journal, seen, show, before)
             made_by = how_made(inputs, embedder, journal.dim)
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
-        report = Report(Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics)
+        report = Report(
+            Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics, recording
+        )
         _say(report, output, described, inputs.bad_lines)
         journal.remove()
     return report
@@ -135,7 +147,7 @@ def _finished_before(inputs: Inputs, output: Path) -> Report:
     assert manifest is not None  # by which it is known to be finished
     counts, rows = manifest["counts"], inputs.rows
     before = _Counts(counts["duplicates"], counts["empty"], counts["failures"])
-    return Report(Standing.FINISHED, rows, rows, *before, manifest["made_by"], None)
+    return Report(Standing.FINISHED, rows, rows, *before, manifest["made_by"], None, recording_of(output))
 
 
 def _check_retry(asked: FileRun, stands: Standing, embedder: Embedder) -> None:
@@ -165,10 +177,16 @@ def _embedded(
     journal: Journal,
     seen: SeenTexts,
     show: Callable[[Progress, int], object],
-) -> EmbeddingStatistics | None:
+    before: Recording | None,
+) -> tuple[EmbeddingStatistics | None, Recording | None]:
     """Embed what is not settled yet, each text once."""
     places = Places()
     passed_over = 0
+    latest: Recording | None = None
+    kept = -RECORD_SECONDS
+
+    def whole(recording: Recording) -> Recording:
+        return recording if before is None else before.followed_by(recording)
 
     def texts() -> Iterator[Any]:
         nonlocal passed_over
@@ -185,6 +203,11 @@ def _embedded(
         journal.append(places.of(numbers), vectors)
 
     def progress(now: Progress) -> None:
+        nonlocal kept, latest
+        latest = now.recording
+        if time.monotonic() - kept > RECORD_SECONDS:
+            kept = time.monotonic()
+            journal.record(whole(now.recording))
         show(replace(now, total=inputs.rows), passed_over)
 
     statistics: EmbeddingStatistics | None = None
@@ -193,14 +216,19 @@ def _embedded(
         deduplicate=False, max_errors=asked.max_errors,
     )  # fmt: skip
     # Closed here, so that whatever happens no batch comes back to a journal that is closed.
-    with closing(chunks):  # type: ignore[type-var]  # it is a generator
-        for result in chunks:
-            numbers = np.array([error.index for error in result.errors], np.int64)
-            rows = places.of(numbers).tolist()
-            journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
-            places.forget(len(result))
-            statistics = result.statistics
-    return statistics
+    try:
+        with closing(chunks):  # type: ignore[type-var]  # it is a generator
+            for result in chunks:
+                numbers = np.array([error.index for error in result.errors], np.int64)
+                rows = places.of(numbers).tolist()
+                journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
+                places.forget(len(result))
+                statistics = result.statistics
+    finally:
+        if latest is not None:
+            with suppress(OutputError):  # nobody's vectors depend on it
+                journal.record(whole(latest))
+    return statistics, before if latest is None else whole(latest)
 
 
 def _put_together(
@@ -263,5 +291,8 @@ def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int
         },
         "statistics": statistics,
     }
+    told = json.dumps(found, ensure_ascii=False, indent=2)
+    # Its numbers by the thousand would make it a file that nobody reads.
+    recording = json.dumps(None if report.recording is None else report.recording.to_dict())
     with whole_file(run_path(output)) as file:
-        file.write(json.dumps(found, ensure_ascii=False, indent=2).encode() + b"\n")
+        file.write(f'{told[:-2]},\n  "recording": {recording}\n}}\n'.encode())

@@ -14,6 +14,7 @@ from vjaccel.embedding import Embedder
 from vjaccel.embedding.journal import Journal, changed, described
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, stored_vectors
+from vjaccel.telemetry import Recording
 
 __all__ = [
     "RUN_SUFFIX",
@@ -81,6 +82,12 @@ def manifest_of(output: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("run"), dict) else None
+
+
+def recording_of(output: Path) -> Recording | None:
+    """What the run that wrote `output` was like; None where nothing says so."""
+    found = (manifest_of(output) or {}).get("recording")
+    return Recording.from_dict(found) if isinstance(found, dict) else None
 
 
 def written_by(output: Path, run: dict[str, Any]) -> bool:

@@ -10,7 +10,8 @@ from made_up import cpu_run, gpu_run
 
 from vjaccel.benchmark.figures import apart, costs, counted, pays, roofs, speedups, timing
 from vjaccel.benchmark.results import Case, Machine, Measurement, Run, Subject
-from vjaccel.benchmark.words import percent, rate, ratio, scaled, seconds, shape, short, ticks
+from vjaccel.benchmark.words import shape
+from vjaccel.pages.words import percent, rate, ratio, scaled, seconds, short, ticks
 
 SMALL, LARGE = (
     Case(f"topk-{rows}", "topk", "cosine", "float32", {"rows": rows, "k": 10}, 2.0 * rows, 4.0 * rows)

@@ -12,7 +12,8 @@ import pytest
 
 import vjaccel as vj
 from vjaccel.embedding import BatchFailed, Reply
-from vjaccel.embedding.tally import Latencies, Tally
+from vjaccel.embedding.tally import Tally
+from vjaccel.telemetry import Latencies
 
 
 @pytest.mark.parametrize(
@@ -58,16 +59,16 @@ def test_memory_that_runs_out_over_an_empty_text_leaves_the_budget_for_others() 
 
 def test_tallies_add_up_and_know_tokens_only_where_both_do() -> None:
     began = datetime(2026, 1, 1, tzinfo=UTC)
-    tally = Tally(texts=3, tokens=10, padded=20, batches=1, failures=Counter(INVALID_TEXT=1), latencies=Latencies(2.0))
-    tally.add(Tally(texts=2, tokens=6, padded=12, batches=1, retries=2, latencies=Latencies(4.0)))
-    known = tally.statistics(began, 2.0, 5, 0.5)
+    tally = Tally(texts=3, tokens=10, padded=20, batches=1, failures=Counter(INVALID_TEXT=1))
+    tally.add(Tally(texts=2, tokens=6, padded=12, batches=1, retries=2))
+    known = tally.statistics(began, 2.0, 5, 0.5, Latencies(2.0, 4.0))
     assert (known.texts, known.embedded, known.tokens, known.padding_share) == (5, 4, 16, 0.5)
     assert (known.texts_per_second, known.tokens_per_second) == (2, 8)
     assert (known.failed, known.failures, known.retries) == (1, {"INVALID_TEXT": 1}, 2)
     assert (known.latency_p50, known.latency_p99) == (pytest.approx(2, rel=0.011), pytest.approx(4, rel=0.011))
     assert (known.ended - known.started).total_seconds() == 2
     tally.add(Tally(texts=1, told=False))
-    unknown = tally.statistics(began, 2.0, 5, 0.5)
+    unknown = tally.statistics(began, 2.0, 5, 0.5, Latencies())
     assert (unknown.texts, unknown.tokens) == (6, None)
 
 

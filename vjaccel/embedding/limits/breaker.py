@@ -7,6 +7,8 @@ import random
 import threading
 from collections.abc import Callable
 
+from vjaccel.telemetry import CircuitChanged, tell
+
 __all__ = ["Breaker", "breaker_of"]
 
 TRIPS = 5
@@ -65,6 +67,7 @@ class Breaker:
             self._failures = self._opens = 0
             self._probing = False
         if back:
+            tell(CircuitChanged(self._name, is_open=False))
             logger.warning("%s is back", self._name)
 
     def failed(self, now: float, why: str) -> None:
@@ -83,6 +86,7 @@ class Breaker:
             self._probing = False
             first = self._opens == 1
         if first:
+            tell(CircuitChanged(self._name, is_open=True))
             logger.warning("%s is down (%s): asking again once in a while", self._name, why)
 
     def abandoned(self) -> None:

@@ -18,6 +18,7 @@ from vjaccel.embedding.limits.faults import Fault, Place, fault_of
 from vjaccel.embedding.limits.rates import Rates, RatesPerMinute, Use
 from vjaccel.embedding.providers.protocol import BatchFailed, Reply
 from vjaccel.errors import ProviderRefused
+from vjaccel.telemetry import ConcurrencyChanged, tell
 
 __all__ = ["Answer", "Calls"]
 
@@ -168,7 +169,7 @@ class Calls:
         finally:
             self._rates.ended(use, told)
         self._breaker.answered()
-        self._slots.adaptive.succeeded(began, self._clock())
+        self._adapt(partial(self._slots.adaptive.succeeded, began, self._clock()))
         return answer
 
     def _note(self, fault: Fault, began: float, now: float) -> None:
@@ -177,12 +178,18 @@ class Calls:
         else:
             self._breaker.failed(now, fault.message)
         if fault.too_much:
-            self._slots.adaptive.pushed_back(began, now)
+            self._adapt(partial(self._slots.adaptive.pushed_back, began, now))
             if fault.wait:
                 self._rates.pause(fault.wait)
         if fault.then == "stop":
             # Within the slot, so that who waits for it hears of this first.
             self._refused = fault.message
+
+    def _adapt(self, change: Callable[[], object]) -> None:
+        before = self._slots.adaptive.limit
+        change()
+        if self._slots.adaptive.limit != before:
+            tell(ConcurrencyChanged(str(self._place), self._slots.adaptive.limit))
 
     def _again(self, fault: Fault, turn: _Turn) -> float | None:
         """Seconds until the next attempt; None if there is to be none."""

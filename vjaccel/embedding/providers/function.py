@@ -62,6 +62,9 @@ class FunctionProvider:
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError)
 
+    def device_memory(self) -> int | None:
+        return None
+
     def begun(self) -> None:
         pass
 

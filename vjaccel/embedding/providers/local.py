@@ -234,6 +234,9 @@ class LocalProvider:
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return isinstance(exc, MemoryError | self._torch.OutOfMemoryError) or "can't allocate memory" in str(exc)
 
+    def device_memory(self) -> int | None:
+        return int(self._torch.cuda.memory_reserved(self._device)) if self._device.type == "cuda" else None
+
     def close(self) -> None:
         del self._model, self._tokens
         if self._device.type == "cuda":

@@ -213,6 +213,10 @@ class Provider(Protocol):
         """Whether `exc` says that a batch was too large for the device's memory."""
         ...
 
+    def device_memory(self) -> int | None:
+        """Bytes of a device's own memory that it has taken; None on a CPU, and where that is not known."""
+        ...
+
     def begun(self) -> None:
         """Called when a run begins, before it has workers. Several runs may go on at once."""
         ...

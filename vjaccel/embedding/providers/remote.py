@@ -190,6 +190,9 @@ class RemoteProvider:
     def is_out_of_memory(self, exc: BaseException) -> bool:
         return False
 
+    def device_memory(self) -> int | None:
+        return None
+
     def begun(self) -> None:
         with self._lock:
             self._runs += 1

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from vjaccel.benchmark.marks import Mark
-from vjaccel.benchmark.page import Plot
-from vjaccel.benchmark.words import short, ticks
+from vjaccel.pages.marks import Mark
+from vjaccel.pages.page import Plot
+from vjaccel.pages.words import short, ticks
 
 __all__ = ["Axis", "Dot", "Line", "Part", "Row", "Strip", "dots_plot", "linear", "logarithmic", "plain", "rows_plot"]
 

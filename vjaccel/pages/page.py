@@ -17,9 +17,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from vjaccel.benchmark.marks import SYMBOLS, Mark
-from vjaccel.benchmark.results import write_whole
 from vjaccel.errors import MissingExtra
+from vjaccel.pages.marks import SYMBOLS, Mark
+from vjaccel.pages.whole import write_whole
 
 __all__ = ["Fold", "Plot", "Section", "Table", "write_page"]
 
@@ -158,7 +158,7 @@ def _fold(table: Table) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("vjaccel.benchmark") / "assets" / name).read_text(encoding="utf-8")
+    return (files("vjaccel.pages") / "assets" / name).read_text(encoding="utf-8")
 
 
 @cache

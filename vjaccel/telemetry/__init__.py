@@ -1,0 +1,44 @@
+"""What is measured as things happen: `Recording` keeps what one run was like, `events` tells whoever listens.
+
+It is written to by all that works, and read by `vjaccel.observe`. A recording is bounded, however long its run; nobody listens
+until asked to.
+"""
+
+from vjaccel.telemetry.events import (
+    BatchEnded,
+    Called,
+    CircuitChanged,
+    ConcurrencyChanged,
+    Event,
+    Happened,
+    RunBegan,
+    RunEnded,
+    TextsSettled,
+    listening,
+    operation,
+    tell,
+)
+from vjaccel.telemetry.latencies import Latencies
+from vjaccel.telemetry.recording import Example, Recording, Stages
+from vjaccel.telemetry.timeline import SUMMED, Timeline
+
+__all__ = [
+    "SUMMED",
+    "BatchEnded",
+    "Called",
+    "CircuitChanged",
+    "ConcurrencyChanged",
+    "Event",
+    "Example",
+    "Happened",
+    "Latencies",
+    "Recording",
+    "RunBegan",
+    "RunEnded",
+    "Stages",
+    "TextsSettled",
+    "Timeline",
+    "listening",
+    "operation",
+    "tell",
+]

@@ -1,0 +1,153 @@
+"""What happens in this process, told to those who listen, in the thread in which it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal, NamedTuple
+
+__all__ = [
+    "BatchEnded",
+    "Called",
+    "CircuitChanged",
+    "ConcurrencyChanged",
+    "Event",
+    "Happened",
+    "RunBegan",
+    "RunEnded",
+    "TextsSettled",
+    "listening",
+    "operation",
+    "tell",
+]
+
+
+class RunBegan(NamedTuple):
+    """A run of an embedder begins, with so many workers; `total` texts are to come, where that is known."""
+
+    workers: int
+    total: int | None
+
+
+class RunEnded(NamedTuple):
+    """It is over; `failed` if by an exception."""
+
+    failed: bool
+
+
+class TextsSettled(NamedTuple):
+    """So many texts have their vector, from the model, the cache or an earlier text; or have failed with an error's `code`."""
+
+    outcome: Literal["embedded", "cached", "duplicate", "failed"]
+    texts: int
+    code: str | None = None
+
+
+class BatchEnded(NamedTuple):
+    """A batch has come back, or has failed.
+
+    Attributes
+    ----------
+    texts : int
+    tokens, padded : int or None
+        Without and with padding; None where nobody counts them.
+    seconds, waited : float
+        What it took, and what it waited for limits and between attempts beside that.
+    retries : int
+    budget : int
+        Of tokens, padding included, that it was cut for.
+    failed : bool
+    """
+
+    texts: int
+    tokens: int | None
+    padded: int | None
+    seconds: float
+    waited: float
+    retries: int
+    budget: int
+    failed: bool
+
+
+class CircuitChanged(NamedTuple):
+    """The circuit of an endpoint has opened, or is closed again."""
+
+    endpoint: str
+    is_open: bool
+
+
+class ConcurrencyChanged(NamedTuple):
+    """So many requests may go on at once to an endpoint from now on."""
+
+    endpoint: str
+    limit: int
+
+
+class Called(NamedTuple):
+    """An operation on vectors, or of a collection, has ended.
+
+    Attributes
+    ----------
+    operation : str
+        As ``topk`` or ``collection.insert``.
+    place : str
+        The backend that has computed it, as ``jax:cpu``; of a collection, where it is: ``memory`` or ``disk``.
+    seconds : float
+        Until the call returned: what a device still does then is not in it.
+    failed : bool
+    """
+
+    operation: str
+    place: str
+    seconds: float
+    failed: bool
+
+
+Event = RunBegan | RunEnded | TextsSettled | BatchEnded | CircuitChanged | ConcurrencyChanged | Called
+
+
+class Happened(NamedTuple):
+    """An event, and the run that it belongs to: ``provider:model``, empty for what belongs to none."""
+
+    event: Event
+    model: str
+
+
+_listeners: tuple[Callable[[Happened], object], ...] = ()
+
+
+def tell(event: Event, model: str = "") -> None:
+    """Tell all that listen."""
+    for listener in _listeners:
+        listener(Happened(event, model))
+
+
+def operation(name: str, place: str) -> AbstractContextManager[None]:
+    """What an operation is done inside of, so that who listens hears what it took."""
+    return _timed(name, place) if _listeners else _NOTHING
+
+
+@contextmanager
+def listening(listener: Callable[[Happened], object]) -> Iterator[None]:
+    """Have `listener` called for all that happens in this process, in any thread, within the block. It must not raise."""
+    global _listeners
+    # A new tuple, since others go through the old one.
+    _listeners = (*_listeners, listener)
+    try:
+        yield
+    finally:
+        _listeners = tuple(one for one in _listeners if one is not listener)
+
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+@contextmanager
+def _timed(name: str, place: str) -> Iterator[None]:
+    began, failed = time.perf_counter(), True
+    try:
+        yield
+        failed = False
+    finally:
+        tell(Called(name, place, time.perf_counter() - began, failed))

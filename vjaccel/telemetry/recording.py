@@ -1,0 +1,342 @@
+"""What a run was like: how fast when, with which batches, what failed and why. It takes no more room for an endless run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+
+from vjaccel.telemetry.events import BatchEnded, Event, RunBegan, RunEnded, TextsSettled, tell
+from vjaccel.telemetry.latencies import Latencies
+from vjaccel.telemetry.timeline import Timeline
+
+__all__ = ["Example", "Recording", "Stages"]
+
+EXAMPLES = 5
+"""Errors of one code that are kept whole; the others are counted."""
+
+CODES = 50
+"""Codes of errors that are kept apart, at most."""
+
+TRIES = 512
+"""Batches whose budget and rate are kept one by one; of more than that every second, fourth, ... is."""
+
+CALLS = 50
+"""Calls of one run, each after the one before was stopped, that are told of."""
+
+OTHERS = "other codes"
+
+
+class Example(NamedTuple):
+    """An error of one text: its number in the run, and what was said."""
+
+    number: int
+    message: str
+
+
+class Stages(NamedTuple):
+    """How many texts have come through each stage so far, and what is at work.
+
+    Attributes
+    ----------
+    read, prepared, settled : int
+        Texts that were read; that were looked up and tokenised; that have a vector or an error.
+    at_work, workers : int
+        Batches that are being embedded, and how many may be.
+    budget : int or None
+        Of the last batch, in tokens.
+    """
+
+    read: int
+    prepared: int
+    settled: int
+    at_work: int
+    workers: int
+    budget: int | None
+
+
+@dataclass
+class _Budget:
+    """Of all batches that were cut for one budget."""
+
+    batches: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class _Failures:
+    texts: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+class Recording:
+    """Written to by the threads of a run, read by whoever wants to know.
+
+    Parameters
+    ----------
+    model : str
+        ``provider:name``.
+    workers : int
+        Batches at once, at most.
+    total : int or None
+        Texts that are to come, where that is known.
+    clock : callable
+        Seconds.
+
+    Attributes
+    ----------
+    started : datetime
+        In UTC.
+    timeline : Timeline
+    latencies : Latencies
+        Of batches.
+    lengths : dict of int to ndarray, shape (3,)
+        By the smallest power of two that is no shorter than a text: how many texts, their tokens, and the padding beside them.
+    """
+
+    def __init__(
+        self, model: str, workers: int, total: int | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.model = model
+        self.started = datetime.now(UTC)
+        self.timeline = Timeline()
+        self.latencies = Latencies()
+        self.lengths: dict[int, np.ndarray] = {}
+        self._workers = workers
+        self._total = total
+        self._clock = clock
+        self._began = clock()
+        self._ended: float | None = None
+        self._lock = threading.Lock()
+        self._calls: list[tuple[float, str]] = [(0.0, self.started.isoformat(timespec="seconds"))]
+        self._budgets: dict[int, _Budget] = {}
+        self._tries: list[tuple[float, int, float]] = []
+        self._stride = 1
+        self._failures: dict[str, _Failures] = {}
+        self._outcomes: Counter[str] = Counter()
+        self._read = self._prepared = self._at_work = self._batches = 0
+        self._budget: int | None = None
+        self._cpu_seconds = 0.0
+
+    # Written to
+
+    def began(self) -> None:
+        """The run begins."""
+        self._tell(RunBegan(self._workers, self._total))
+
+    def ended(self, *, failed: bool) -> None:
+        """The run is over."""
+        self._ended = self.seconds
+        self._tell(RunEnded(failed))
+
+    def read(self, texts: int) -> None:
+        """So many texts more were read."""
+        self._read += texts
+
+    def prepared(self, texts: int) -> None:
+        """So many texts more were looked up and tokenised."""
+        with self._lock:
+            self._prepared += texts
+
+    def settled(self, outcome: Literal["embedded", "cached", "duplicate"], texts: int) -> None:
+        """So many texts more have their vector."""
+        if texts:
+            with self._lock:
+                self._outcomes[outcome] += texts
+                self.timeline.add(self.seconds, **{outcome: texts})
+            self._tell(TextsSettled(outcome, texts))
+
+    def failed(self, index: int, code: str, message: str) -> None:
+        """A text has failed."""
+        with self._lock:
+            self._outcomes["failed"] += 1
+            self.timeline.add(self.seconds, failed=1)
+            if code not in self._failures and len(self._failures) >= CODES:
+                code = OTHERS
+            found = self._failures.setdefault(code, _Failures())
+            found.texts += 1
+            if len(found.examples) < EXAMPLES:
+                found.examples.append(Example(index, message))
+        self._tell(TextsSettled("failed", 1, code))
+
+    def batch_began(self, budget: int) -> None:
+        """A batch that was cut for a budget is given to the model."""
+        with self._lock:
+            self._at_work += 1
+            self._budget = budget
+
+    def batch_ended(self, batch: BatchEnded, lengths: np.ndarray | None) -> None:
+        """It is back, or has failed; `lengths` are its texts' tokens, int64 (n,), where they are counted."""
+        now = self.seconds
+        with self._lock:
+            self._at_work -= 1
+            self.timeline.add(
+                now, batches=1, batch_seconds=batch.seconds, retries=batch.retries, waited=batch.waited,
+                tokens=batch.tokens or 0, padded=batch.padded or 0,
+            )  # fmt: skip
+            if not batch.failed:
+                self.latencies.append(batch.seconds)
+                self._learn(batch, now)
+                if lengths is not None and batch.padded is not None:
+                    self._note_lengths(lengths, batch.padded / len(lengths))
+        self._tell(batch)
+
+    def look(self, memory_bytes: int, cpu_seconds: Callable[[], float], device_bytes: Callable[[], int | None]) -> None:
+        """See what is used: `cpu_seconds` since the run began. What takes long to find out is asked once in a span."""
+        now = self.seconds
+        with self._lock:
+            first = self.timeline.is_new(now)
+            queued = self._prepared - self._outcomes.total()
+            device = device_bytes() if first else None
+            self.timeline.look(now, memory_bytes=memory_bytes, queued=max(0, queued), device_bytes=device)
+            if first:
+                used = cpu_seconds()
+                self.timeline.add(now, cpu_seconds=used - self._cpu_seconds)
+                self._cpu_seconds = used
+
+    # Read
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began, or what it took."""
+        return self._clock() - self._began if self._ended is None else self._ended
+
+    @property
+    def stages(self) -> Stages:
+        """How far each stage is now."""
+        return Stages(self._read, self._prepared, self._outcomes.total(), self._at_work, self._workers, self._budget)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Texts that are ``embedded``, ``cached``, ``duplicate`` or ``failed``."""
+        return {name: self._outcomes[name] for name in ("embedded", "cached", "duplicate", "failed")}
+
+    @property
+    def failures(self) -> dict[str, tuple[int, list[Example]]]:
+        """By the errors' code how many texts, and some of them."""
+        with self._lock:
+            return {code: (found.texts, list(found.examples)) for code, found in self._failures.items()}
+
+    @property
+    def budgets(self) -> dict[int, tuple[int, int, float]]:
+        """By the budget for which they were cut: batches, their tokens, their seconds."""
+        with self._lock:
+            return {size: (one.batches, one.tokens, one.seconds) for size, one in sorted(self._budgets.items())}
+
+    @property
+    def tries(self) -> list[tuple[float, int, float]]:
+        """Of batches, evenly many over the run: when each ended, its budget, its tokens a second."""
+        with self._lock:
+            return list(self._tries)
+
+    @property
+    def calls(self) -> list[tuple[float, str]]:
+        """When the run was begun, and gone on with after it was stopped: seconds of its own time, and what the clock said."""
+        return list(self._calls)
+
+    def followed_by(self, other: Recording) -> Recording:
+        """A run that was stopped, and what went on with it, as one."""
+        both = Recording(other.model, other._workers)
+        both.started, both._budget = self.started, other._budget
+        with other._lock:
+            offset = self.timeline.seconds
+            both.timeline = self.timeline.followed_by(other.timeline)
+            both.latencies = self.latencies + other.latencies
+            both._ended = offset + other.seconds
+            both._calls = [*self._calls, *((offset + at, when) for at, when in other._calls)][-CALLS:]
+            both._outcomes = self._outcomes + other._outcomes
+            for name in ("_read", "_prepared"):
+                setattr(both, name, getattr(self, name) + getattr(other, name))
+            for one in (self, other):
+                both._take_in(one)
+            both._tries = self._tries + [(offset + at, budget, rate) for at, budget, rate in other._tries]
+            while len(both._tries) > TRIES:
+                both._tries = both._tries[::2]
+        return both
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        with self._lock:
+            return {
+                "model": self.model,
+                "started": self.started.isoformat(timespec="milliseconds"),
+                "seconds": round(self.seconds, 3),
+                "workers": self._workers,
+                "calls": self._calls,
+                "outcomes": dict(self._outcomes),
+                "timeline": self.timeline.to_dict(),
+                "latencies": self.latencies.to_dict(),
+                "lengths": {str(most): found.tolist() for most, found in sorted(self.lengths.items())},
+                "budgets": {
+                    str(size): [one.batches, one.tokens, round(one.seconds, 4)] for size, one in self._budgets.items()
+                },
+                "tries": [[round(at, 3), budget, round(rate, 1)] for at, budget, rate in self._tries],
+                "failures": {
+                    code: {"texts": found.texts, "examples": [list(one) for one in found.examples]}
+                    for code, found in self._failures.items()
+                },
+            }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The recording that `to_dict` wrote. It is over."""
+        made = cls(values["model"], values["workers"])
+        made.started = datetime.fromisoformat(values["started"])
+        made._ended = float(values["seconds"])
+        made._calls = [(float(at), str(when)) for at, when in values["calls"]]
+        made._outcomes = Counter(values["outcomes"])
+        made.timeline = Timeline.from_dict(values["timeline"])
+        made.latencies = Latencies.from_dict(values["latencies"])
+        made.lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
+        made._budgets = {int(size): _Budget(*found) for size, found in values["budgets"].items()}
+        made._tries = [(float(at), int(budget), float(rate)) for at, budget, rate in values["tries"]]
+        made._failures = {
+            code: _Failures(found["texts"], [Example(*one) for one in found["examples"]])
+            for code, found in values["failures"].items()
+        }
+        made._prepared = made._read = made._outcomes.total()
+        return made
+
+    # Below
+
+    def _tell(self, event: Event) -> None:
+        tell(event, self.model)
+
+    def _learn(self, batch: BatchEnded, now: float) -> None:
+        tokens = batch.tokens or 0
+        found = self._budgets.setdefault(batch.budget, _Budget())
+        found.batches, found.tokens, found.seconds = (
+            found.batches + 1, found.tokens + tokens, found.seconds + batch.seconds
+        )  # fmt: skip
+        if tokens and self._batches % self._stride == 0:
+            self._tries.append((now, batch.budget, tokens / max(batch.seconds, 1e-9)))
+            if len(self._tries) > TRIES:
+                self._tries, self._stride = self._tries[::2], self._stride * 2
+        self._batches += 1
+
+    def _note_lengths(self, lengths: np.ndarray, padded_to: float) -> None:
+        # The exponent of the power of two that is no smaller.
+        steps = np.frexp(np.maximum(lengths, 1) - 0.5)[1]
+        for step in np.unique(steps).tolist():
+            some = lengths[steps == step]
+            kept = self.lengths.setdefault(1 << max(step, 0), np.zeros(3))
+            kept += (len(some), some.sum(), len(some) * padded_to - some.sum())
+
+    def _take_in(self, other: Recording) -> None:
+        for most, found in other.lengths.items():
+            self.lengths[most] = self.lengths.get(most, np.zeros(3)) + found
+        for size, one in other._budgets.items():
+            mine = self._budgets.setdefault(size, _Budget())
+            mine.batches, mine.tokens = mine.batches + one.batches, mine.tokens + one.tokens
+            mine.seconds += one.seconds
+        for code, failed in other._failures.items():
+            own = self._failures.setdefault(code, _Failures())
+            own.texts += failed.texts
+            own.examples = [*own.examples, *failed.examples][:EXAMPLES]
