@@ -14,12 +14,13 @@ from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_report import show
 from vjaccel.cli.stopping import Stopping
+from vjaccel.cli.viewing import seen, viewed
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Standing, embed_files, standing
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, error_path
-from vjaccel.observe import RunBar
+from vjaccel.observe import LogFormat, LogLevel, View
 
 __all__ = ["embed"]
 
@@ -110,6 +111,16 @@ def embed(
     price: Annotated[
         float | None, typer.Option(min=0.0, help="Of a million tokens, in any currency: the cost is then said.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show stages, workers, rates, batches and errors live, on a terminal.")
+    ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="What is said on standard error: text, or lines of json.")
+    ] = "text",
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(help="From which on: debug, info, warning, error. [default: warning; info of json]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
@@ -141,7 +152,8 @@ def embed(
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
-        bar = held.enter_context(RunBar())
+        title = f"{model} -> {output}"
+        bar = held.enter_context(viewed(title, log_format, log_level, watch=watch))
         asked = FileRun(Path(output), restart, overwrite, retry_failed, max_errors)
         rows = None
         if not live:
@@ -181,7 +193,9 @@ def embed(
                 price=price,
             )
         elif isinstance(source, Live):
-            done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
+            # A bar would be drawn among the lines.
+            shown = bar if watch or log_format == "json" else None
+            done = embed_live(source, embedder, sys.stdout.buffer, max_errors, shown)
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
@@ -206,16 +220,13 @@ def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
 
 
 def _embedded(
-    inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None, stopping: Stopping
+    inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price: float | None, stopping: Stopping
 ) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it."""
     output = asked.output
 
     def shown(progress: Progress, passed_over: int) -> None:
-        bar.embedded(
-            progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price,
-            beside=passed_over,
-        )  # fmt: skip
+        bar.embedded(seen(progress, progress.total, passed_over, price))
 
     def begun(settled: int) -> None:
         later = "the same command goes on where this one was stopped"
