@@ -218,8 +218,8 @@ def _embedded(
         )  # fmt: skip
 
     def begun(settled: int) -> None:
-        later = "the same command goes on where this one was stopped"
-        stopping.say = f"stopped; {output} is not written yet: {later}"
+        written = "written anew" if asked.restart else "written"
+        stopping.say = f"stopped; {output} is not {written} yet: {asked.goes_on} goes on where this one was stopped"
         if inputs.from_stdin:
             stopping.say = f"stopped; {output} was not written, and standard input cannot be resumed"
         if settled:

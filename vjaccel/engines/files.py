@@ -28,7 +28,7 @@ from vjaccel.engines.standing import (
     manifest_of,
     run_path,
     standing,
-    written_by,
+    taken_up,
 )
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
@@ -106,12 +106,14 @@ def embed_files(
     _check_retry(asked, stands, embedder)
     anew = stands is Standing.NEW
     with ExitStack() as held:
-        journal = held.enter_context(Journal(journal_path(output), described, inputs.rows, anew=anew))
+        journal = held.enter_context(
+            Journal(journal_path(output), described, inputs.rows, anew=anew, goes_on=asked.goes_on)
+        )
         if inputs.from_stdin:
             held.callback(journal.remove)
-        if not anew and written_by(output, described):
+        if not journal.anew and taken_up(output, described):
             # By a run whose failed rows are tried again, in this call or in one before that was stopped.
-            _taken_up(journal, output)
+            _take_up(journal, output)
         if asked.retry_failed:
             journal.forget_failures()
         found = int(journal.settled(0, inputs.rows).sum())
@@ -148,7 +150,7 @@ def _check_retry(asked: FileRun, stands: Standing, embedder: Embedder) -> None:
         )
 
 
-def _taken_up(journal: Journal, output: Path) -> None:
+def _take_up(journal: Journal, output: Path) -> None:
     """Have the journal hold what a finished output has."""
     start = 0
     for vectors, ok in stored_vectors(output):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.letters import letters
+from vjaccel.embedding.journal import Journal
 from vjaccel.io import stored_vectors
 
 LETTERS = ("--model", "letters:16")
@@ -225,6 +226,10 @@ def test_a_dry_run_leaves_out_what_an_earlier_run_has_settled(run: Run, rows: li
     report = json.loads(run(*command, "--dry-run", "--json").out)
     assert (journal.read_bytes(), report["rows"]) == (begun, 60)
     assert 0 < report["settled"] <= 41
+    with Journal(Path("out.parquet.journal"), json.loads(Path("out.parquet.journal/run.json").read_text()), 60):
+        journal.write_bytes(begun + b'{"rows":[')
+        while_another_runs = json.loads(run(*command, "--dry-run", "--json").out)
+    assert (while_another_runs, journal.read_bytes()) == (report, begun + b'{"rows":[')
     assert "rows are settled by an earlier run" in run(*command, "--dry-run").out
     assert run(*command).code == 3
     said = run(*command, "--dry-run").out
