@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vjaccel.cli.embed_collected import LANCE, check_collected, collected
+from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_report import show
@@ -152,8 +152,10 @@ def embed(
                 )
             )  # fmt: skip
             stopping.leave = rows.close
-            if not to_collection:
-                # What the files alone tell is said before a model is loaded.
+            # What the files alone tell is said before a model is loaded.
+            if to_collection:
+                check_columns(rows)
+            else:
                 standing(rows, asked)
         bar.loading()
         embedder = held.enter_context(

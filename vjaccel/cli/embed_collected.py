@@ -11,6 +11,7 @@ from typing import Any
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection
+from vjaccel.collection.metadata import Refused, check_keys
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
@@ -19,7 +20,7 @@ from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path
 from vjaccel.observe import RunBar
 
-__all__ = ["LANCE", "check_collected", "collected"]
+__all__ = ["LANCE", "check_collected", "check_columns", "collected"]
 
 LANCE = "lance:"
 """What an output begins with that is a collection."""
@@ -42,6 +43,19 @@ def check_collected(output: str, precision: str, **asked: bool) -> None:
             f"{refused[0]} is for files; into a collection the same command goes on, tries failed rows again, and brings rows "
             "up to date that have changed"
         )
+
+
+def check_columns(rows: Inputs) -> None:
+    """Refuse columns that rows of a collection cannot have, before anything is embedded.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    try:
+        check_keys(name for name in rows.schema.names if name != rows.id_field)
+    except Refused as exc:
+        raise InvalidInput(f"the input has a column that a collection cannot take: {exc}; rename it") from exc
 
 
 def collected(
@@ -69,7 +83,7 @@ def collected(
         if isinstance(rows, Inputs):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
             seen = held.enter_context(SeenTexts(folder / "seen.sqlite"))
-        log = held.enter_context(error_log(errors))
+        log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
             _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from vjaccel.collection import Collection
+from vjaccel.collection.judging import unfit
+from vjaccel.collection.metadata import Columns, same
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.io import as_metadata
@@ -28,7 +31,7 @@ class TextRow:
     Attributes
     ----------
     id : str or None
-        None where the input has none: the row is then known by its text.
+        None where the input has none: the row is then known by its text and fields.
     text : object
     fields : dict
         All of the input's, the text among them, the id not.
@@ -117,16 +120,15 @@ def embed_into(
     waiting: dict[int, _Wanted] = {}
     numbers = count()
     into = opened(embedder.dim)
+    columns: Columns = {} if into is None else into.columns
 
     def texts() -> Iterator[Any]:
         for rows in groups:
-            named = [
-                _Wanted(done.rows + i, _id(row), {k: as_metadata(v) for k, v in row.fields.items() if v is not None})
-                for i, row in enumerate(rows)
-            ]
+            named = [_wanted(done.rows + i, row, text_field) for i, row in enumerate(rows)]
             first, done.rows = done.rows, done.rows + len(rows)
             if seen is not None:
                 named = _once(rows, named, seen, done, log)
+            named = _fitting(named, columns, done, log)
             if into is not None and max_latency is None:
                 named = _missing(named, into, text_field, done, log)
             for row in named:
@@ -155,7 +157,7 @@ def embed_into(
             vectors = np.array([*rest.values()])
             into = opened(vectors.shape[1]) if into is None else into
             assert into is not None  # its width is known
-            _store([waiting[number] for number in rest], vectors, into, done)
+            _failed(_store([waiting[number] for number in rest], vectors, into, done), done, log)
     return done
 
 
@@ -193,6 +195,13 @@ def _once(rows: list[TextRow], named: list[_Wanted], seen: SeenTexts, done: Coll
     return [row for row, new in zip(named, own, strict=True) if new]
 
 
+def _fitting(rows: list[_Wanted], columns: Columns, done: Collected, log: Log) -> list[_Wanted]:
+    """The rows that can be stored: nothing is paid for the others."""
+    bad = unfit([row.id for row in rows], [row.metadata for row in rows], columns)
+    _failed([(rows[i], code, message) for i, (code, message) in sorted(bad.items())], done, log)
+    return [row for i, row in enumerate(rows) if i not in bad]
+
+
 def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Collected, log: Log) -> list[_Wanted]:
     """The rows whose texts are to be embedded; of those that need no vector the other fields are brought up to date."""
     found = into.get([row.id for row in rows])
@@ -202,7 +211,7 @@ def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Colle
         there = before.get(row.id)
         if there is None or there.get(text_field) != row.metadata.get(text_field):
             missing.append(row)
-        elif there == row.metadata:
+        elif same(there, row.metadata):
             done.there += 1
         else:
             other.append((row, there))
@@ -241,8 +250,14 @@ def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -
     log({"index": row.number, "code": code, "message": message, "id": row.id} for row, code, message in errors)
 
 
-def _id(row: TextRow) -> str:
-    if row.id is not None:
-        return row.id
-    text = row.text if isinstance(row.text, str) else repr(row.text)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _wanted(number: int, row: TextRow, text_field: str) -> _Wanted:
+    metadata = {key: as_metadata(value) for key, value in row.fields.items() if value is not None}
+    return _Wanted(number, _made_id(row.text, metadata, text_field) if row.id is None else row.id, metadata)
+
+
+def _made_id(text: Any, metadata: dict[str, Any], text_field: str) -> str:
+    """The id of a row without one: rows that differ in anything are several rows."""
+    whole = text if isinstance(text, str) else repr(text)
+    if metadata.keys() - {text_field}:
+        whole = json.dumps([whole, metadata], ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
