@@ -259,6 +259,21 @@ def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(work: Pat
     assert not kept & set(asked(work)), "what the first has done was not done again"
 
 
+@pytest.mark.parametrize("output", ["out.parquet", "lance:notes"])
+def test_a_disk_too_full_for_the_index_of_texts_is_one_sentence(
+    work: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(work.parent))
+    command = ("embed", "in.jsonl", "-o", output, "--model", "letters:2")
+    process = started(work, *command, file_kilobytes=16)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err.count("\n")) == (1, 1), err
+    assert err.startswith("vjaccel: cannot write ")
+    assert "/seen.sqlite: " in err
+    assert err.endswith("; what is done is kept, and the same command goes on\n")
+    finished(work, *command)
+
+
 def test_a_small_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(small_disk: Path) -> None:
     work = small_disk
     command = ("embed", "in.jsonl", "-o", "out.parquet", "--model", "letters:512")

@@ -82,7 +82,7 @@ def collected(
         seen = None
         if isinstance(rows, Inputs):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
-            seen = held.enter_context(SeenTexts(folder / "seen.sqlite"))
+            seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(

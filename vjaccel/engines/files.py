@@ -31,7 +31,7 @@ from vjaccel.engines.standing import (
     taken_up,
 )
 from vjaccel.errors import InvalidInput, OutputError
-from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
+from vjaccel.io import Inputs, error_log, error_path, open_output, remove_partial, stored_vectors, whole_file
 
 __all__ = ["Report", "embed_files"]
 
@@ -118,10 +118,10 @@ def embed_files(
             journal.forget_failures()
         found = int(journal.settled(0, inputs.rows).sum())
         begun(found if stands is Standing.BEGUN else 0)
-        # Of a file that a kill left while it was put together; nobody else writes it while the journal is ours.
-        for left in output.parent.glob(f".{output.name}.*.partial"):
-            left.unlink(missing_ok=True)
-        with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
+        # Of a run that was killed; nobody else writes these while the journal is ours.
+        for path in (output, error_path(output), run_path(output)):
+            remove_partial(path)
+        with SeenTexts(journal_path(output) / "seen.sqlite", asked.goes_on) as seen:
             statistics = _embedded(inputs, embedder, asked, journal, seen, show)
             made_by = how_made(inputs, embedder, journal.dim)
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
@@ -210,28 +210,36 @@ def _put_together(
 ) -> _Counts:
     """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
     dim = journal.dim or embedder.dim or 0
-    if inputs.rows and not dim:
-        why = next(filter(None, (journal.error(row) for row in range(inputs.rows))), ("", "no reason"))[1]
-        journal.remove()
-        raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
     start = duplicates = empty = 0
+    first_failed = ""
     failures: Counter[str] = Counter()
     quantizer = _quantizer(embedder, journal, inputs.rows, dim)
     if quantizer.ranges is not None:
         made_by["ranges"] = [bound.tolist() for bound in quantizer.ranges]
     width, dtype = quantizer.width(dim), quantizer.dtype.name
-    with error_log(output) as log, open_output(output, inputs.schema, width, inputs.rows, made_by, dtype) as file:
+    with ExitStack() as held:
+        log, file = held.enter_context(error_log(output)), None
+        if dim or not inputs.rows:
+            file = held.enter_context(open_output(output, inputs.schema, width, inputs.rows, made_by, dtype))
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]
-            file.write(rows, quantizer.codes(journal.vectors(sources, dim), ok), ok)
+            if file is not None:
+                file.write(rows, quantizer.codes(journal.vectors(sources, dim), ok), ok)
             for i in np.flatnonzero(~ok):
                 code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
                 failures[code] += 1
+                first_failed = first_failed or message
                 log([{"index": start + int(i), "code": code, "message": message, "id": rows.ids[i]}])
             duplicates += int((sources != np.arange(start, start + len(rows))).sum())
             empty += sum(text == "" for text in rows.texts)
             start += len(rows)
+    if file is None:
+        journal.remove()
+        raise OutputError(
+            f"no text could be embedded, so there is nothing to write; the first failed with {first_failed}: see "
+            f"{error_path(output)}"
+        )
     return _Counts(duplicates, empty, dict(failures))
 
 

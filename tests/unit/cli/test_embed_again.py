@@ -168,6 +168,32 @@ def test_a_run_in_which_every_row_fails_has_an_output_whose_rows_can_be_tried_ag
     np.testing.assert_allclose(vectors[0], letters(16, ["FAIL"])[0], atol=1e-7)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_where_no_text_can_be_embedded_and_no_width_is_known_each_failed_row_is_named(run: Run, precision: str) -> None:
+    write([{"id": "a", "text": "FAIL"}, {"id": "b", "text": 7}, {"id": "c", "text": "FAIL"}])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", "--model", "untold:16", "--precision", precision)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "ValueError: this text is refused: see out.parquet.errors.jsonl" in done.err
+    errors = [json.loads(line) for line in Path("out.parquet.errors.jsonl").read_text().splitlines()]
+    assert [(error["index"], error["id"], error["code"]) for error in errors] == [
+        (0, "a", "EMBEDDING_GENERATION_FAILED"),
+        (1, "b", "INVALID_TEXT"),
+        (2, "c", "EMBEDDING_GENERATION_FAILED"),
+    ]
+    assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl", "out.parquet.errors.jsonl"]
+
+
+def test_what_a_killed_run_left_of_its_files_goes_and_what_others_are_writing_stays(run: Run) -> None:
+    write([{"id": "a", "text": "x"}])
+    own = [".a[1].parquet.77.partial", ".a[1].parquet.errors.jsonl.77.partial", ".a[1].parquet.run.json.77.partial"]
+    others = [".a[1].parquet.jsonl.77.partial", ".a1.parquet.77.partial", ".a[1].parquet.mine.partial"]
+    for name in own + others:
+        Path(name).write_text("")
+    assert run("embed", "in.jsonl", "-o", "a[1].parquet", *LETTERS).code == 0
+    there = {path.name for path in Path().iterdir()}
+    assert (there & set(own), there & set(others)) == (set(), set(others))
+
+
 def test_a_width_that_only_vectors_tell_is_kept_where_a_run_has_none(run: Run) -> None:
     write([{"id": "a", "text": "one"}, {"id": "b", "text": "FAIL"}])
     command = ("embed", "in.jsonl", "-o", "out.parquet", "--model", "untold:16")
