@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vjaccel import __version__
-from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
+from vjaccel.embedding import Embedder, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines.places import Places
+from vjaccel.engines.places import Places, said_of
 from vjaccel.engines.standing import (
     FileRun,
     Standing,
@@ -189,17 +189,25 @@ def _embedded(
     def progress(now: Progress) -> None:
         show(replace(now, total=inputs.rows), passed_over)
 
+    failed: dict[int, int] = {}
+
+    def in_the_files(error: ItemError) -> ItemError:
+        row = failed.get(error.index)
+        return replace(error, index=int(places.of(np.array([error.index]))[0]) if row is None else row)
+
     statistics: EmbeddingStatistics | None = None
     chunks = embedder.stream(
         texts(), chunk_size=CHUNK, prompt=embedder.prompt_for("document"), on_error="collect", progress=progress, on_batch=keep,
-        deduplicate=False, max_errors=asked.max_errors,
+        deduplicate=False, max_errors=asked.max_errors, dim=journal.dim,
     )  # fmt: skip
     # Closed here, so that whatever happens no batch comes back to a journal that is closed.
-    with closing(chunks):  # type: ignore[type-var]  # it is a generator
+    with closing(chunks), said_of(in_the_files):  # type: ignore[type-var]  # it is a generator
         for result in chunks:
             numbers = np.array([error.index for error in result.errors], np.int64)
             rows = places.of(numbers).tolist()
             journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
+            if asked.max_errors is not None:
+                failed.update(zip(numbers.tolist(), rows, strict=True))
             places.forget(len(result))
             statistics = result.statistics
     return statistics

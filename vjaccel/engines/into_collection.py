@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -17,8 +17,11 @@ import numpy as np
 from vjaccel.collection import Collection
 from vjaccel.collection.judging import unfit
 from vjaccel.collection.metadata import Columns, same
-from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
+from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
+from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines.places import said_of
+from vjaccel.errors import TooManyErrors
 from vjaccel.io import as_metadata
 
 __all__ = ["Collected", "TextRow", "embed_into"]
@@ -55,6 +58,8 @@ class Collected:
         Rows that are not in, by the code of their error.
     statistics : EmbeddingStatistics or None
         Of what was embedded.
+    first_failed : list of ItemError
+        The first few rows that are not in.
     """
 
     rows: int = 0
@@ -63,6 +68,7 @@ class Collected:
     there: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     statistics: EmbeddingStatistics | None = None
+    first_failed: list[ItemError] = field(default_factory=list)
 
 
 CHUNK = 1024
@@ -118,9 +124,17 @@ def embed_into(
     done, embedded = Collected(), _Embedded()
     # By their number in the stream; an interrupt may come anywhere, and leaves no doubt which vector is whose.
     waiting: dict[int, _Wanted] = {}
+    failed: dict[int, _Wanted] = {}
     numbers = count()
     into = opened(embedder.dim)
     columns: Columns = {} if into is None else into.columns
+
+    def too_many() -> bool:
+        return max_errors is not None and done.failures.total() > max_errors
+
+    def in_the_input(error: ItemError) -> ItemError:
+        row = failed.get(error.index) or waiting[error.index]
+        return replace(error, index=row.number, id=row.id)
 
     def texts() -> Iterator[Any]:
         for rows in groups:
@@ -131,22 +145,27 @@ def embed_into(
             named = _fitting(named, columns, done, log)
             if into is not None and max_latency is None:
                 named = _missing(named, into, text_field, done, log)
+            if too_many():
+                return
             for row in named:
                 waiting[next(numbers)] = row
                 yield rows[row.number - first].text
 
     results = embedder.stream(
         texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
-        max_errors=max_errors, on_batch=embedded.add, progress=lambda now: show(now, done.there + done.updated),
+        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=embedded.add,
+        progress=lambda now: show(now, done.there + done.updated),
     )  # fmt: skip
     try:
-        with closing(results):  # type: ignore[type-var]  # it is a generator
+        with closing(results), said_of(in_the_input):  # type: ignore[type-var]  # it is a generator
             for result in results:
                 if into is None and result.ok.any():
                     into = opened(result.embeddings.shape[1])
                 places = range(result.start, result.start + len(result))
                 _store_result([waiting[number] for number in places], result, into, done, log)
                 done.statistics = result.statistics
+                if max_errors is not None:
+                    failed.update((error.index, waiting[error.index]) for error in result.errors)
                 for number in places:
                     del waiting[number]
                 embedded.forget(places.stop)
@@ -158,6 +177,8 @@ def embed_into(
             into = opened(vectors.shape[1]) if into is None else into
             assert into is not None  # its width is known
             _failed(_store([waiting[number] for number in rest], vectors, into, done), done, log)
+    if max_errors is not None and too_many():
+        raise TooManyErrors(done.failures, max_errors, done.first_failed)
     return done
 
 
@@ -247,6 +268,8 @@ def _store(
 
 def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -> None:
     done.failures.update(code for _, code, _ in errors)
+    some = errors[: NAMED - len(done.first_failed)]
+    done.first_failed += [ItemError(row.number, code, message, row.id) for row, code, message in some]
     log({"index": row.number, "code": code, "message": message, "id": row.id} for row, code, message in errors)
 
 

@@ -216,6 +216,7 @@ def test_too_many_errors_stop_the_run_and_what_is_done_is_kept(run: Run, rows: l
     done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--max-errors", "5")
     assert done.code == 1
     assert "texts have failed, and max_errors is 5" in done.err
+    assert "; the first: 3 (EMBEDDING_GENERATION_FAILED), 60 (EMBEDDING_GENERATION_FAILED), 61" in done.err
     assert not Path("out.parquet").exists()
     again = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS)
     assert again.code == 3

@@ -153,6 +153,19 @@ def test_rows_without_ids_that_differ_in_another_field_are_all_there(run: Run) -
     assert sorted(labels) == ["", "a", "b"]
 
 
+def test_too_many_rows_that_cannot_be_stored_or_embedded_stop_the_run_and_are_named(run: Run) -> None:
+    write([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}, {"id": "", "text": "z"}, {"id": "b", "text": "FAIL"}])
+    done = run("embed", "in.jsonl", *INTO, "--max-errors", "1")
+    assert done.code == 1
+    assert "2 texts have failed, and max_errors is 1" in done.err
+    assert "the first: 1 'a' (DUPLICATE_ID), 2 (INVALID_VECTOR_ID)" in done.err
+    assert len(Path("notes.errors.jsonl").read_text().splitlines()) == 2
+    write([{"id": "a", "text": "x"}, {"id": "b", "text": "FAIL"}, {"id": "c", "text": "FAIL 2"}])
+    embedded(run, "in.jsonl")
+    done = run("embed", "in.jsonl", *INTO, "--max-errors", "1")
+    assert "the first: 1 'b' (EMBEDDING_GENERATION_FAILED), 2 'c' (EMBEDDING_GENERATION_FAILED)" in done.err
+
+
 def test_a_number_that_is_none_is_the_same_the_next_time(run: Run) -> None:
     Path("in.jsonl").write_text('{"id": "a", "text": "x", "n": NaN}\n{"id": "b", "text": "y", "n": 1.5}\n')
     assert embedded(run, "in.jsonl")["stored"] == 2
