@@ -12,9 +12,9 @@ import typer
 from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
-from vjaccel.cli.embed_report import show
+from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.stopping import Stopping
-from vjaccel.embedding import Embedder, Progress
+from vjaccel.embedding import Embedder
 from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Standing, embed_files, standing
 from vjaccel.errors import InvalidInput
@@ -213,12 +213,6 @@ def _embedded(
     """Embed everything into the output; what is to be told of it."""
     output = asked.output
 
-    def shown(progress: Progress, passed_over: int) -> None:
-        bar.embedded(
-            progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price,
-            beside=passed_over,
-        )  # fmt: skip
-
     def begun(settled: int) -> None:
         written = "written anew" if asked.restart else "written"
         stopping.say = f"stopped; {output} is not {written} yet: {asked.goes_on} goes on where this one was stopped"
@@ -227,8 +221,7 @@ def _embedded(
         if settled:
             bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed_files(inputs, embedder, asked, shown, begun)
-    tokens = None if report.statistics is None else report.statistics.tokens
+    report = embed_files(inputs, embedder, asked, telling(bar, price), begun)
     return {
         "standing": report.standing,
         "output": str(output),
@@ -241,6 +234,5 @@ def _embedded(
         "failed": report.failed,
         "failures": report.failures,
         **report.made_by,
-        "cost": None if price is None or tokens is None else tokens * price / 1e6,
-        "statistics": None if report.statistics is None else report.statistics.to_dict(),
+        **measured(report.statistics, price),
     }

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
+from vjaccel.cli.embed_report import measured, telling
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection
 from vjaccel.collection.metadata import Refused, check_keys
-from vjaccel.embedding import Embedder, Progress
+from vjaccel.embedding import Embedder
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import TextRow, embed_into
@@ -67,11 +68,6 @@ def collected(
     errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
     total = rows.rows if isinstance(rows, Inputs) else None
 
-    def shown(progress: Progress, beside: int) -> None:
-        bar.embedded(
-            progress.done, total=total, tokens=progress.tokens, seconds=progress.seconds, price=price, beside=beside
-        )
-
     with ExitStack() as held:
 
         def opened(dim: int | None) -> Collection | None:
@@ -87,10 +83,10 @@ def collected(
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
             _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
-            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log, show=shown,
+            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
+            show=telling(bar, price, total),
         )  # fmt: skip
-    failed, statistics = done.failures.total(), done.statistics
-    tokens = None if statistics is None else statistics.tokens
+    failed = done.failures.total()
     return {
         "output": output,
         "errors": str(error_path(errors)) if failed else None,
@@ -101,8 +97,7 @@ def collected(
         "there": done.there,
         "failed": failed,
         "failures": dict(done.failures),
-        "cost": None if price is None or tokens is None else tokens * price / 1e6,
-        "statistics": None if statistics is None else statistics.to_dict(),
+        **measured(done.statistics, price),
     }
 
 
