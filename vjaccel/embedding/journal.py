@@ -286,6 +286,8 @@ class Journal(Kept):
         """An OSError inside it is the error of writing the journal."""
         try:
             yield
+        except OutputError:
+            raise
         except OSError as exc:
             kept = f"what is done is kept, and {self._goes_on} goes on"
             raise OutputError(f"cannot write {self._folder}: {exc.strerror or exc}; {kept}") from exc

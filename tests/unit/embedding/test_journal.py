@@ -131,7 +131,7 @@ def test_differences_name_what_is_new_and_what_is_gone() -> None:
 def test_vectors_of_another_width_are_refused_and_those_there_stay(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     with Journal(tmp_path / "j", RUN, 6) as journal:
-        with pytest.raises(vj.OutputError, match="have width 3, and now 5"):
+        with pytest.raises(vj.OutputError, match=r"^the vectors in .* have width 3, and now 5: .* begin anew$"):
             journal.append(np.array([2]), np.ones((1, 5), np.float32))
         np.testing.assert_array_equal(journal.vectors(np.array([3, 4]), 3), VECTORS[[3, 4]])
 
