@@ -17,6 +17,7 @@ from vjaccel.collection import Collection, Hit
 from vjaccel.collection.texts import TEXT
 from vjaccel.embedding import ModelIdentity
 from vjaccel.engines import beside_of, export_rows, import_rows
+from vjaccel.engines.importing import BATCH
 from vjaccel.errors import InvalidInput
 from vjaccel.io import check_output, error_log, error_path, made_by, vector_rows
 from vjaccel.observe import RunBar
@@ -24,7 +25,6 @@ from vjaccel.observe import RunBar
 __all__ = ["collection"]
 
 SOME_FAILED = 3
-BATCH = 8192
 
 collection = typer.Typer(
     help="Vectors that last: make a collection, fill it, search it, write it out.",
@@ -77,7 +77,7 @@ def import_(
             Collection.open(place, dim, metric, create=dim is not None, model=_model(files, place))
         )
         stopping.say = "stopped; what is done is kept, and the same command goes on"
-        log = held.enter_context(error_log(errors))
+        log = held.enter_context(error_log(errors, of_stopped=True))
         batches = (rows for path in files for rows in vector_rows(path, id_field, size=BATCH))
         done = import_rows(batches, into, replace_others=replace, log=log, show=bar.read)
         rows = len(into)

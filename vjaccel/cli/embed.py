@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vjaccel.cli.embed_collected import LANCE, check_collected, collected
+from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
-from vjaccel.cli.embed_report import show
+from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.stopping import Stopping
-from vjaccel.cli.viewing import seen, viewed
-from vjaccel.embedding import Embedder, Progress
+from vjaccel.cli.viewing import viewed
+from vjaccel.embedding import Embedder
 from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Standing, embed_files, standing
 from vjaccel.errors import InvalidInput
@@ -164,8 +164,10 @@ def embed(
                 )
             )  # fmt: skip
             stopping.leave = rows.close
-            if not to_collection:
-                # What the files alone tell is said before a model is loaded.
+            # What the files alone tell is said before a model is loaded.
+            if to_collection:
+                check_columns(rows)
+            else:
                 standing(rows, asked)
         bar.loading()
         embedder = held.enter_context(
@@ -225,19 +227,15 @@ def _embedded(
     """Embed everything into the output; what is to be told of it."""
     output = asked.output
 
-    def shown(progress: Progress, passed_over: int) -> None:
-        bar.embedded(seen(progress, progress.total, passed_over, price))
-
     def begun(settled: int) -> None:
-        later = "the same command goes on where this one was stopped"
-        stopping.say = f"stopped; {output} is not written yet: {later}"
+        written = "written anew" if asked.restart else "written"
+        stopping.say = f"stopped; {output} is not {written} yet: {asked.goes_on} goes on where this one was stopped"
         if inputs.from_stdin:
             stopping.say = f"stopped; {output} was not written, and standard input cannot be resumed"
         if settled:
             bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed_files(inputs, embedder, asked, shown, begun)
-    tokens = None if report.statistics is None else report.statistics.tokens
+    report = embed_files(inputs, embedder, asked, telling(bar, price), begun)
     return {
         "standing": report.standing,
         "output": str(output),
@@ -250,6 +248,5 @@ def _embedded(
         "failed": report.failed,
         "failures": report.failures,
         **report.made_by,
-        "cost": None if price is None or tokens is None else tokens * price / 1e6,
-        "statistics": None if report.statistics is None else report.statistics.to_dict(),
+        **measured(report.statistics, price),
     }

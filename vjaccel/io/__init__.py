@@ -10,7 +10,7 @@ from vjaccel.io.outputs import Output, check_output, error_log, error_path, json
 from vjaccel.io.stored import stored_vectors
 from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
 from vjaccel.io.vectors import VectorFile
-from vjaccel.io.whole import whole_file
+from vjaccel.io.whole import remove_partial, whole_file
 
 __all__ = [
     "LINE_FORMATS",
@@ -33,6 +33,7 @@ __all__ = [
     "made_by",
     "open_output",
     "opened",
+    "remove_partial",
     "stored_vectors",
     "vector_rows",
     "whole_file",

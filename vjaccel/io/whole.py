@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from vjaccel.errors import OutputError
 
-__all__ = ["check_place", "whole_file", "writing"]
+__all__ = ["check_place", "remove_partial", "whole_file", "writing"]
 
 
 def check_place(path: Path) -> None:
@@ -38,6 +39,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         It cannot be made, or put under its name.
     """
     target = Path(os.path.realpath(path))
+    # As `remove_partial` finds it.
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with writing(path):
         file = partial.open("wb")
@@ -56,6 +58,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what processes that were killed have left of `path`, which nobody may be writing."""
+    target = Path(os.path.realpath(path))
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9]+\.partial")
+    for left in target.parent.iterdir():
+        if name.fullmatch(left.name):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,26 @@ def test_what_is_written_out_comes_in_again_the_same(run: Run, name: str) -> Non
     report = json.loads(run("collection", "import", "notes", name, "--json").out)
     assert (report["there"], report["added"], report["replaced"]) == (30, 0, 0)
     assert json.loads(run("collection", "import", "others", name, "--json").out)["added"] == 30
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.npy"])
+def test_times_and_numbers_that_are_none_come_in_again_the_same(run: Run, name: str) -> None:
+    at, zone = datetime(2024, 2, 29, 12, 30, 1, 5), timezone(timedelta(hours=2))
+    about = [
+        {"at": at, "zoned": at.replace(tzinfo=zone), "days": [at, at + timedelta(1)], "n": float("nan")},
+        {"at": datetime(2024, 3, 1), "n": float("inf"), "name": "b"},
+        {"n": 1.5},
+    ]
+    with vj.Collection.open("notes", WIDTH, create=True) as made:
+        made.insert(["a", "b", "c"], vectors(3), about)
+    run("collection", "export", "notes", "-o", name)
+    report = json.loads(run("collection", "import", "notes", name, "--json").out)
+    assert (report["there"], report["failures"]) == (3, {})
+    with vj.Collection.open("notes") as found:
+        found.delete(["a"])
+        assert json.loads(run("collection", "import", "notes", name, "--json").out)["added"] == 1
+        again = found.get(["a"]).metadata[0]
+    assert (again["at"], again["zoned"], again["days"]) == (at, at.replace(tzinfo=zone), [at, at + timedelta(1)])
 
 
 def test_only_the_rows_that_are_asked_for_are_written_out(run: Run) -> None:
