@@ -76,8 +76,11 @@ def lines(work: Path, output: str = "out.parquet") -> list[str]:
 
 
 def until_embedding(work: Path, process: subprocess.Popen[str], more: int = 3) -> None:
-    deadline, before = time.monotonic() + PATIENCE, len(lines(work))
-    while len(lines(work)) < before + more:
+    def batches() -> int:
+        return sum('"rows"' in line for line in lines(work))
+
+    deadline, before = time.monotonic() + PATIENCE, batches()
+    while batches() < before + more:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
