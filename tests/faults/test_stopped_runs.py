@@ -75,12 +75,14 @@ def lines(work: Path, output: str = "out.parquet") -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def until_embedding(work: Path, process: subprocess.Popen[str], more: int = 3) -> None:
+def until_embedding(work: Path, process: subprocess.Popen[str], more: int = 3, *, or_ended: bool = False) -> None:
     def batches() -> int:
         return sum('"rows"' in line for line in lines(work))
 
     deadline, before = time.monotonic() + PATIENCE, batches()
     while batches() < before + more:
+        if or_ended and process.poll() == 0:
+            return
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -148,7 +150,7 @@ def killed_often(work: Path, times: int, seed: int) -> None:
     moments = random.Random(seed)  # moments, no secrets
     for _ in range(times):
         process = started(work, *EMBED)
-        until_embedding(work, process, more=1)
+        until_embedding(work, process, more=1, or_ended=True)
         time.sleep(moments.uniform(0, 0.5))
         process.kill()
         process.communicate(timeout=PATIENCE)
@@ -158,7 +160,7 @@ def killed_often(work: Path, times: int, seed: int) -> None:
         (work.parent / "asked").rename(work.parent / "before")
         (work.parent / "asked").touch()
         again = started(work, *EMBED)
-        until_embedding(work, again, more=1)
+        until_embedding(work, again, more=1, or_ended=True)
         again.kill()
         again.communicate(timeout=PATIENCE)
         assert not settled & set(asked(work))
