@@ -156,6 +156,16 @@ def test_many_small_changes_leave_few_files(tmp_path: Path) -> None:
     assert len(col) == 301
 
 
+def test_small_files_do_not_stay_between_large_ones(tmp_path: Path) -> None:
+    col = made(tmp_path, durability="process")
+    col.insert(names(0, 5000), rows(5000))
+    for turn in range(300):  # an index of ids is made on the way
+        col.upsert([f"r{turn if turn % 2 else 5000 + turn}"], rows(1, turn))
+    sizes = [part.physical_rows for part in lance.dataset(str(tmp_path / "col")).get_fragments()]
+    assert len(sizes) < 40
+    assert [later for later, size in zip(sizes[1:], sizes, strict=False) if later > 16 * size] == []
+
+
 @pytest.mark.parametrize("durability", ["fsync", "process"])
 def test_what_a_call_wrote_has_been_synced_when_it_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any
