@@ -16,7 +16,7 @@ from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import TextRow, embed_into
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, error_log, error_path
+from vjaccel.io import Inputs, error_log, error_path, named_after
 from vjaccel.observe import RunBar
 
 __all__ = ["LANCE", "check_collected", "collected"]
@@ -50,7 +50,7 @@ def collected(
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
     place = output.removeprefix(LANCE)
-    errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
+    errors = named_after(place)
     total = rows.rows if isinstance(rows, Inputs) else None
 
     def shown(progress: Progress, beside: int) -> None:

@@ -23,7 +23,7 @@ from vjaccel.collection.metadata import Column
 from vjaccel.collection.results import BatchResult, Evaluation, Rows, Scores, Version
 from vjaccel.collection.searching import evaluated, hits, included, rows_of
 from vjaccel.collection.store import Description, IndexKind, Store
-from vjaccel.collection.texts import Texts
+from vjaccel.collection.texts import Texts, model_of
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.errors import InvalidInput
 
@@ -136,7 +136,7 @@ class Collection:
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
         name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
-        described = None if model is None else model.to_dict()
+        described = None if model is None else model_of(model)
         store = open_store(
             name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=limit,
             durability=durability, model=described if texts is None else texts.model,

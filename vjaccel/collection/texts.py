@@ -12,11 +12,11 @@ from vjaccel.collection.changes import OnError, put
 from vjaccel.collection.judging import sequence
 from vjaccel.collection.results import BatchResult
 from vjaccel.collection.store import Store
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.result import ItemError
 from vjaccel.errors import CollectionErrors, InvalidInput, InvalidType
 
-__all__ = ["TEXT", "Texts", "check_model"]
+__all__ = ["TEXT", "Texts", "check_model", "model_of"]
 
 TEXT = "text"
 """The metadata key that a text is kept under."""
@@ -37,11 +37,7 @@ class Texts:
             )
         self._mine = isinstance(embedder, str)
         self._embedder = Embedder(embedder) if isinstance(embedder, str) else embedder
-        self.model = self._embedder.identity.to_dict()
-        if self.model["precision"] != "float32":
-            raise InvalidInput(
-                f"a collection has float32 vectors, and the embedder's precision is {self.model['precision']!r}"
-            )
+        self.model = model_of(self._embedder.identity)
 
     def dim(self, given: int | None) -> int | None:
         """The width of the model's vectors, `given` where it does not know.
@@ -113,6 +109,19 @@ class Texts:
         """Let go of an embedder that is the collection's own."""
         if self._mine:
             self._embedder.close()
+
+
+def model_of(identity: ModelIdentity) -> dict[str, Any]:
+    """What a collection keeps of the model whose vectors it has.
+
+    Raises
+    ------
+    InvalidInput
+        They are codes.
+    """
+    if identity.precision != "float32":
+        raise InvalidInput(f"a collection has float32 vectors, and the model's precision is {identity.precision!r}")
+    return identity.to_dict()
 
 
 def check_model(where: str, kept: dict[str, Any] | None, asked: dict[str, Any]) -> None:

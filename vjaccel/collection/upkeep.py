@@ -74,10 +74,12 @@ def _crowded(fragments: Sequence[Any]) -> set[int]:
     tiers = [max(fragment.physical_rows, 1).bit_length() // 4 for fragment in fragments]
     crowded: set[int] = set()
     for tier in set(tiers):
-        for small, stretch in groupby(range(len(tiers)), lambda place: tiers[place] <= tier):
-            places = list(stretch)
-            if small and sum(tiers[place] == tier for place in places) >= FRAGMENTS:
-                crowded |= {fragments[place].id for place in places}
+        start = 0
+        for small, stretch in groupby(other <= tier for other in tiers):
+            end = start + len(list(stretch))
+            if small and tiers[start:end].count(tier) >= FRAGMENTS:
+                crowded |= {fragment.id for fragment in fragments[start:end]}
+            start = end
     if not crowded:
         return set()
     return crowded | {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
+from vjaccel.embedding import ModelIdentity
 
 WORDS = ["butter", "solid", "liquid", "plan"]
 
@@ -86,6 +87,13 @@ def test_another_model_is_refused_and_none_leaves_the_vectors_usable(tmp_path: P
     vj.Collection.open(tmp_path / "bare", 5, create=True).close()
     with pytest.raises(vj.InvalidInput, match="does not say which model"):
         vj.Collection.open(tmp_path / "bare", embedder=embedder())
+
+
+def test_a_model_of_codes_is_refused(tmp_path: Path) -> None:
+    model = ModelIdentity("letters", "26", None, 5, "", True, precision="int8")
+    with pytest.raises(vj.InvalidInput, match="a collection has float32 vectors, and the model's precision is 'int8'"):
+        vj.Collection.open(tmp_path / "notes", 5, create=True, model=model)
+    assert not (tmp_path / "notes").exists()
 
 
 def test_a_width_that_is_not_the_models_is_refused() -> None:
