@@ -10,7 +10,7 @@ from vjaccel.arrays import check
 from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.arrow import lance
 from vjaccel.collection.disk import Durability, LanceStore, written
-from vjaccel.collection.durable import Durable
+from vjaccel.collection.durable import Durable, synced
 from vjaccel.collection.locks import LOCKS, Locks
 from vjaccel.collection.resident import Resident
 from vjaccel.collection.store import Description
@@ -120,7 +120,9 @@ def _is_there(module: Any, at: str, folder: Path | None) -> bool:
 def _create(module: Any, at: str, folder: Path | None, made: Description) -> None:
     import pyarrow as pa
 
+    new: list[Path] = []
     if folder is not None:
+        new = [folder, *(parent for parent in folder.parents if not parent.exists())]
         folder.mkdir(parents=True, exist_ok=True)
     fields = [
         pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
@@ -134,6 +136,8 @@ def _create(module: Any, at: str, folder: Path | None, made: Description) -> Non
         dataset = module.write_dataset(empty, at, enable_stable_row_ids=True)
         if folder is not None:
             Durable(folder).everything(dataset, 0)
+            for path in new:  # its name is in the folder above
+                synced(path.parent)
 
 
 def _described(uri: str, dataset: Any) -> Description:
