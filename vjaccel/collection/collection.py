@@ -256,7 +256,7 @@ class Collection:
         """Embed texts, with the model's prompt for documents, and insert them; each is kept as ``text`` in its metadata too.
 
         As `insert`, and what cannot be embedded is its row's error with the codes of `Embedder`: ``INVALID_TEXT``,
-        ``EMBEDDING_GENERATION_FAILED``. Texts whose ids are there already are not embedded.
+        ``EMBEDDING_GENERATION_FAILED``. A row whose id or metadata cannot be taken is not embedded.
 
         Raises
         ------

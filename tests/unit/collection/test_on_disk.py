@@ -187,9 +187,7 @@ def test_the_folders_that_were_made_for_a_collection_have_been_synced(tmp_path: 
 
 
 @pytest.mark.parametrize("durability", ["fsync", "process"])
-def test_what_a_call_wrote_has_been_synced_when_it_returns(
-    tmp_path: Path, synced: set[str], durability: Any
-) -> None:
+def test_what_a_call_wrote_has_been_synced_when_it_returns(tmp_path: Path, synced: set[str], durability: Any) -> None:
     col = made(tmp_path, durability=durability)
     folder = Path(os.path.realpath(tmp_path / "col"))
     for turn in range(40):  # files are put together on the way

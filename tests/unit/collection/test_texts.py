@@ -15,8 +15,12 @@ from vjaccel.embedding import ModelIdentity
 WORDS = ["butter", "solid", "liquid", "plan"]
 
 
+ASKED: list[str] = []
+
+
 def counted(texts: list[str]) -> np.ndarray:
     """How often each of a few words is in a text, and its length."""
+    ASKED.extend(texts)
     if any("fail" in text for text in texts):
         raise RuntimeError("the model does not like it")
     return np.array([[*(text.count(word) for word in WORDS), 0.01 * len(text)] for text in texts], np.float32)
@@ -69,6 +73,29 @@ def test_all_or_nothing_holds_for_texts_too(
             col.add_texts(ids, texts, on_error="raise")
         assert [error.index for error in caught.value.result.errors] == [at]
         assert len(col) == 0
+
+
+def test_what_is_known_to_be_wrong_costs_no_embedding(opened: Callable[[], vj.Collection]) -> None:
+    with opened() as col:
+        col.add_texts(["there"], ["plan"], [{"year": 1}])
+        ids: list[Any] = ["there", "", 7, "a", "a", "b", "c", "d"]
+        texts: list[Any] = ["t", "u", "v", "butter", "w", "x", None, "y"]
+        metadata: list[Any] = [None, None, None, None, None, {"year": "late"}, None, {"text": "mine"}]
+        codes = {
+            0: "ALREADY_EXISTS", 1: "INVALID_VECTOR_ID", 2: "INVALID_VECTOR_ID", 4: "DUPLICATE_ID", 5: "INVALID_METADATA",
+            6: "INVALID_TEXT", 7: "INVALID_METADATA",
+        }  # fmt: skip
+        ASKED.clear()
+        with pytest.raises(vj.CollectionErrors) as caught:
+            col.add_texts(ids, texts, metadata, on_error="raise")
+        with pytest.raises(vj.InvalidInput, match="on_error 'never' is neither"):
+            col.add_texts(["e"], ["solid"], on_error="never")  # type: ignore[arg-type]  # what is tested
+        assert ASKED == []
+        done = col.add_texts(ids, texts, metadata)
+        assert ASKED == ["butter"]
+        assert done.ok == ("a",)
+        assert done.errors == caught.value.result.errors
+        assert {error.index: error.code for error in done.errors} == codes
 
 
 def test_another_model_is_refused_and_none_leaves_the_vectors_usable(tmp_path: Path) -> None:
