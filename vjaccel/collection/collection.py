@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -377,8 +376,8 @@ class Collection:
     def iter_batches(self, batch_size: int = BATCH, *, where: str | None = None) -> Iterator[Rows]:
         """All rows, or those for which `where` holds, some at a time: as they are now, whatever changes meanwhile.
 
-        In memory they come in the order in which they were put in, and are copied at once; on disk in the order of the
-        files, where rows that were changed come later.
+        In memory they come in the order in which they were put in; on disk in the order of the files, where rows that were
+        changed come later.
 
         Raises
         ------
@@ -386,11 +385,8 @@ class Collection:
         """
         size = check.count(batch_size, "batch_size")
         check_filter(where)
-
         with self._store.reading() as view:
-            batches = view.batches(size, where)
-            first = next(batches, None)
-        return chain([] if first is None else [first], batches)
+            return view.batches(size, where)
 
     # Versions and upkeep
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,13 @@ class LanceView:
             return int(self._dataset.count_rows(asked))
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        batches = self._batches(size, where)
+        first = next(
+            batches, None
+        )  # a filter is judged, and files are kept from being removed, before anything is asked for
+        return chain([] if first is None else [first], batches)
+
+    def _batches(self, size: int, where: str | None) -> Iterator[Rows]:
         columns = self.columns
         asked = None if where is None else enclosed(where)
         with self._locks.reader():
