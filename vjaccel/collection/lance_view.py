@@ -99,7 +99,7 @@ class LanceView:
         with self._locks.reader():
             batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
             while True:
-                with refusing(where or "", self._dataset, columns):
+                with refusing(where, self._dataset, columns):
                     batch = next(batches, None)
                 if batch is None:
                     return
@@ -129,7 +129,7 @@ class LanceView:
         scores = np.zeros((len(queries), k), np.float64)
         for place, query in enumerate(queries):
             nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
-            with refusing(where or "", self._dataset, columns):
+            with refusing(where, self._dataset, columns):
                 table = self._dataset.to_table(
                     columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
                 )
@@ -182,7 +182,7 @@ class LanceView:
 
     def _table(self, names: list[str], where: str | None) -> Any:
         asked = None if where is None else enclosed(where)
-        with refusing(where or "", self._dataset, self.columns):
+        with refusing(where, self._dataset, self.columns):
             return self._dataset.to_table(columns=names, filter=asked, with_row_id=True)
 
     def _asked(self, column: str, values: list[Any], shown: Callable[[Any], str], names: list[str]) -> Iterator[Any]:
