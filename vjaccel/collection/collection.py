@@ -8,12 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import psutil
 
 from vjaccel.arrays import check
 from vjaccel.arrays.ops import similarity
 from vjaccel.arrays.protocol import Metric
-from vjaccel.arrays.registry import get_backend
 from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.judging import on_host, sequence
@@ -129,15 +127,10 @@ class Collection:
         """
         from vjaccel.collection.opening import open_store
 
-        if backend is not None:
-            get_backend(backend)
-        limit = psutil.virtual_memory().total // 4 if memory_limit is None else memory_limit
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
         name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
         described = None if model is None else model_of(model)
         store = open_store(
-            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=limit,
+            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=memory_limit,
             durability=durability, model=described if texts is None else texts.model,
         )  # fmt: skip
         return cls._of(name, store, texts)
