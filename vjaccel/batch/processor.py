@@ -90,8 +90,10 @@ class BatchProcessor:
         performance = config.performance_config
         affinity = _checked_affinity(performance.cpu_affinity)
         self._totals = Totals()
-        self._embedders = Embedders(config.embedding_config, embedder)
         self._collections = Collections(collections)
+        self._embedders = Embedders(
+            config.embedding_config, embedder
+        )  # the last that can be refused: it opens the cache
         self._settings = Settings(config)
         self._sizes = Sizes(config, self._embedders, self._collections, self._totals)
         self._buffers = Buffers(performance.memory_pool_size if performance.enable_memory_pool else 0)

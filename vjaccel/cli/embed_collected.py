@@ -18,7 +18,7 @@ from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import TextRow, embed_into
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, error_log, error_path
+from vjaccel.io import Inputs, error_log, error_path, named_after
 from vjaccel.observe import View
 
 __all__ = ["LANCE", "check_collected", "check_columns", "collected"]
@@ -65,7 +65,7 @@ def collected(
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
     place = output.removeprefix(LANCE)
-    errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
+    errors = named_after(place)
     total = rows.rows if isinstance(rows, Inputs) else None
 
     with ExitStack() as held:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import psutil
 
 from vjaccel.arrays import check
 from vjaccel.arrays.ops import similarity
 from vjaccel.arrays.protocol import Metric
-from vjaccel.arrays.registry import get_backend
 from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.judging import on_host, sequence
@@ -23,7 +20,7 @@ from vjaccel.collection.metadata import Column
 from vjaccel.collection.results import BatchResult, Evaluation, Rows, Scores, Version
 from vjaccel.collection.searching import evaluated, hits, included, rows_of
 from vjaccel.collection.store import Description, IndexKind, Store
-from vjaccel.collection.texts import Texts
+from vjaccel.collection.texts import Texts, model_of
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.errors import InvalidInput
 
@@ -130,15 +127,10 @@ class Collection:
         """
         from vjaccel.collection.opening import open_store
 
-        if backend is not None:
-            get_backend(backend)
-        limit = psutil.virtual_memory().total // 4 if memory_limit is None else memory_limit
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
         name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
-        described = None if model is None else model.to_dict()
+        described = None if model is None else model_of(model)
         store = open_store(
-            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=limit,
+            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=memory_limit,
             durability=durability, model=described if texts is None else texts.model,
         )  # fmt: skip
         return cls._of(name, store, texts)
@@ -256,7 +248,7 @@ class Collection:
         """Embed texts, with the model's prompt for documents, and insert them; each is kept as ``text`` in its metadata too.
 
         As `insert`, and what cannot be embedded is its row's error with the codes of `Embedder`: ``INVALID_TEXT``,
-        ``EMBEDDING_GENERATION_FAILED``. Texts whose ids are there already are not embedded.
+        ``EMBEDDING_GENERATION_FAILED``. A row whose id or metadata cannot be taken is not embedded.
 
         Raises
         ------
@@ -377,8 +369,8 @@ class Collection:
     def iter_batches(self, batch_size: int = BATCH, *, where: str | None = None) -> Iterator[Rows]:
         """All rows, or those for which `where` holds, some at a time: as they are now, whatever changes meanwhile.
 
-        In memory they come in the order in which they were put in, and are copied at once; on disk in the order of the
-        files, where rows that were changed come later.
+        In memory they come in the order in which they were put in; on disk in the order of the files, where rows that were
+        changed come later.
 
         Raises
         ------
@@ -386,11 +378,8 @@ class Collection:
         """
         size = check.count(batch_size, "batch_size")
         check_filter(where)
-
         with self._store.reading() as view:
-            batches = view.batches(size, where)
-            first = next(batches, None)
-        return chain([] if first is None else [first], batches)
+            return view.batches(size, where)
 
     # Versions and upkeep
 

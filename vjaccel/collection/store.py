@@ -107,7 +107,7 @@ class View(Protocol):
     def count(self, where: str | None) -> int: ...
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
-        """All rows, `size` at a time. It may be gone through after the view is closed."""
+        """All rows, `size` at a time, as they are now; they may be gone through after the view is closed."""
         ...
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:

@@ -18,7 +18,17 @@ from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Rows
 from vjaccel.io.whole import check_place, whole_file, writing
 
-__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "json_record", "open_output"]
+__all__ = [
+    "METADATA",
+    "Output",
+    "check_output",
+    "error_log",
+    "error_path",
+    "json_line",
+    "json_record",
+    "named_after",
+    "open_output",
+]
 
 METADATA = b"vjaccel"
 """The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
@@ -109,6 +119,11 @@ def open_output(
 def error_path(output: Path) -> Path:
     """Where the errors of the run that wrote `output` are."""
     return output.with_name(f"{output.name}.errors.jsonl")
+
+
+def named_after(collection: str) -> Path:
+    """What the errors of a run into a collection are beside: its folder; here, where it is elsewhere."""
+    return Path(collection.rstrip("/").rpartition("/")[2] if "://" in collection else collection)
 
 
 @contextmanager

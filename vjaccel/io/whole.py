@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from vjaccel.errors import OutputError
 
-__all__ = ["check_place", "remove_partial", "whole_file", "writing"]
+__all__ = ["check_place", "remove_partial", "whole_file", "whole_pair", "writing"]
 
 
 def check_place(path: Path) -> None:
@@ -67,6 +68,32 @@ def remove_partial(path: Path) -> None:
     for left in target.parent.iterdir():
         if name.fullmatch(left.name):
             left.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_pair(path: Path, beside: Path | None) -> Iterator[Path]:
+    """A path to write at, which becomes `path` when the block ends; what lies beside it then, under the name of `beside`, too.
+
+    No two files that do not belong together are there at any moment: the old one goes before the other is replaced. Where
+    there is no `beside`, it is `path` itself.
+
+    Raises
+    ------
+    OutputError
+    """
+    if beside is None:
+        yield path
+        return
+    target, other = Path(os.path.realpath(path)), Path(os.path.realpath(beside))
+    with writing(path):
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".pair", dir=target.parent)
+    with folder as inside:
+        written = Path(inside) / path.name
+        yield written
+        with writing(path):
+            target.unlink(missing_ok=True)
+            written.with_name(beside.name).replace(other)
+            written.replace(target)
 
 
 @contextmanager
