@@ -52,7 +52,7 @@ class Lookup:
         if len(left) < len(mine):
             wanted = set(left)
             self._flyer.release([gathered.keys[i] for i in mine if i not in wanted])
-        gathered.tally.cache_misses += len(left)
+        _missed(gathered, len(left))
         return left
 
     def waits(self, gathered: Gathered) -> bool:
@@ -66,7 +66,7 @@ class Lookup:
             return []
         self._flyer.wait(deferred.claimed.others, stop)
         left = self._taken([gathered.keys[i] for i in deferred.places], deferred.places, gathered)
-        gathered.tally.cache_misses += len(left)
+        _missed(gathered, len(left))
         return left
 
     def keep(self, gathered: Gathered, indices: np.ndarray, vectors: np.ndarray) -> None:
@@ -89,9 +89,15 @@ class Lookup:
             gathered.acknowledge(indices)
             gathered.tally.cache_hits += len(hits)
             gathered.recording.settled("cached", len(hits))
+            gathered.recording.looked_up(len(hits), 0)
             gathered.looked_up += len(hits)
             there = set(hits.tolist())
             left = [place for i, place in enumerate(places) if i not in there]
             keys = [key for i, key in enumerate(keys) if i not in there]
         gathered.keys.update(zip(left, keys, strict=True))
         return left
+
+
+def _missed(gathered: Gathered, texts: int) -> None:
+    gathered.tally.cache_misses += texts
+    gathered.recording.looked_up(0, texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from vjaccel.telemetry.events import BatchEnded, Event, RunBegan, RunEnded, TextsSettled, tell
+from vjaccel.telemetry.events import BatchEnded, CacheLookedUp, Event, RunBegan, RunEnded, TextsSettled, tell
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.timeline import Timeline
 
-__all__ = ["Example", "Recording", "Stages"]
+__all__ = ["Example", "Recording", "Stages", "running"]
 
 EXAMPLES = 5
 """Errors of one code that are kept whole; the others are counted."""
@@ -124,32 +125,46 @@ class Recording:
         self._read = self._prepared = self._at_work = self._batches = 0
         self._budget: int | None = None
         self._cpu_seconds = 0.0
+        self._moved = self._began
+        self._device_bytes: int | None = None
 
     # Written to
 
     def began(self) -> None:
         """The run begins."""
+        with _lock:
+            _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
 
     def ended(self, *, failed: bool) -> None:
         """The run is over."""
         self._ended = self.seconds
+        with _lock:
+            _running.discard(self)
         self._tell(RunEnded(failed))
 
     def read(self, texts: int) -> None:
         """So many texts more were read."""
+        if self._read == self._outcomes.total():
+            self._moved = self._clock()  # until now there was nothing to do
         self._read += texts
 
     def prepared(self, texts: int) -> None:
         """So many texts more were looked up and tokenised."""
         with self._lock:
             self._prepared += texts
+            self._moved = self._clock()
+
+    def looked_up(self, hits: int, misses: int) -> None:
+        """Texts were looked up in the cache."""
+        self._tell(CacheLookedUp(hits, misses))
 
     def settled(self, outcome: Literal["embedded", "cached", "duplicate"], texts: int) -> None:
         """So many texts more have their vector."""
         if texts:
             with self._lock:
                 self._outcomes[outcome] += texts
+                self._moved = self._clock()
                 self.timeline.add(self.seconds, **{outcome: texts})
             self._tell(TextsSettled(outcome, texts))
 
@@ -157,6 +172,7 @@ class Recording:
         """A text has failed."""
         with self._lock:
             self._outcomes["failed"] += 1
+            self._moved = self._clock()
             self.timeline.add(self.seconds, failed=1)
             if code not in self._failures and len(self._failures) >= CODES:
                 code = OTHERS
@@ -177,6 +193,7 @@ class Recording:
         now = self.seconds
         with self._lock:
             self._at_work -= 1
+            self._moved = self._clock()
             self.timeline.add(
                 now, batches=1, batch_seconds=batch.seconds, retries=batch.retries, waited=batch.waited,
                 tokens=batch.tokens or 0, padded=batch.padded or 0,
@@ -195,6 +212,7 @@ class Recording:
             first = self.timeline.is_new(now)
             queued = self._prepared - self._outcomes.total()
             device = device_bytes() if first else None
+            self._device_bytes = self._device_bytes if device is None else device
             self.timeline.look(now, memory_bytes=memory_bytes, queued=max(0, queued), device_bytes=device)
             if first:
                 used = cpu_seconds()
@@ -212,6 +230,16 @@ class Recording:
     def stages(self) -> Stages:
         """How far each stage is now."""
         return Stages(self._read, self._prepared, self._outcomes.total(), self._at_work, self._workers, self._budget)
+
+    @property
+    def idle(self) -> float:
+        """Seconds since anything came of what was read; 0 where it is all settled, and the run waits for more to read."""
+        return 0.0 if self._read == self._outcomes.total() else max(0.0, self._clock() - self._moved)
+
+    @property
+    def device_bytes(self) -> int | None:
+        """What the model's device held when it was last asked; None on a CPU."""
+        return self._device_bytes
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -340,3 +368,13 @@ class Recording:
             own = self._failures.setdefault(code, _Failures())
             own.texts += failed.texts
             own.examples = [*own.examples, *failed.examples][:EXAMPLES]
+
+
+_running: weakref.WeakSet[Recording] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def running() -> list[Recording]:
+    """Those of the runs that are going on in this process."""
+    with _lock:
+        return list(_running)
