@@ -42,7 +42,11 @@ def healthy(runs: Iterable[Recording], problems: Sequence[str], stalled_after: f
     return Answer(503 if found else 200, {"status": "failing" if found else "ok", "problems": found, "runs": shown})
 
 
-def ready(*, begun: bool) -> Answer:
-    """200 once the model is loaded and a run has begun."""
-    why = "a run has begun" if begun else "no run has begun: the inputs are read, or the model is loaded"
-    return Answer(200 if begun else 503, {"status": "ready" if begun else "not ready", "why": why})
+def ready(*, begun: bool, takes_requests: bool) -> Answer:
+    """200 once the model is loaded and a run has begun, and of a processor at once; else 503."""
+    if takes_requests:
+        return Answer(200, {"status": "ready", "why": "the processor takes requests"})
+    if begun:
+        return Answer(200, {"status": "ready", "why": "a run has begun"})
+    why = "no run has begun yet: inputs are being read, or the model is being loaded"
+    return Answer(503, {"status": "not ready", "why": why})

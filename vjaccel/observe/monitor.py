@@ -156,8 +156,7 @@ class Monitor:
 
     def _health(self, path: str) -> Answer | None:
         if path == "/readyz":
-            # A processor takes requests as soon as it is there.
-            return ready(begun=self._source is not None or self._begun.is_set())
+            return ready(begun=self._begun.is_set(), takes_requests=self._source is not None)
         if path == "/healthz":
             problems = () if self._source is None else self._source.problems()
             return healthy(running(), problems, self._stalled_after)
