@@ -24,7 +24,7 @@ def export(folder: Path, *, overwrite: bool = False) -> list[Path]:
     paths = [folder / name for name in ASSETS]
     there = [str(path) for path in paths if path.exists()]
     if there and not overwrite:
-        raise OutputError(f"{' and '.join(there)} exist already: --overwrite replaces them")
+        raise OutputError(f"there is already {' and '.join(there)}: --overwrite replaces what is there")
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         path.write_bytes((files("vjaccel.observe") / "assets" / path.name).read_bytes())
