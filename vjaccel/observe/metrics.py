@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -41,6 +41,8 @@ SUMMED = ("runs_active", "workers", "batches_active", "prepare", "embed")
 
 HIGHEST = ("run_idle_seconds", "batch_budget_tokens", "device_memory_bytes")
 
+OUTCOMES = ("embedded", "cached", "duplicate", "failed")
+
 STAGES = ("prepare", "embed")
 
 
@@ -57,6 +59,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._of = {measure.name.removeprefix("vjaccel_"): self._made(measure) for measure in CATALOGUE}
         self._models, self._codes, self._endpoints, self._operations, self._places = (_Bounded() for _ in range(5))
+        self._by_model: dict[str, _OfModel] = {}
+        self._by_operation: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
         self._process = psutil.Process()
         self._cpu: float = 0.0
         self._looking = threading.Lock()
@@ -64,21 +68,22 @@ class Metrics:
 
     def heard(self, happened: Happened) -> None:
         """Count it."""
-        event, model = happened.event, self._models(happened.model)
+        event = happened.event
         match event:
             case BatchEnded():
-                self._batch(event, model)
+                self._model(happened.model).batch(event)
             case TextsSettled():
-                self._of["texts"].labels(model, event.outcome).inc(event.texts)
+                self._model(happened.model).texts[event.outcome].inc(event.texts)
                 if event.code is not None:
-                    self._of["text_errors"].labels(model, self._codes(event.code)).inc(event.texts)
+                    labels = self._models(happened.model), self._codes(event.code)
+                    self._of["text_errors"].labels(*labels).inc(event.texts)
             case CacheLookedUp():
-                self._of["cache_lookups"].labels(model, "hit").inc(event.hits)
-                self._of["cache_lookups"].labels(model, "miss").inc(event.misses)
+                self._model(happened.model).hits.inc(event.hits)
+                self._model(happened.model).misses.inc(event.misses)
             case RunBegan():
-                self._began(model)
+                self._model(happened.model)
             case RunEnded():
-                self._of["runs"].labels(model, "failed" if event.failed else "done").inc()
+                self._model(happened.model).runs[event.failed].inc()
             case CircuitChanged():
                 endpoint = self._endpoints(event.endpoint)
                 self._of["circuit_open"].labels(endpoint).set(event.is_open)
@@ -86,9 +91,10 @@ class Metrics:
             case ConcurrencyChanged():
                 self._of["concurrency_limit"].labels(self._endpoints(event.endpoint)).set(event.limit)
             case Called():
-                labels = self._operations(event.operation), self._places(event.place)
-                self._of["operation_duration_seconds"].labels(*labels).observe(event.seconds)
-                self._of["operation_failures"].labels(*labels).inc(event.failed)
+                durations, failures = self._operation(event.operation, event.place)
+                durations.observe(event.seconds)
+                if event.failed:
+                    failures.inc()
             case RequestEnded():
                 self._request(event)
 
@@ -130,36 +136,21 @@ class Metrics:
             )
         return Counter(measure.name, measure.says, measure.labels, registry=self.registry)
 
-    def _began(self, model: str) -> None:
-        """Have all there is of a model at zero: a rate is that of what was there before."""
-        outcomes = {
-            "runs": ("done", "failed"),
-            "texts": ("embedded", "cached", "duplicate", "failed"),
-            "cache_lookups": ("hit", "miss"),
-            "batches": ("done", "failed"),
-        }
-        for name, values in outcomes.items():
-            for value in values:
-                self._of[name].labels(model, value)
-        for name in (
-            "batch_duration_seconds",
-            "batch_texts",
-            "tokens",
-            "padding_tokens",
-            "batch_retries",
-            "batch_waiting_seconds",
-        ):
-            self._of[name].labels(model)
+    def _model(self, name: str) -> _OfModel:
+        label = self._models(name)
+        found = self._by_model.get(label)
+        if found is None:
+            # By two threads at once it is two of the same.
+            found = self._by_model[label] = _OfModel(self._of, label)
+        return found
 
-    def _batch(self, event: BatchEnded, model: str) -> None:
-        self._of["batches"].labels(model, "failed" if event.failed else "done").inc()
-        self._of["batch_retries"].labels(model).inc(event.retries)
-        self._of["batch_waiting_seconds"].labels(model).inc(max(0.0, event.waited))
-        if not event.failed:
-            self._of["batch_duration_seconds"].labels(model).observe(event.seconds)
-            self._of["batch_texts"].labels(model).observe(event.texts)
-            self._of["tokens"].labels(model).inc(event.tokens or 0)
-            self._of["padding_tokens"].labels(model).inc(max(0, (event.padded or 0) - (event.tokens or 0)))
+    def _operation(self, name: str, place: str) -> tuple[Histogram, Counter]:
+        labels = self._operations(name), self._places(place)
+        found = self._by_operation.get(labels)
+        if found is None:
+            of = self._of["operation_duration_seconds"], self._of["operation_failures"]
+            found = self._by_operation[labels] = of[0].labels(*labels), of[1].labels(*labels)
+        return found
 
     def _request(self, event: RequestEnded) -> None:
         operation = self._operations(event.operation)
@@ -167,6 +158,41 @@ class Metrics:
         self._of["processor_request_duration_seconds"].labels(operation).observe(event.seconds)
         self._of["processor_items"].labels(operation, "processed").inc(event.processed)
         self._of["processor_items"].labels(operation, "failed").inc(event.failed_items)
+
+
+class _OfModel:
+    """What is counted of one model, by its first run at zero: a rate is that of what was there before.
+
+    Finding a metric by its labels takes longer than to count; a run of a fast model would notice.
+    """
+
+    def __init__(self, of: Mapping[str, Any], model: str) -> None:
+        self.texts = {outcome: of["texts"].labels(model, outcome) for outcome in OUTCOMES}
+        self.runs = {failed: of["runs"].labels(model, "failed" if failed else "done") for failed in (False, True)}
+        self.hits, self.misses = (of["cache_lookups"].labels(model, outcome) for outcome in ("hit", "miss"))
+        self._batches = {
+            failed: of["batches"].labels(model, "failed" if failed else "done") for failed in (False, True)
+        }
+        self._seconds, self._sizes = of["batch_duration_seconds"].labels(model), of["batch_texts"].labels(model)
+        self._tokens, self._padding = of["tokens"].labels(model), of["padding_tokens"].labels(model)
+        self._retries, self._waiting = of["batch_retries"].labels(model), of["batch_waiting_seconds"].labels(model)
+
+    def batch(self, event: BatchEnded) -> None:
+        """Count it."""
+        self._batches[event.failed].inc()
+        if event.retries:
+            self._retries.inc(event.retries)
+        if event.waited > 0:
+            self._waiting.inc(event.waited)
+        if event.failed:
+            return
+        self._seconds.observe(event.seconds)
+        self._sizes.observe(event.texts)
+        tokens = event.tokens or 0
+        if tokens:
+            self._tokens.inc(tokens)
+        if event.padded is not None and event.padded > tokens:
+            self._padding.inc(event.padded - tokens)
 
 
 class _Bounded:
