@@ -12,6 +12,7 @@ import typer
 from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
+from vjaccel.cli.embed_monitored import monitored
 from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.stopping import Stopping
 from vjaccel.cli.viewing import viewed
@@ -20,7 +21,7 @@ from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Standing, embed_files, standing
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, error_path
-from vjaccel.observe import LogFormat, LogLevel, View
+from vjaccel.observe import HOST, STALLED, LogFormat, LogLevel, View
 
 __all__ = ["embed"]
 
@@ -125,6 +126,18 @@ def embed(
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Serve /metrics, /healthz and /readyz for Prometheus here; 0 is any free port."
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Where: an address of this machine. Others than 127.0.0.1 let others read it.")
+    ] = HOST,
+    stalled_after: Annotated[
+        float, typer.Option(min=0.0, help="Seconds without anything coming of a run, for /healthz to say so.")
+    ] = STALLED,
 ) -> None:
     """Embed the texts of files. The output has the inputs' rows, in order, with all their columns, and an `embedding`.
 
@@ -154,6 +167,7 @@ def embed(
         stopping = held.enter_context(Stopping())
         title = f"{model} -> {output}"
         bar = held.enter_context(viewed(title, log_format, log_level, watch=watch))
+        held.enter_context(monitored(metrics_port, metrics_host, stalled_after, bar))
         asked = FileRun(Path(output), restart, overwrite, retry_failed, max_errors)
         rows = None
         if not live:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import compress, count
-from typing import Any
+from typing import Any, ClassVar, Literal
 from weakref import WeakSet
 
 import numpy as np
@@ -32,6 +32,8 @@ NO_INDEX = "a collection in memory has no index, and every search of it is exact
 
 class MemoryStore:
     """Rows in memory; `reading` goes on together, `writing` alone."""
+
+    place: ClassVar[Literal["memory", "disk"]] = "memory"
 
     def __init__(self, description: Description, backend: str | None) -> None:
         self.description = description

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -141,6 +141,8 @@ class Writer(View, Protocol):
 
 class Store(Protocol):
     """The rows of a collection."""
+
+    place: ClassVar[Literal["memory", "disk"]]
 
     @property
     def description(self) -> Description: ...

@@ -41,7 +41,7 @@ class Lookup:
         keys = self._keys.of([texts[i] for i in places])
         places = self._taken(keys, places, gathered)
         left = self._claimed(places, gathered)
-        gathered.tally.cache_misses += len(left)
+        _missed(gathered, len(left))
         return left
 
     def waits(self, gathered: Gathered) -> bool:
@@ -60,7 +60,7 @@ class Lookup:
         left = self._taken([gathered.keys[i] for i in deferred.places], deferred.places, gathered)
         if to_the_end:
             left = self._claimed(left, gathered)
-        gathered.tally.cache_misses += len(left)
+        _missed(gathered, len(left))
         return left
 
     def keep(self, gathered: Gathered, indices: np.ndarray, vectors: np.ndarray) -> None:
@@ -99,9 +99,15 @@ class Lookup:
             gathered.acknowledge(indices)
             gathered.tally.cache_hits += len(hits)
             gathered.recording.settled("cached", len(hits))
+            gathered.recording.looked_up(len(hits), 0)
             gathered.looked_up += len(hits)
             there = set(hits.tolist())
             left = [place for i, place in enumerate(places) if i not in there]
             keys = [key for i, key in enumerate(keys) if i not in there]
         gathered.keys.update(zip(left, keys, strict=True))
         return left
+
+
+def _missed(gathered: Gathered, texts: int) -> None:
+    gathered.tally.cache_misses += texts
+    gathered.recording.looked_up(0, texts)
