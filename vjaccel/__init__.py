@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from vjaccel.errors import (
         BackendUnavailable,
         BatchTimeout,
+        ClusterError,
         CollectionConflict,
         CollectionErrors,
         EmbeddingErrors,
@@ -73,6 +74,7 @@ __all__ = [
     "BatchResult",
     "BatchTimeout",
     "BatchVectorRequest",
+    "ClusterError",
     "Collection",
     "CollectionConflict",
     "CollectionErrors",

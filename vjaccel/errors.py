@@ -16,7 +16,8 @@
     ├── EmbeddingErrors     (RuntimeError)         the run ended, and some texts failed; carries the whole result
     ├── BatchTimeout        (TimeoutError)         a request's time was up; carries the response as far as it had come
     ├── CollectionErrors    (RuntimeError)         some rows were refused, and so nothing was changed; carries the result
-    └── CollectionConflict  (RuntimeError)         another writer was faster, again and again
+    ├── CollectionConflict  (RuntimeError)         another writer was faster, again and again
+    └── ClusterError        (RuntimeError)         a cluster that does not answer, or whose nodes cannot do what is asked
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
 """
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendUnavailable",
     "BatchTimeout",
+    "ClusterError",
     "CollectionConflict",
     "CollectionErrors",
     "EmbeddingErrors",
@@ -237,3 +239,9 @@ class CollectionConflict(VjaccelError, RuntimeError):
     """Other writers changed a collection at the same time, so often that the change could not be made."""
 
     code = "COLLECTION_CONFLICT"
+
+
+class ClusterError(VjaccelError, RuntimeError):
+    """A cluster that cannot be used: nobody answers, or its nodes have other versions, not the files, or not the devices."""
+
+    code = "CLUSTER"

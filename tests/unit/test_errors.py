@@ -26,6 +26,7 @@ CODES = {
     "EmbeddingErrors": ("EMBEDDING_ERRORS", RuntimeError),
     "BatchTimeout": ("TIMEOUT", TimeoutError),
     "CollectionErrors": ("COLLECTION_ERRORS", RuntimeError),
+    "ClusterError": ("CLUSTER", RuntimeError),
     "CollectionConflict": ("COLLECTION_CONFLICT", RuntimeError),
 }
 """Written down here too: a code that changes breaks programs."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,12 +15,13 @@ from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, c
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import monitored
+from vjaccel.cli.embed_on_ray import batches_at_once, engines, spread_out
 from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.stopping import Stopping
 from vjaccel.cli.viewing import viewed
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
-from vjaccel.engines import FileRun, Standing, embed_files, standing
+from vjaccel.engines import FileRun, Report, Standing, connected, embed_files, embed_files_on_ray, standing
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, error_path
 from vjaccel.observe import HOST, STALLED, LogFormat, LogLevel, View
@@ -62,7 +65,10 @@ def embed(
     device: Annotated[str, typer.Option(help="auto, cpu, gpu, gpu:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16: what the model computes in.")] = "auto",
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch, padding included.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Batches at once.")] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N|MIN:MAX", help="Batches at once; with --engine ray how many workers. [default: 1:]"),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Put before every text. [default: the model's own for documents]")
     ] = None,
@@ -77,9 +83,26 @@ def embed(
         Precision, typer.Option(help="What vectors are written as. int8 and uint8 are steps of the run's own ranges.")
     ] = "float32",
     engine: Annotated[
-        Literal["torch", "onnx", "openvino"],
-        typer.Option(help="What runs a local model on a CPU; onnx and openvino are extras."),
-    ] = "torch",
+        list[str] | None,
+        typer.Option(
+            metavar="torch|onnx|openvino|local|ray",
+            help="What runs a local model on a CPU: torch, onnx, openvino; and where: local, this machine, or ray, a cluster. "
+            "May be given for each. [default: torch and local]",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT. [default: RAY_ADDRESS, or a Ray of its own here]"
+        ),
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="Of each worker with --engine ray, as in gpu=1 or cpu=4,gpu=1. [default: cpu=1]")
+    ] = None,
+    shard_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows that a worker does at once with --engine ray. [default: 512 to 16384]"),
+    ] = None,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -161,6 +184,14 @@ def embed(
         )
     else:
         check_output(Path(output), inputs)
+    by, on_ray = engines(engine or [])
+    spread, at_once = None, None
+    if on_ray:
+        refused = {"-o -": live, "-o lance:": to_collection, "the input -": "-" in inputs, "--dry-run": dry_run}
+        spread = spread_out(workers, resources, shard_rows, refused)
+    else:
+        others = {"--address": address, "--resources": resources, "--shard-rows": shard_rows}
+        at_once = batches_at_once(workers, others)
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
     with ExitStack() as held:
@@ -184,15 +215,19 @@ def embed(
             else:
                 standing(rows, asked)
         bar.loading()
-        embedder = held.enter_context(
-            Embedder(
-                model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
-                dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle, truncate=truncate, precision=precision, engine=engine, cache=cache,
-                base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
-                tokens_per_minute=tokens_per_minute,
-            )
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "model": model, "device": device, "dtype": dtype, "batch_tokens": batch_tokens, "dimensions": dimensions,
+            "prompt": prompt, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "truncate": truncate,
+            "precision": precision, "engine": by, "cache": cache, "base_url": base_url, "timeout": timeout,
+            "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute,
+        }  # fmt: skip
+        if spread is not None and rows is not None:
+            ray = held.enter_context(connected(address, spread.resources))
+            embed_there = partial(embed_files_on_ray, ray, rows, options, asked, spread)
+            report = _embedded(rows, embed_there, asked, bar, price, stopping)
+            show(report, as_json=as_json)
+            raise typer.Exit(SOME_FAILED if _some_failed(report) else 0)
+        embedder = held.enter_context(Embedder(**options, workers=at_once))
         source = rows or held.enter_context(
             closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
         )
@@ -218,10 +253,14 @@ def embed(
         elif dry_run:
             report = counted(source, embedder, asked, bar, price)
         else:
-            report = _embedded(source, embedder, asked, bar, price, stopping)
+            report = _embedded(source, partial(embed_files, source, embedder, asked), asked, bar, price, stopping)
     show(report, as_json=as_json)
-    if report.get("failed") and not dry_run and report.get("standing") != Standing.FINISHED:
+    if not dry_run and _some_failed(report):
         raise typer.Exit(SOME_FAILED)
+
+
+def _some_failed(report: dict[str, Any]) -> bool:
+    return bool(report.get("failed")) and report.get("standing") != Standing.FINISHED
 
 
 def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
@@ -236,9 +275,14 @@ def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
 
 
 def _embedded(
-    inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price: float | None, stopping: Stopping
+    inputs: Inputs,
+    embed: Callable[[Callable[[Progress, int], object], Callable[[int], object]], Report],
+    asked: FileRun,
+    bar: View,
+    price: float | None,
+    stopping: Stopping,
 ) -> dict[str, Any]:
-    """Embed everything into the output; what is to be told of it."""
+    """Embed everything into the output; what is to be told of it. `embed` is told how, and what begins, is shown."""
     output = asked.output
 
     def begun(settled: int) -> None:
@@ -249,7 +293,7 @@ def _embedded(
         if settled:
             bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed_files(inputs, embedder, asked, telling(bar, price), begun)
+    report = embed(telling(bar, price), begun)
     return {
         "standing": report.standing,
         "output": str(output),

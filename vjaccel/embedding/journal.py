@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -71,6 +72,10 @@ class Kept:
         """The code and message of a row that has failed."""
         return self._failed.get(row)
 
+    def errors(self) -> dict[int, tuple[str, str]]:
+        """The code and message of each row that has failed."""
+        return dict(self._failed)
+
     def _read(self, lines: BinaryIO, vectors: int) -> int:
         """Take up what the lines say; where the first begins that is not whole."""
         end = 0
@@ -122,6 +127,8 @@ class Journal(Kept):
         Forget what is there.
     goes_on : str
         What a run goes on by when it could not write, as people are told.
+    patience : float
+        Seconds to wait for a process that has it and is ending.
 
     Raises
     ------
@@ -131,7 +138,7 @@ class Journal(Kept):
 
     def __init__(
         self, folder: Path, description: dict[str, Any], rows: int, *, anew: bool = False,
-        goes_on: str = "the same command",
+        goes_on: str = "the same command", patience: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__(rows)
         self._folder = folder
@@ -143,7 +150,7 @@ class Journal(Kept):
         except OSError as exc:
             raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
         try:
-            self._locked()
+            self._locked(patience)
             if anew:
                 with self._writing():
                     (folder / DESCRIPTION).unlink(missing_ok=True)
@@ -266,11 +273,16 @@ class Journal(Kept):
 
     # Below
 
-    def _locked(self) -> None:
-        try:
-            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise OutputError(f"another run is writing {self._folder}: wait for it, or stop it") from exc
+    def _locked(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as exc:
+                if time.monotonic() >= deadline:
+                    raise OutputError(f"another run is writing {self._folder}: wait for it, or stop it") from exc
+            time.sleep(0.1)
 
     def _described(self, description: dict[str, Any], *, anew: bool) -> None:
         path = self._folder / DESCRIPTION

@@ -42,6 +42,17 @@ class Tally:
             mine, others = getattr(self, each.name), getattr(other, each.name)
             setattr(self, each.name, mine and others if isinstance(mine, bool) else mine + others)
 
+    @classmethod
+    def of(cls, told: EmbeddingStatistics) -> Tally:
+        """What was counted where these statistics are from."""
+        padded = 0 if told.padding_share is None else round((told.tokens or 0) / (1.0 - told.padding_share))
+        return cls(
+            told.texts, told.duplicates, told.cache_hits, told.cache_misses, Counter(told.failures), told.truncated or 0,
+            told.tokens_lost or 0, told.tokens or 0, padded, told.batches, told.retries, told.waited,
+            counted=told.padding_share is not None or told.tokens == 0, told=told.tokens is not None,
+            cuts_known=told.truncated is not None,
+        )  # fmt: skip
+
     @property
     def failed(self) -> int:
         """Texts that have no vector."""

@@ -1,8 +1,10 @@
-"""Where a run over files executes: this machine. What is done is kept, in a journal beside the output or in the collection."""
+"""Where a run over files executes: this machine, or a Ray cluster. What is done is kept, in a journal or in the collection."""
 
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
 from vjaccel.engines.into_collection import Collected, TextRow, embed_into
+from vjaccel.engines.ray_cluster import Resources, Workers, connected
+from vjaccel.engines.ray_run import RayRun, embed_files_on_ray
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -10,11 +12,16 @@ __all__ = [
     "Collected",
     "FileRun",
     "Imported",
+    "RayRun",
     "Report",
+    "Resources",
     "Standing",
     "TextRow",
+    "Workers",
     "beside_of",
+    "connected",
     "embed_files",
+    "embed_files_on_ray",
     "embed_into",
     "export_rows",
     "import_rows",

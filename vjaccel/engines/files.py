@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vjaccel import __version__
-from vjaccel.embedding import Embedder, EmbeddingStatistics, ItemError, Progress
+from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal, recorded
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines.places import Places, said_of
+from vjaccel.engines.rows import embed_rows
+from vjaccel.engines.shards import shards_path, take_in_shards
 from vjaccel.engines.standing import (
     FileRun,
+    Model,
     Standing,
     described_run,
     how_made,
@@ -33,13 +35,10 @@ from vjaccel.engines.standing import (
     taken_up,
 )
 from vjaccel.errors import InvalidInput, OutputError
-from vjaccel.io import Inputs, error_log, error_path, open_output, remove_partial, stored_vectors, whole_file
+from vjaccel.io import Inputs, Rows, error_log, error_path, open_output, remove_partial, stored_vectors, whole_file
 from vjaccel.telemetry import Recording
 
-__all__ = ["Report", "embed_files"]
-
-RECORD_SECONDS = 10.0
-"""After which what a run is like is kept again, for a report of one that is killed."""
+__all__ = ["Report", "UnderWay", "embed_files", "run_over", "unsettled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,25 @@ class _Counts(NamedTuple):
     failures: dict[str, int]
 
 
+class UnderWay(NamedTuple):
+    """A run whose journal is open.
+
+    Attributes
+    ----------
+    described : dict
+        All that determines its result.
+    before : Recording or None
+        What the run was like before it was stopped.
+    """
+
+    inputs: Inputs
+    asked: FileRun
+    described: dict[str, Any]
+    journal: Journal
+    seen: SeenTexts
+    before: Recording | None
+
+
 def embed_files(
     inputs: Inputs,
     embedder: Embedder,
@@ -107,12 +125,23 @@ def embed_files(
     TooManyErrors
         More rows than ``asked.max_errors`` have failed. The journal is kept.
     """
+    return run_over(inputs, embedder, asked, begun, partial(_embedded_here, embedder, show))
+
+
+def run_over(
+    inputs: Inputs,
+    model: Model,
+    asked: FileRun,
+    begun: Callable[[int], object],
+    embed: Callable[[UnderWay], tuple[EmbeddingStatistics | None, Recording | None]],
+) -> Report:
+    """What `embed_files` does, whoever embeds: `embed` settles all rows in the journal of the run that it is given."""
     output = asked.output
-    described = described_run(inputs, embedder)
+    described = described_run(inputs, model)
     stands = standing(inputs, asked, described)
     if stands is Standing.FINISHED and not asked.retry_failed:
         return _finished_before(inputs, output)
-    _check_retry(asked, stands, embedder)
+    _check_retry(asked, stands, model)
     anew = stands is Standing.NEW
     with ExitStack() as held:
         journal = held.enter_context(
@@ -123,6 +152,7 @@ def embed_files(
         if not journal.anew and taken_up(output, described):
             # By a run whose failed rows are tried again, in this call or in one before that was stopped.
             _take_up(journal, output)
+        take_in_shards(journal, shards_path(output), described, anew=anew)
         if asked.retry_failed:
             journal.forget_failures()
         found = int(journal.settled(0, inputs.rows).sum())
@@ -132,9 +162,9 @@ def embed_files(
             remove_partial(path)
         with SeenTexts(journal_path(output) / "seen.sqlite", asked.goes_on) as seen:
             before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
-            statistics, recording = _embedded(inputs, embedder, asked, journal, seen, show, before)
-            made_by = how_made(inputs, embedder, journal.dim)
-            counts = _put_together(inputs, journal, seen, embedder, output, made_by)
+            statistics, recording = embed(UnderWay(inputs, asked, described, journal, seen, before))
+            made_by = how_made(inputs, model, journal.dim)
+            counts = _put_together(inputs, journal, seen, model, output, made_by)
         report = Report(
             Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics, recording
         )
@@ -152,9 +182,9 @@ def _finished_before(inputs: Inputs, output: Path) -> Report:
     return Report(Standing.FINISHED, rows, rows, *before, manifest["made_by"], None, recording_of(output))
 
 
-def _check_retry(asked: FileRun, stands: Standing, embedder: Embedder) -> None:
+def _check_retry(asked: FileRun, stands: Standing, model: Model) -> None:
     """Refuse to try failed rows again where there are no vectors that they could join."""
-    precision = embedder.identity.precision
+    precision = model.identity.precision
     if stands is Standing.FINISHED and precision != "float32":
         raise InvalidInput(
             f"{asked.output} holds {precision} codes, from which no vector comes back, so that failed rows cannot be added: "
@@ -172,84 +202,42 @@ def _take_up(journal: Journal, output: Path) -> None:
         start += len(ok)
 
 
-def _embedded(
-    inputs: Inputs,
-    embedder: Embedder,
-    asked: FileRun,
-    journal: Journal,
-    seen: SeenTexts,
-    show: Callable[[Progress, int], object],
-    before: Recording | None,
+def unsettled(under_way: UnderWay) -> Iterator[tuple[int, Rows, np.ndarray]]:
+    """All rows, some at a time: the number of the first, the rows, and which of them are to be embedded, each text once."""
+    start = 0
+    for rows in under_way.inputs.batches(CHUNK):
+        own = under_way.seen.first(start, rows.texts) == np.arange(start, start + len(rows))
+        yield start, rows, np.flatnonzero(own & ~under_way.journal.settled(start, start + len(rows)))
+        start += len(rows)
+
+
+def _embedded_here(
+    embedder: Embedder, show: Callable[[Progress, int], object], under_way: UnderWay
 ) -> tuple[EmbeddingStatistics | None, Recording | None]:
     """Embed what is not settled yet, each text once."""
-    places = Places()
     passed_over = 0
-    latest: Recording | None = None
-    kept = -RECORD_SECONDS
 
-    def whole(recording: Recording) -> Recording:
-        return recording if before is None else before.followed_by(recording)
-
-    def texts() -> Iterator[Any]:
+    def pieces() -> Iterator[tuple[np.ndarray, list[Any]]]:
         nonlocal passed_over
-        start = 0
-        for rows in inputs.batches(CHUNK):
-            own = seen.first(start, rows.texts) == np.arange(start, start + len(rows))
-            wanted = np.flatnonzero(own & ~journal.settled(start, start + len(rows)))
+        for start, rows, wanted in unsettled(under_way):
             passed_over += len(rows) - len(wanted)
-            places.add(start + wanted)
-            start += len(rows)
-            yield from (rows.texts[i] for i in wanted)
-
-    def keep(numbers: np.ndarray, vectors: np.ndarray) -> None:
-        journal.append(places.of(numbers), vectors)
+            yield start + wanted, [rows.texts[i] for i in wanted]
 
     def progress(now: Progress) -> None:
-        nonlocal kept, latest
-        latest = now.recording
-        if time.monotonic() - kept > RECORD_SECONDS:
-            kept = time.monotonic()
-            journal.record(whole(now.recording))
-        show(replace(now, total=inputs.rows), passed_over)
+        show(replace(now, total=under_way.inputs.rows), passed_over)
 
-    failed: dict[int, int] = {}
-
-    def in_the_files(error: ItemError) -> ItemError:
-        row = failed.get(error.index)
-        return replace(error, index=int(places.of(np.array([error.index]))[0]) if row is None else row)
-
-    statistics: EmbeddingStatistics | None = None
-    chunks = embedder.stream(
-        texts(), chunk_size=CHUNK, prompt=embedder.prompt_for("document"), on_error="collect", progress=progress, on_batch=keep,
-        deduplicate=False, max_errors=asked.max_errors, dim=journal.dim,
-    )  # fmt: skip
-    # Closed here, so that whatever happens no batch comes back to a journal that is closed.
-    try:
-        with closing(chunks), said_of(in_the_files):  # type: ignore[type-var]  # it is a generator
-            for result in chunks:
-                numbers = np.array([error.index for error in result.errors], np.int64)
-                rows = places.of(numbers).tolist()
-                journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
-                if asked.max_errors is not None:
-                    failed.update(zip(numbers.tolist(), rows, strict=True))
-                places.forget(len(result))
-                statistics = result.statistics
-    finally:
-        if latest is not None:
-            with suppress(OutputError):  # nobody's vectors depend on it
-                journal.record(whole(latest))
-    return statistics, before if latest is None else whole(latest)
+    return embed_rows(pieces(), embedder, under_way.journal, progress, under_way.before, under_way.asked.max_errors)
 
 
 def _put_together(
-    inputs: Inputs, journal: Journal, seen: SeenTexts, embedder: Embedder, output: Path, made_by: dict[str, Any]
+    inputs: Inputs, journal: Journal, seen: SeenTexts, model: Model, output: Path, made_by: dict[str, Any]
 ) -> _Counts:
     """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
-    dim = journal.dim or embedder.dim or 0
+    dim = journal.dim or model.dim or 0
     start = duplicates = empty = 0
     first_failed = ""
     failures: Counter[str] = Counter()
-    quantizer = _quantizer(embedder, journal, inputs.rows, dim)
+    quantizer = _quantizer(model, journal, inputs.rows, dim)
     if quantizer.ranges is not None:
         made_by["ranges"] = [bound.tolist() for bound in quantizer.ranges]
     width, dtype = quantizer.width(dim), quantizer.dtype.name
@@ -279,9 +267,9 @@ def _put_together(
     return _Counts(duplicates, empty, dict(failures))
 
 
-def _quantizer(embedder: Embedder, journal: Journal, rows: int, dim: int) -> Quantizer:
-    """What makes codes of the embedder's vectors, its ranges those of all that the journal has."""
-    quantizer = embedder.quantizer()
+def _quantizer(model: Model, journal: Journal, rows: int, dim: int) -> Quantizer:
+    """What makes codes of the model's vectors, its ranges those of all that the journal has."""
+    quantizer = model.quantizer()
     if quantizer.needs_ranges:
         for start in range(0, rows, CHUNK):
             there = np.flatnonzero(journal.done[start : start + CHUNK])

@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import ModelIdentity
 from vjaccel.embedding.journal import Kept, changed, described
+from vjaccel.embedding.precision import Quantizer
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, stored_vectors
 from vjaccel.telemetry import Recording
@@ -19,6 +20,7 @@ from vjaccel.telemetry import Recording
 __all__ = [
     "RUN_SUFFIX",
     "FileRun",
+    "Model",
     "Standing",
     "described_run",
     "how_made",
@@ -31,6 +33,17 @@ __all__ = [
 ]
 
 RUN_SUFFIX = ".run.json"
+
+
+class Model(Protocol):
+    """What a run must know of its model, wherever that is: an `Embedder` has it."""
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+    @property
+    def dim(self) -> int | None: ...
+    def prompt_for(self, role: Literal["query", "document"] | None) -> str: ...
+    def quantizer(self) -> Quantizer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +116,15 @@ def taken_up(output: Path, run: dict[str, Any]) -> bool:
     return not changed(manifest["run"], json.loads(json.dumps(run)))
 
 
-def how_made(inputs: Inputs, embedder: Embedder, dim: int | None = None) -> dict[str, Any]:
-    """How the vectors of a run are made; `dim` is their width, where it is known better than to the embedder."""
-    identity = replace(embedder.identity, prompt=embedder.prompt_for("document"), dimensions=dim or embedder.dim)
+def how_made(inputs: Inputs, model: Model, dim: int | None = None) -> dict[str, Any]:
+    """How the vectors of a run are made; `dim` is their width, where it is known better than to the model."""
+    identity = replace(model.identity, prompt=model.prompt_for("document"), dimensions=dim or model.dim)
     return {"identity": identity.to_dict(), "text_field": inputs.text_field, "id_field": inputs.id_field}
 
 
-def described_run(inputs: Inputs, embedder: Embedder) -> dict[str, Any]:
+def described_run(inputs: Inputs, model: Model) -> dict[str, Any]:
     """All that determines a run's result."""
-    return _described_files(inputs) | how_made(inputs, embedder)
+    return _described_files(inputs) | how_made(inputs, model)
 
 
 def standing(inputs: Inputs, asked: FileRun, run: dict[str, Any] | None = None) -> Standing:
@@ -134,7 +147,7 @@ def standing(inputs: Inputs, asked: FileRun, run: dict[str, Any] | None = None) 
     return stands
 
 
-def settled_before(inputs: Inputs, embedder: Embedder, asked: FileRun) -> np.ndarray:
+def settled_before(inputs: Inputs, model: Model, asked: FileRun) -> np.ndarray:
     """Which rows, bool (rows,), a run would not embed, as one before has settled them; nothing is embedded.
 
     Raises
@@ -142,7 +155,7 @@ def settled_before(inputs: Inputs, embedder: Embedder, asked: FileRun) -> np.nda
     InvalidInput, OutputError
         As `embed_files` would.
     """
-    run = described_run(inputs, embedder)
+    run = described_run(inputs, model)
     stands = standing(inputs, asked, run)
     settled = np.full(inputs.rows, stands is Standing.FINISHED and not asked.retry_failed)
     if stands is Standing.BEGUN:

@@ -12,18 +12,21 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
 
 from vjaccel.errors import FileFormatError
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS, Columns
-from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, Row, opened, sniffed
+from vjaccel.io.lines import LINE_FORMATS, BadLine, BadLines, Header, Lines, Row, groups, opened, sniffed
 
 __all__ = ["Inputs", "Rows", "line_format"]
 
@@ -62,16 +65,39 @@ class Rows:
         return len(self.texts)
 
 
-@dataclass(frozen=True, slots=True)
+class _Mark(NamedTuple):
+    """Where the row of a number begins, in bytes."""
+
+    row: int
+    position: int
+
+
+@dataclass(slots=True)
 class _Source:
+    """A file, and what the first reading has found: its rows, their columns, and where some of them begin."""
+
     path: Path
     name: str
     format: str
     state: tuple[int, int, int]
+    rows: int = 0
+    columns: Columns = field(default_factory=Columns)
+    head: bytes = b""
+    marks: list[_Mark] = field(default_factory=list)
 
     def changed(self) -> bool:
         """Whether the file is another than it was before the first reading."""
         return _state(self.path) != self.state
+
+    def lines_before(self, row: int) -> tuple[Lines, int]:
+        """Lines from a place in the file on, and how many rows they have before the row of that number."""
+        place = bisect_right(self.marks, row, key=lambda mark: mark.row) - 1
+        if place < 0:
+            return Lines(self.path), row
+        mark = self.marks[place]
+        # Of what is no first line a byte order mark is a part.
+        head = self.head or b"\n"
+        return Lines(self.path, mark.position, head), row - mark.row + (self.format == "txt")
 
 
 class Inputs:
@@ -128,15 +154,14 @@ class Inputs:
         self.rows = 0
         try:
             self._sources = [self._source(path, input_format) for path in paths]
-            self._columns: dict[_Source, Columns] = {}
             schemas = [self._scanned(source, seen) for source in self._sources]
             self.schema = self._unified(schemas, id_given=id_field is not None)
         except BaseException:
             self.close()
             raise
 
-    def batches(self, size: int) -> Iterator[Rows]:
-        """All rows, `size` at a time; the last batch may be smaller.
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
+        """The rows from `start` to `stop`, by default all, `size` at a time; the last batch may be smaller.
 
         Raises
         ------
@@ -144,8 +169,8 @@ class Inputs:
             A file has changed since the first reading.
         """
         pa = arrow()
-        first, waiting, read = 0, [], []
-        for more, batch in self._pieces(size):
+        first, waiting, read = start, [], []
+        for more, batch in self._pieces(size, start, self.rows if stop is None else min(stop, self.rows)):
             read += more
             waiting.append(batch)
             while len(read) >= size:
@@ -191,6 +216,26 @@ class Inputs:
     ) -> None:
         self.close()
 
+    def check_here(self) -> None:
+        """Take the files to be those that are on this machine: another one read them first, and has sent this.
+
+        Raises
+        ------
+        FileFormatError
+            One is not here, cannot be read, or is another.
+        """
+        for source in self._sources:
+            try:
+                source.path.open("rb").close()
+                state = _state(source.path)
+            except OSError as exc:
+                raise FileFormatError(f"{source.path} cannot be read: {exc.strerror}") from exc
+            if state[1] != source.state[1]:
+                raise FileFormatError(
+                    f"{source.path} is another file: it has {state[1]:,} bytes, not {source.state[1]:,}"
+                )
+            source.state = state
+
     # The first reading
 
     def _source(self, path: str, asked: str | None) -> _Source:
@@ -203,7 +248,7 @@ class Inputs:
         kind = asked or line_format(path)
         if kind is None:
             raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
-        return _Source(found, path, kind, _state(found))
+        return _Source(found.absolute(), path, kind, _state(found))
 
     def _spool(self) -> Path:
         """Standard input in a file: it can be read once, and what is wrong with it must be known before the run."""
@@ -215,29 +260,34 @@ class Inputs:
     def _scanned(self, source: _Source, seen: Callable[[int], object] | None) -> Any:
         if source.format == "parquet":
             with _reading(source), arrow().parquet.ParquetFile(source.path) as file:
-                self.rows += int(file.metadata.num_rows)
+                source.rows = int(file.metadata.num_rows)
+                self.rows += source.rows
                 return self._checked_parquet(source, file.schema_arrow)
-        columns = self._columns[source] = Columns()
-        bad = _BadLines()
+        bad, lines = BadLines(), Lines(source.path)
         with _reading(source):
-            for rows in _groups(bad.apart(self._lines(source)), SCANNED):
-                columns.see(rows)
-                self.rows += len(rows)
+            for rows in groups(bad.apart(self._read(source, lines)), SCANNED):
+                source.columns.see(rows)
+                source.rows += len(rows)
+                source.marks.append(_Mark(source.rows, lines.position))
                 if bad.fatal or (bad.first and not self.skip_bad_lines):
                     break
                 if seen is not None:
-                    seen(self.rows)
-        columns.name(bad.header)
+                    seen(self.rows + source.rows)
+        self.rows += source.rows
+        source.columns.name(bad.header)
         first = bad.fatal or (None if self.skip_bad_lines else bad.first)
         if first:
             hint = "" if first.fatal else " (--skip-bad-lines would go on)"
             raise FileFormatError(f"{source.name}, line {first.number}: {first.reason}{hint}")
         self.bad_lines += bad.count
-        return columns.schema()
+        return source.columns.schema()
 
-    def _lines(self, source: _Source) -> Iterator[Row | BadLine | Header]:
-        with opened(source.path) as lines:
-            yield from LINE_FORMATS[source.format](lines, self.text_field)
+    def _read(self, source: _Source, lines: Lines) -> Iterator[Row | BadLine | Header]:
+        for row in LINE_FORMATS[source.format](lines, self.text_field):
+            if isinstance(row, Header) and not source.head:
+                with opened(source.path) as file:
+                    source.head = file.read(lines.position)
+            yield row
 
     def _checked_parquet(self, source: _Source, schema: Any) -> Any:
         types = arrow().types
@@ -267,21 +317,23 @@ class Inputs:
 
     # The second
 
-    def _pieces(self, size: int) -> Iterator[tuple[list[Row | None], Any]]:
+    def _pieces(self, size: int, start: int, stop: int) -> Iterator[tuple[list[Row | None], Any]]:
         """Rows as a file of lines has them, and their columns, in pieces of at most `size` rows."""
+        first = 0
         for source in self._sources:
+            low, high = max(start - first, 0), min(stop - first, source.rows)
+            first += source.rows
+            if low >= high:
+                continue
             with _reading(source):
                 if source.format == "parquet":
-                    for batch in self._parquet_batches(source, size):
+                    for batch in _parquet_batches(source, size, low, high):
                         yield [None] * batch.num_rows, self._conformed(batch)
                 else:
-                    columns = self._columns[source]
-                    for rows in _groups(_BadLines().apart(self._lines(source)), size):
-                        yield list(rows), self._conformed(columns.batch(rows))
-
-    def _parquet_batches(self, source: _Source, size: int) -> Iterator[Any]:
-        with arrow().parquet.ParquetFile(source.path) as file:
-            yield from file.iter_batches(size)
+                    lines, before = source.lines_before(low)
+                    some = islice(BadLines().apart(self._read(source, lines)), before, before + high - low)
+                    for rows in groups(some, size):
+                        yield list(rows), self._conformed(source.columns.batch(rows))
 
     def _conformed(self, batch: Any) -> Any:
         pa = arrow()
@@ -305,6 +357,19 @@ class Inputs:
         return Rows(texts, ids, batch, read)
 
 
+def _parquet_batches(source: _Source, size: int, start: int, stop: int) -> Iterator[Any]:
+    """The rows from `start` to `stop` of a file, of which row groups before are not read."""
+    with arrow().parquet.ParquetFile(source.path) as file:
+        ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
+        wanted = range(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(ends, stop, "left")) + 1)
+        place = int(ends[wanted.start - 1]) if wanted.start else 0
+        for batch in file.iter_batches(size, row_groups=list(wanted)):
+            low, high = max(start - place, 0), min(stop - place, batch.num_rows)
+            place += batch.num_rows
+            if low < high:
+                yield batch.slice(low, high - low)
+
+
 def _state(path: Path) -> tuple[int, int, int]:
     """What is another when a file was written to, or another put in its place."""
     found = path.stat()
@@ -315,32 +380,6 @@ def line_format(path: str) -> str | None:
     """What a file's name says it is; None where that is nothing known."""
     suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
     return SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
-
-
-@dataclass
-class _BadLines:
-    first: BadLine | None = None
-    fatal: BadLine | None = None
-    header: Header = field(default_factory=Header)
-    count: int = 0
-
-    def apart(self, rows: Iterable[Row | BadLine | Header]) -> Iterator[Row]:
-        """The rows; what is none is counted, and a header kept."""
-        for row in rows:
-            if isinstance(row, BadLine):
-                self.first = self.first or row
-                self.fatal = self.fatal or (row if row.fatal else None)
-                self.count += 1
-            elif isinstance(row, Header):
-                self.header = row
-            else:
-                yield row
-
-
-def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    rows = iter(rows)
-    while group := list(islice(rows, size)):
-        yield group
 
 
 @contextmanager

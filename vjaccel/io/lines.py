@@ -7,15 +7,19 @@ import gzip
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from io import BufferedIOBase
+from dataclasses import dataclass, field
+from io import BufferedIOBase, BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "LINE_FORMATS",
     "BadLine",
+    "BadLines",
     "Header",
+    "Lines",
+    "groups",
     "looks_like_json",
     "opened",
     "read_csv",
@@ -49,6 +53,59 @@ class Header(tuple[str, ...]):
     """The names of a file's columns, before its rows."""
 
 
+@dataclass
+class BadLines:
+    """What was no row among those that `apart` gave."""
+
+    first: BadLine | None = None
+    fatal: BadLine | None = None
+    header: Header = field(default_factory=Header)
+    count: int = 0
+
+    def apart(self, rows: Iterable[Row | BadLine | Header]) -> Iterator[Row]:
+        """The rows; what is none is counted, and a header kept."""
+        for row in rows:
+            if isinstance(row, BadLine):
+                self.first = self.first or row
+                self.fatal = self.fatal or (row if row.fatal else None)
+                self.count += 1
+            elif isinstance(row, Header):
+                self.header = row
+            else:
+                yield row
+
+
+class Lines:
+    """The lines of a file, and where the next one begins, in bytes.
+
+    Parameters
+    ----------
+    path : Path
+    start : int
+        Where the first begins; before it come those of `head`, the bytes of a header.
+    """
+
+    def __init__(self, path: Path, start: int = 0, head: bytes = b"") -> None:
+        self._path = path
+        self._head = head
+        self.position = start
+
+    def __iter__(self) -> Iterator[bytes]:
+        with opened(self._path) as lines:
+            lines.seek(self.position)
+            yield from BytesIO(self._head)
+            for line in lines:
+                self.position += len(line)
+                yield line
+
+
+def groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Rows, `size` at a time; no more are read than are given out."""
+    rows = iter(rows)
+    while group := list(islice(rows, size)):
+        yield group
+
+
 def opened(path: Path) -> BufferedIOBase:
     """The file's bytes, unpacked where its name ends in ``.gz``."""
     return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
@@ -66,13 +123,13 @@ def looks_like_json(line: bytes) -> bool:
     return line.strip().removeprefix(b"\xef\xbb\xbf").startswith(b"{")
 
 
-def read_txt(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
+def read_txt(lines: Iterable[bytes], text_field: str) -> Iterator[Row | BadLine]:
     """A row for each line; an empty line is an empty text, so that row and line numbers agree."""
     for _, line in _decoded(lines):
         yield line if isinstance(line, BadLine) else {text_field: line.rstrip("\r\n")}
 
 
-def read_jsonl(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine]:
+def read_jsonl(lines: Iterable[bytes], text_field: str) -> Iterator[Row | BadLine]:
     """A row for each JSON object; lines of white space alone are no rows."""
     for number, line in _decoded(lines):
         if isinstance(line, BadLine):
@@ -81,7 +138,7 @@ def read_jsonl(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine
             yield _json_row(number, line)
 
 
-def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine | Header]:
+def read_csv(lines: Iterable[bytes], text_field: str) -> Iterator[Row | BadLine | Header]:
     """The header, and a row for each record, its values text (RFC 4180: a record may span lines)."""
     # A text is as long as it is; the module's own limit of 128 KiB would refuse it.
     csv.field_size_limit(sys.maxsize)
@@ -109,7 +166,7 @@ def read_csv(lines: BufferedIOBase, text_field: str) -> Iterator[Row | BadLine |
             yield Header(record)
 
 
-LINE_FORMATS: dict[str, Callable[[BufferedIOBase, str], Iterator[Row | BadLine | Header]]] = {
+LINE_FORMATS: dict[str, Callable[[Iterable[bytes], str], Iterator[Row | BadLine | Header]]] = {
     "txt": read_txt,
     "jsonl": read_jsonl,
     "csv": read_csv,

@@ -315,6 +315,25 @@ class Recording:
                 both._tries = both._tries[::2]
         return both
 
+    def take_in(self, part: Recording) -> None:
+        """A part of this run went on elsewhere at the same time, with texts that this one has read."""
+        offset = min(max(0.0, (part.started - self.started).total_seconds()), self.seconds)
+        with self._lock:
+            self.timeline.take_in(part.timeline, offset)
+            self.latencies = self.latencies + part.latencies
+            self._outcomes += part._outcomes
+            self._prepared += part._prepared
+            self._take_in(part)
+            self._tries += [(offset + at, budget, rate) for at, budget, rate in part._tries]
+            while len(self._tries) > TRIES:
+                self._tries = self._tries[::2]
+            self._moved = self._clock()
+        for outcome in ("embedded", "cached", "duplicate"):
+            if part._outcomes[outcome]:
+                self._tell(TextsSettled(outcome, part._outcomes[outcome]))
+        for code, failed in part._failures.items():
+            self._tell(TextsSettled("failed", failed.texts, code))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         with self._lock:

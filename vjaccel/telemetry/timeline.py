@@ -91,6 +91,14 @@ class Timeline:
         both._used = sum(used for _, used in parts)
         return both
 
+    def take_in(self, part: Timeline, offset: float) -> None:
+        """Add what happened elsewhere at the same time: `part` began `offset` seconds after this one."""
+        for place in range(part._used):
+            seconds = offset + place * part.width
+            self.add(seconds, **{name: part._arrays[name][place] for name in SUMMED})
+            seen = {name: part._arrays[name][place] for name in HIGHEST}
+            self.look(seconds, **{name: None if np.isnan(value) else value for name, value in seen.items()})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: numbers in short, and null for what was not seen."""
         found = {name: [_short(x) for x in array] for name, array in self.values.items()}

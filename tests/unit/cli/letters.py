@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["ConstantProvider", "LettersProvider", "UntoldProvider", "install", "
 def letters(width: int, texts: list[str]) -> np.ndarray:
     """How often each letter occurs, of norm one; a text with FAIL in it is refused, one with SLOW takes its time.
 
+    One with KILL ends the process where it stands.
+
     What it is asked for is noted in the file that the environment has as LETTERS_LOG.
     """
     log = os.environ.get("LETTERS_LOG")
@@ -28,6 +31,8 @@ def letters(width: int, texts: list[str]) -> np.ndarray:
     for text in texts:
         if "FAIL" in text and "LETTERS_FORGIVE" not in os.environ:
             raise ValueError("this text is refused")
+        if "KILL" in text:
+            os.kill(os.getpid(), signal.SIGKILL)
         if "SLOW" in text:
             time.sleep(0.002)
     counts = np.array(

@@ -1,0 +1,233 @@
+"""Runs on a Ray cluster whose driver, workers or nodes are stopped or killed: no row is lost, none is there twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.ray_nodes import ROOT, Nodes
+from tests.unit.cli.letters import install, letters
+
+PATIENCE = 120
+ROWS = 1500
+SHARD = 100
+WORKER = "ray::MapWorker"
+
+pytest.importorskip("ray")
+
+
+class Place:
+    """A cluster, and what its processes note."""
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        install(folder / "plugins")
+        self.log = folder / "asked"
+        self.environment = {
+            "PYTHONPATH": f"{folder / 'plugins'}:{ROOT}:{ROOT / 'backends'}", "LETTERS_LOG": str(self.log),
+        }  # fmt: skip
+        self.nodes = Nodes(nodes, self.environment)
+
+    def asked(self) -> Counter[str]:
+        """How often each text was embedded, by whichever process."""
+        return Counter(self.log.read_text().splitlines()) if self.log.exists() else Counter()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    made = Place(tmp_path_factory.mktemp("ray"), 2)
+    with made.nodes:
+        yield made
+
+
+@pytest.fixture
+def work(place: Place, tmp_path: Path) -> Path:
+    place.log.unlink(missing_ok=True)
+    write(tmp_path, text)
+    return tmp_path
+
+
+def write(work: Path, made: Callable[[int], str]) -> None:
+    rows = ({"id": f"n{i}", "text": made(i), "n": i} for i in range(ROWS))
+    (work / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def text(i: int) -> str:
+    """Every tenth text has been there before; each takes its time."""
+    return f"SLOW {i if i % 10 else i // 2:04}"
+
+
+def started(place: Place, work: Path, *arguments: str, engine: str = "ray") -> subprocess.Popen[str]:
+    command = ["embed", "in.jsonl", "-o", "out.parquet", "--model", "letters:32", "--engine", engine, *arguments]
+    if engine == "ray":
+        command += ["--address", place.nodes.address, "--shard-rows", str(SHARD)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "vjaccel", *command], cwd=work, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | place.environment,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, out + err
+    return out + err
+
+
+def journals(work: Path) -> list[Path]:
+    """Those of the run and of its shards."""
+    return [*work.glob("out.parquet.journal/journal.jsonl"), *work.glob("out.parquet.journal/shards/*/journal.jsonl")]
+
+
+def acknowledged(work: Path) -> set[str]:
+    """The texts of all batches that a journal has."""
+    found = set[str]()
+    for path in journals(work):
+        first = 0 if path.parent.name == "out.parquet.journal" else int(path.parent.name)
+        lines = path.read_text().splitlines(keepends=True)
+        rows = (row for line in lines if line.endswith("\n") for row in json.loads(line).get("rows", []))
+        found |= {text(first + row) for row in rows}
+    return found
+
+
+def until_embedding(work: Path, process: subprocess.Popen[str], texts: int = 150, *, or_ended: bool = False) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if len(acknowledged(work)) >= texts:
+                return
+        except FileNotFoundError:
+            pass  # a shard's, which was taken in
+        if or_ended and process.poll() == 0:
+            return
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def workers(place: Place) -> list[psutil.Process]:
+    """The processes of the pool."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command, around = process.info["cmdline"] or [""], process.info["environ"] or {}
+        if command[0].startswith(WORKER) and around.get("LETTERS_LOG") == str(place.log):
+            found.append(process)
+    return found
+
+
+def check_output(work: Path) -> None:
+    """The output is an undisturbed run's, and nothing but it and its manifest is left."""
+    table = pq.read_table(work / "out.parquet")
+    assert table["id"].to_pylist() == [f"n{i}" for i in range(ROWS)]
+    assert table["n"].to_pylist() == list(range(ROWS))
+    quick = letters(32, [text(i).replace("SLOW", "WOLS") for i in range(ROWS)])
+    np.testing.assert_allclose(np.array(table["embedding"].to_pylist(), np.float32), quick, atol=1e-6)
+    assert sorted(path.name for path in work.iterdir()) == ["in.jsonl", "out.parquet", "out.parquet.run.json"]
+
+
+def test_a_driver_that_is_killed_goes_on_with_all_that_was_done(place: Place, work: Path) -> None:
+    killed_often(place, work, 1)
+
+
+@pytest.mark.soak
+def test_a_driver_that_is_killed_ten_times_goes_on_with_all_that_was_done(place: Place, work: Path) -> None:
+    killed_often(place, work, 10)
+
+
+def killed_often(place: Place, work: Path, times: int) -> None:
+    moments = random.Random(times)  # moments, no secrets
+    for turn in range(times):
+        process = started(place, work, "--workers", "1:2")
+        until_embedding(work, process, min(150 + 100 * turn, 1000), or_ended=True)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+        if (work / "out.parquet").exists():
+            break
+        settled = acknowledged(work)
+        assert settled
+        before = place.asked()
+    said = ended(started(place, work, "--workers", "2:2", "--resume"))
+    assert f"of {ROWS:,} rows are settled" in said
+    again = {one for one, count in place.asked().items() if count > before[one]}
+    assert not settled & again, "what was acknowledged is not embedded again"
+    check_output(work)
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_an_interrupted_run_is_gone_on_with_by_the_local_engine(place: Place, work: Path) -> None:
+    process = started(place, work, "--workers", "2:2")
+    until_embedding(work, process)
+    process.send_signal(signal.SIGINT)
+    said = ended(process, 130)
+    assert said.endswith(
+        "vjaccel: stopped; out.parquet is not written yet: the same command goes on where this one was stopped\n"
+    )
+    settled, before = acknowledged(work), place.asked()
+    assert "rows are settled" in ended(started(place, work, engine="local"))
+    assert not settled & {one for one, count in place.asked().items() if count > before[one]}
+    check_output(work)
+
+
+def test_a_worker_that_is_killed_costs_what_it_had_in_flight(place: Place, work: Path) -> None:
+    process = started(place, work, "--workers", "2:2")
+    until_embedding(work, process)
+    found = workers(place)
+    assert found
+    found[0].kill()
+    ended(process)
+    counts = place.asked()
+    assert sum(counts.values()) - len(counts) <= 64, "one batch, and no more, was in flight"
+    check_output(work)
+
+
+def test_a_node_that_is_removed_costs_what_it_had_in_flight(place: Place, work: Path) -> None:
+    process = started(place, work, "--workers", "2:2")
+    until_embedding(work, process)
+    place.nodes.remove()
+    try:
+        ended(process)
+    finally:
+        place.nodes.add()
+    counts = place.asked()
+    assert sum(counts.values()) - len(counts) <= 64
+    check_output(work)
+
+
+def test_a_text_that_kills_its_worker_is_one_error(place: Place, work: Path) -> None:
+    write(work, lambda i: "KILL" if i == 130 else f"quick {i}")
+    ended(started(place, work, "--workers", "1:2"), 3)
+    (error,) = [json.loads(line) for line in (work / "out.parquet.errors.jsonl").read_text().splitlines()]
+    assert (error["index"], error["code"]) == (130, "EMBEDDING_GENERATION_FAILED")
+    assert "workers have died embedding it" in error["message"]
+    table = pq.read_table(work / "out.parquet")
+    assert [i for i, vector in enumerate(table["embedding"].to_pylist()) if vector is None] == [130]
+    assert place.asked()["KILL"] <= 8
+
+
+@pytest.mark.soak
+def test_of_three_nodes_two_are_removed_one_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    place = Place(tmp_path_factory.mktemp("three"), 3)
+    write(tmp_path, text)
+    with place.nodes:
+        process = started(place, tmp_path, "--workers", "1:3")
+        for texts in (150, 600):
+            until_embedding(tmp_path, process, texts)
+            place.nodes.remove()
+        ended(process)
+    counts = place.asked()
+    assert sum(counts.values()) - len(counts) <= 2 * 64
+    check_output(tmp_path)

@@ -1,0 +1,91 @@
+"""A Ray cluster of several nodes on this machine, in a process of its own, for tests; `python -m tests.ray_nodes` is that process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Nodes"]
+
+ROOT = Path(__file__).parents[1]
+STORE = 100 << 20
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class Nodes:
+    """A head and other nodes, each with one CPU.
+
+    Parameters
+    ----------
+    count : int
+    environment : dict
+        Of the nodes' processes, beside this one's.
+
+    Attributes
+    ----------
+    address : str
+    """
+
+    def __init__(self, count: int, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.ray_nodes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ | QUIET | environment, start_new_session=True,
+        )  # fmt: skip
+        self.address = self._asked("head")
+        for _ in range(count - 1):
+            self.add()
+
+    def add(self) -> None:
+        """Add a node."""
+        self._asked("add")
+
+    def remove(self) -> None:
+        """Remove the last node that was added, at once."""
+        self._asked("remove")
+
+    def close(self) -> None:
+        """End all of it."""
+        self._process.communicate(timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _asked(self, what: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        assert answer, f"the process of the nodes has ended when it was asked to {what}"
+        return answer
+
+
+def _serve() -> None:
+    from ray.cluster_utils import Cluster
+
+    # What Ray prints is no answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    cluster, added = Cluster(), list[Any]()
+    for line in sys.stdin:
+        what = line.strip()
+        if what == "remove":
+            cluster.remove_node(added.pop(), allow_graceful=False)
+        else:
+            made = cluster.add_node(num_cpus=1, object_store_memory=STORE, include_dashboard=False)
+            added += [made] if what == "add" else []
+        print(cluster.address, file=answers, flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    _serve()

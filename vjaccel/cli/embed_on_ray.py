@@ -1,0 +1,72 @@
+"""`vjaccel embed --engine ray`: what is asked of a run on a cluster, and what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vjaccel.engines import RayRun, Resources, Workers
+from vjaccel.errors import InvalidInput
+
+__all__ = ["batches_at_once", "engines", "spread_out"]
+
+MODELS, PLACES = ("torch", "onnx", "openvino"), ("local", "ray")
+
+
+def engines(said: list[str]) -> tuple[str, bool]:
+    """What runs a local model, and whether the run is one on Ray, of what --engine was given.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    unknown = [name for name in said if name not in (*MODELS, *PLACES)]
+    if unknown:
+        raise InvalidInput(f"--engine {unknown[0]!r} is none of {', '.join((*MODELS, *PLACES))}")
+    places = [name for name in said if name in PLACES]
+    others = [name for name in said if name not in PLACES]
+    if len(places) > 1 or len(others) > 1:
+        raise InvalidInput(f"--engine {' --engine '.join(said)}: one of local, ray, and one of torch, onnx, openvino")
+    return (others or ["torch"])[0], places == ["ray"]
+
+
+def spread_out(
+    workers: str | None, resources: str | None, shard_rows: int | None, refused: Mapping[str, bool]
+) -> RayRun:
+    """How a run on Ray is spread; `refused` is what cannot be asked of one, and whether it was.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    asked = [name for name, given in refused.items() if given]
+    if asked:
+        raise InvalidInput(
+            f"{asked[0]} goes with --engine local alone: workers read files, and all write to one folder"
+        )
+    return RayRun(
+        Workers() if workers is None else Workers.of(workers),
+        Resources() if resources is None else Resources.of(resources),
+        shard_rows,
+    )
+
+
+def batches_at_once(workers: str | None, others: Mapping[str, Any]) -> int | None:
+    """What --workers says on this machine, where `others`, of a cluster, are not to be given.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise InvalidInput(f"{given[0]} is for --engine ray")
+    if workers is None:
+        return None
+    if ":" in workers:
+        raise InvalidInput(
+            f"--workers {workers} is for --engine ray; on this machine it is a number of batches at once"
+        )
+    if not workers.isdecimal() or int(workers) < 1:
+        raise InvalidInput(f"--workers {workers!r} is no whole number of at least 1")
+    return int(workers)

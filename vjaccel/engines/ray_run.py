@@ -1,0 +1,241 @@
+"""A run over files on a Ray cluster: Ray Data hands its shards to a pool of workers, and what they have done is taken in.
+
+The journal, the output and its manifest are those of a run on one machine: this process writes them.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vjaccel import __version__
+from vjaccel.embedding import EmbeddingStatistics, ItemError, Progress
+from vjaccel.embedding.driver import NAMED
+from vjaccel.embedding.journal import Journal
+from vjaccel.embedding.tally import Tally
+from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
+from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
+from vjaccel.engines.ray_worker import Done, Failure, RemoteModel, ShardWorker, Work, check_node, described_model
+from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, take_in
+from vjaccel.engines.standing import FileRun
+from vjaccel.errors import ClusterError, InvalidInput, TooManyErrors
+from vjaccel.io import Inputs
+from vjaccel.telemetry import Recording
+
+__all__ = ["RayRun", "embed_files_on_ray", "worker_options"]
+
+LOOK_SECONDS = 1.0
+"""After which the cluster is looked at where nothing comes."""
+
+GONE_SECONDS = 60.0
+"""How long no node may be there on which a worker could be."""
+
+
+class RayRun(NamedTuple):
+    """How a run is spread.
+
+    Attributes
+    ----------
+    shard_rows : int or None
+        Rows that a worker does at once; by default by how many there are.
+    """
+
+    workers: Workers
+    resources: Resources
+    shard_rows: int | None = None
+
+
+def worker_options(options: dict[str, Any], spread: RayRun) -> dict[str, Any]:
+    """The options of each worker's embedder, of those of a run: it has its share of the cores, and of a key's limits.
+
+    Raises
+    ------
+    InvalidInput
+        There is a limit, and nobody says among how many it is shared.
+    """
+    own = dict(options)
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if own.get(name) is not None:
+            shown = f"--{name.replace('_', '-')} {own[name]}"
+            if spread.workers.most is None:
+                raise InvalidInput(f"{shown} is shared out evenly: say among how many, with --workers MIN:MAX")
+            own[name] //= spread.workers.most
+            if not own[name]:
+                raise InvalidInput(f"{shown} leaves nothing for each of {spread.workers.most} workers")
+    # Ray has the libraries use so many threads; this is how many texts are prepared and embedded beside each other.
+    by_torch = str(own["model"]).startswith("local:") and own.get("engine", "torch") == "torch"
+    if by_torch and not spread.resources.amounts.get("GPU"):
+        own["workers"] = max(1, int(spread.resources.amounts["CPU"]))
+    return own
+
+
+def embed_files_on_ray(
+    ray: Any,
+    inputs: Inputs,
+    options: dict[str, Any],
+    asked: FileRun,
+    spread: RayRun,
+    show: Callable[[Progress, int], object],
+    begun: Callable[[int], object],
+) -> Report:
+    """What `embed_files` does, by workers in the cluster that `ray` is connected to, each with an `Embedder` of `options`.
+
+    Raises
+    ------
+    ClusterError
+        Nodes have not what is needed, or a worker has ended where none may.
+    """
+    own = worker_options(options, spread)
+    with _probe(asked.output) as probe:
+        on_every_node(ray, spread.resources, check_node, __version__, inputs, asked.output.absolute(), probe)
+    model = _model(ray, own, spread.resources)
+    return run_over(inputs, model, asked, begun, partial(_embedded_there, ray, model, own, spread, show))
+
+
+@contextmanager
+def _probe(output: Path) -> Iterator[Path]:
+    """A file beside the output, by which a node shows that it sees that folder."""
+    path = output.absolute().with_name(f".{output.name}.{os.getpid()}.probe")
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _model(ray: Any, options: dict[str, Any], resources: Resources) -> RemoteModel:
+    """What a worker knows of the model: once, so that one that cannot be loaded is said once."""
+    task = ray.remote(max_retries=0, **resources.options())(described_model)
+    try:
+        found = ray.get(task.remote(options))
+    except Exception as exc:
+        raise ClusterError(f"a worker ended while it loaded {options['model']}: {said(exc)}") from exc
+    if isinstance(found, Failure):
+        raise found.exception()
+    assert isinstance(found, RemoteModel)
+    return found
+
+
+def _embedded_there(
+    ray: Any,
+    model: RemoteModel,
+    options: dict[str, Any],
+    spread: RayRun,
+    show: Callable[[Progress, int], object],
+    under_way: UnderWay,
+) -> tuple[EmbeddingStatistics | None, Recording | None]:
+    inputs, asked, run, journal, _, before = under_way
+    wanted = np.zeros(inputs.rows, np.bool_)
+    for start, _, some in unsettled(under_way):
+        wanted[start + some] = True
+    shards = cut(wanted, spread.shard_rows)
+    if not shards:
+        return None, before
+    folder = shards_path(asked.output.absolute())
+    folder.mkdir(exist_ok=True)
+    work = Work(options, inputs, folder, run, asked.max_errors)
+    count, done, beside = int(wanted.sum()), 0, inputs.rows - int(wanted.sum())
+    tally, failures, peak, cpu = Tally(), Counter[str](), 0, 0.0
+    began, clock = datetime.now(UTC), time.perf_counter()
+    recording = Recording(model.model, model.workers * (spread.workers.most or spread.workers.least), count)
+    recording.began()
+    recording.read(count)
+    over = False
+    try:
+        sizes = {shard.start: len(shard.rows) for shard in shards}
+        show(Progress(0, inputs.rows, None, 0.0, recording), beside)
+        for each in _results(ray, shards, work, spread):
+            if each.failure is not None:
+                raise _named(each, failures)
+            take_in(journal, shard_path(folder, each.start))
+            if each.recording is not None:
+                recording.take_in(Recording.from_dict(each.recording))
+            for told in each.statistics:
+                tally.add(Tally.of(told))
+                peak, cpu = max(peak, told.peak_memory_bytes), cpu + told.cpu_seconds
+                failures.update(told.failures)
+            if asked.max_errors is not None and failures.total() > asked.max_errors:
+                raise TooManyErrors(failures, asked.max_errors, _first(journal))
+            done += sizes[each.start]
+            journal.record(recording if before is None else before.followed_by(recording))
+            seconds = time.perf_counter() - clock
+            show(Progress(done, inputs.rows, tally.tokens if tally.told else None, seconds, recording), beside)
+        over = True
+    finally:
+        recording.ended(failed=not over)
+    statistics = tally.statistics(began, time.perf_counter() - clock, peak, cpu, recording.latencies)
+    return statistics, recording if before is None else before.followed_by(recording)
+
+
+def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Iterator[Done]:
+    """What becomes of the shards, as they are done."""
+    compute = ray.data.ActorPoolStrategy(min_size=spread.workers.least, max_size=spread.workers.most)
+    rows = [{"shard": pickle.dumps(shard)} for shard in shards]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        ShardWorker, fn_constructor_args=(work,), batch_size=1, batch_format="pyarrow", compute=compute,
+        **spread.resources.options(),
+    )  # fmt: skip
+    found: queue.SimpleQueue[Done | Exception | None] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def read() -> None:
+        try:
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for one in batch["done"].to_pylist():
+                    found.put(pickle.loads(one))  # noqa: S301  # our own
+                if stopped.is_set():
+                    return
+            found.put(None)
+        except Exception as exc:
+            found.put(exc)
+
+    # In a thread: whoever waits for Ray here could not be interrupted, and not look whether there is anybody left.
+    threading.Thread(target=read, name="vjaccel-ray", daemon=True).start()
+    try:
+        missing = time.monotonic()
+        while True:
+            try:
+                each = found.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                if any(node["Alive"] and spread.resources.fit(node["Resources"]) for node in ray.nodes()):
+                    missing = time.monotonic()
+                elif time.monotonic() - missing > GONE_SECONDS:
+                    raise ClusterError(f"no node of the cluster has {spread.resources} any more: {GOES_ON}") from None
+                continue
+            if each is None:
+                return
+            if isinstance(each, Exception):
+                raise ClusterError(f"the cluster has failed: {said(each)}; {GOES_ON}") from each
+            yield each
+    finally:
+        stopped.set()
+
+
+GOES_ON = "what is done is kept, and the same command goes on"
+
+
+def _named(each: Done, failures: Counter[str]) -> Exception:
+    """What a worker has raised; of too many errors all that there were, and rows of the files."""
+    assert each.failure is not None
+    exc = each.failure.exception()
+    if not isinstance(exc, TooManyErrors):
+        return exc
+    errors = [replace(error, index=each.start + error.index) for error in exc.errors]
+    return TooManyErrors(failures + exc.failures, exc.max_errors, errors)
+
+
+def _first(journal: Journal) -> list[ItemError]:
+    return [ItemError(row, *why) for row, why in sorted(journal.errors().items())[:NAMED]]

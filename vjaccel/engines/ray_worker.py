@@ -1,0 +1,153 @@
+"""What runs in a Ray cluster's processes: a worker, which holds one embedder, and questions to nodes. It knows no Ray."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from vjaccel import __version__
+from vjaccel.embedding import Embedder, EmbeddingStatistics, ModelIdentity
+from vjaccel.embedding.precision import Quantizer
+from vjaccel.engines.shards import Shard, embed_shard
+from vjaccel.errors import ClusterError, OutputError, VjaccelError
+from vjaccel.io import Inputs
+from vjaccel.io.arrow import arrow
+
+__all__ = ["Done", "Failure", "RemoteModel", "ShardWorker", "Work", "check_node", "described_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What each worker is given.
+
+    Attributes
+    ----------
+    options : dict
+        Of its `Embedder`.
+    folder : Path
+        Of the shards' journals.
+    run : dict
+        All that determines the run's result.
+    """
+
+    options: dict[str, Any]
+    inputs: Inputs
+    folder: Path
+    run: dict[str, Any]
+    max_errors: int | None
+
+
+@dataclass(frozen=True)
+class RemoteModel:
+    """What is known of a model that a worker has loaded."""
+
+    identity: ModelIdentity
+    dim: int | None
+    document_prompt: str
+    model: str
+    workers: int
+
+    def prompt_for(self, role: Literal["query", "document"] | None) -> str:
+        return self.document_prompt
+
+    def quantizer(self) -> Quantizer:
+        return Quantizer(self.identity.precision)  # type: ignore[arg-type]  # as an embedder has it
+
+
+class Failure(NamedTuple):
+    """An exception on its way: of this library as it is, of others what it says and where."""
+
+    kind: type[VjaccelError]
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, exc: Exception) -> Failure:
+        if isinstance(exc, VjaccelError):
+            return cls(type(exc), exc.args, dict(exc.__dict__))
+        said = (
+            f"a worker on {platform.node()} has failed: {type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"
+        )
+        return cls(ClusterError, (said,), {})
+
+    def exception(self) -> VjaccelError:
+        # Not by their constructors, which take other arguments than their message.
+        made = self.kind.__new__(self.kind)
+        made.args = self.arguments
+        made.__dict__.update(self.state)
+        return made
+
+
+class Done(NamedTuple):
+    """What has become of a shard."""
+
+    start: int
+    statistics: list[EmbeddingStatistics]
+    recording: dict[str, Any] | None
+    failure: Failure | None
+
+
+class ShardWorker:
+    """Embeds one shard after another. Whatever goes wrong is given back and not raised: Ray would try it again."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._embedder: Embedder | None = None
+        self._failure: Failure | None = None
+        try:
+            work.inputs.check_here()
+            self._embedder = Embedder(**work.options)
+        except Exception as exc:
+            self._failure = Failure.of(exc)
+
+    def __call__(self, batch: Any) -> Any:
+        pa = arrow()
+        done = [pickle.dumps(self._done(pickle.loads(one))) for one in batch["shard"].to_pylist()]  # noqa: S301  # our own
+        return pa.table({"done": pa.array(done, pa.binary())})
+
+    def _done(self, shard: Shard) -> Done:
+        work, failure = self._work, self._failure
+        if self._embedder is not None:
+            try:
+                statistics, recording = embed_shard(
+                    shard, work.inputs, self._embedder, work.folder, work.run, work.max_errors
+                )
+                return Done(shard.start, statistics, None if recording is None else recording.to_dict(), None)
+            except Exception as exc:
+                failure = Failure.of(exc)
+        return Done(shard.start, [], None, failure)
+
+
+def described_model(options: dict[str, Any]) -> RemoteModel | Failure:
+    """What a worker with these options has."""
+    try:
+        with Embedder(**options) as embedder:
+            # Before its width is asked for, as some tell it only then.
+            identity = embedder.identity
+            return RemoteModel(
+                identity, embedder.dim, embedder.prompt_for("document"), embedder.model, embedder.workers
+            )
+    except Exception as exc:
+        return Failure.of(exc)
+
+
+def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:
+    """Refuse a node that has another version of this library, or not the inputs, or not the folder of the output.
+
+    Raises
+    ------
+    ClusterError, FileFormatError, OutputError
+    """
+    if version != __version__:
+        raise ClusterError(f"it has vjaccel {__version__}, and the run {version}: install the same on all")
+    inputs.check_here()
+    if not probe.is_file():
+        raise OutputError(
+            f"the folder {output.parent} is not the one that this run was begun in: a shared one is needed"
+        )
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"cannot write {output}: no permission in {output.parent}")

@@ -1,0 +1,184 @@
+"""Shards of a run: consecutive rows that one worker embeds, each with a journal of its own within the run's.
+
+What a shard's journal has goes into the run's when the shard is done, or when the run goes on after it was stopped: so a run
+that one engine has begun can be gone on with by any other.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vjaccel.embedding import Embedder, EmbeddingStatistics
+from vjaccel.embedding.driver import CHUNK
+from vjaccel.embedding.journal import Journal, changed, described, recorded
+from vjaccel.engines.rows import embed_rows
+from vjaccel.engines.standing import journal_path
+from vjaccel.io import Inputs, whole_file
+from vjaccel.telemetry import Recording
+
+__all__ = ["Shard", "cut", "embed_shard", "shard_path", "shards_path", "take_in", "take_in_shards"]
+
+FEWEST, MOST, SHARDS = 512, 16384, 64
+"""Rows of a shard, and how many shards are made between."""
+
+PATIENCE = 30.0
+"""Seconds that a worker whose run was killed may take to let go of a shard."""
+
+DEATHS = 2
+"""Workers that must have died at the same texts before these are looked into."""
+
+PARTS = 8
+"""Into which those are cut then, again and again, until the one is found that kills."""
+
+
+class Shard(NamedTuple):
+    """Rows from `start` to `stop`; `wanted`, bits, are those that are to be embedded."""
+
+    start: int
+    stop: int
+    wanted: bytes
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Those that are to be embedded, counted from the first row of the shard, int64."""
+        return np.flatnonzero(np.unpackbits(np.frombuffer(self.wanted, np.uint8), count=self.stop - self.start))
+
+
+def cut(wanted: np.ndarray, size: int | None = None) -> list[Shard]:
+    """Shards of `size` rows, of all those that `wanted` has, bool (rows,); where none is wanted there is none.
+
+    By default the size follows from the rows, and from nothing else.
+    """
+    size = size or min(MOST, max(FEWEST, -(-len(wanted) // SHARDS)))
+    parts = ((start, wanted[start : start + size]) for start in range(0, len(wanted), size))
+    return [Shard(start, start + len(part), np.packbits(part).tobytes()) for start, part in parts if part.any()]
+
+
+def shards_path(output: Path) -> Path:
+    """The folder of the shards' journals."""
+    return journal_path(output) / "shards"
+
+
+def shard_path(folder: Path, start: int) -> Path:
+    """The journal, among those in `folder`, of the shard whose first row is `start`."""
+    return folder / f"{start:012}"
+
+
+def embed_shard(
+    shard: Shard, inputs: Inputs, embedder: Embedder, folder: Path, run: dict[str, Any], max_errors: int | None
+) -> tuple[list[EmbeddingStatistics], Recording | None]:
+    """Embed the rows of a shard into its journal in `folder`; what of them is there already is not embedded again.
+
+    A text that kills its worker is found by what the workers before have left, and has failed then.
+
+    Raises
+    ------
+    TooManyErrors
+        It names rows of the shard.
+    OutputError, FileFormatError
+    """
+    count = shard.stop - shard.start
+    own = shard_path(folder, shard.start)
+    description = {"run": run, "shard": [shard.start, shard.stop]}
+    with Journal(own, description, count, patience=PATIENCE) as journal:
+        statistics, recording = [], recorded(own)
+        for rows in _groups(journal, shard.rows, own / "in_hand.json"):
+            wanted = np.zeros(count, np.bool_)
+            wanted[rows] = True
+            pieces = _pieces(inputs, shard, wanted)
+            found, recording = embed_rows(pieces, embedder, journal, lambda now: None, recording, max_errors)
+            statistics += [] if found is None else [found]
+        return statistics, recording
+
+
+def take_in_shards(journal: Journal, folder: Path, run: dict[str, Any], *, anew: bool) -> None:
+    """Have `journal` hold what the shards of the run that `run` describes have, unless it begins anew; they go.
+
+    Raises
+    ------
+    OutputError
+    """
+    if not folder.is_dir():
+        return
+    for own in sorted(folder.iterdir()):
+        before = described(own)
+        if not anew and before is not None and not changed(before["run"], json.loads(json.dumps(run))):
+            whole, part = recorded(folder.parent), recorded(own)
+            if part is not None and whole is not None:
+                whole.take_in(part)
+            if part is not None:
+                journal.record(whole or part)
+            take_in(journal, own)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def take_in(journal: Journal, own: Path) -> None:
+    """Have `journal` hold what the journal of one shard has, which goes.
+
+    Raises
+    ------
+    OutputError
+    """
+    description = described(own)
+    assert description is not None  # it has been worked on
+    start, stop = description["shard"]
+    with Journal(own, description, stop - start, patience=PATIENCE) as shard:
+        for first in range(0, stop - start, CHUNK):
+            done = shard.done[first : first + CHUNK] & ~journal.done[start + first : min(start + first + CHUNK, stop)]
+            rows = first + np.flatnonzero(done)
+            if len(rows):
+                journal.append(start + rows, shard.vectors(rows, shard.dim or 0))
+        journal.fail((start + row, code, message) for row, (code, message) in shard.errors().items())
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def _pieces(inputs: Inputs, shard: Shard, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, list[Any]]]:
+    first = 0
+    for rows in inputs.batches(CHUNK, shard.start, shard.stop):
+        some = np.flatnonzero(wanted[first : first + len(rows)])
+        yield first + some, [rows.texts[i] for i in some]
+        first += len(rows)
+
+
+def _groups(journal: Journal, wanted: np.ndarray, in_hand: Path) -> Iterator[np.ndarray]:
+    """The rows that are not settled yet, in groups: all at once, but where workers before have died of some.
+
+    What a worker has in hand is written down before, and taken away when it comes back for more: what is found there is what
+    a worker has died with.
+    """
+    deaths, suspects = _found(in_hand)
+    suspects = suspects[~journal.settled(0, len(journal.done))[suspects]]
+    if deaths >= DEATHS and len(suspects) == 1:
+        journal.fail([(int(suspects[0]), "EMBEDDING_GENERATION_FAILED", f"{deaths} workers have died embedding it")])
+        deaths = 0
+    left = wanted[~journal.settled(0, len(journal.done))[wanted]]
+    parts: list[np.ndarray] = []
+    if deaths >= DEATHS and len(suspects):
+        parts = np.array_split(suspects, min(PARTS, len(suspects)))
+        left = np.setdiff1d(left, suspects)
+    for rows in [*parts, left]:
+        if len(rows):
+            with whole_file(in_hand) as file:
+                file.write(json.dumps({"deaths": deaths, "rows": rows.tolist()}).encode())
+            try:
+                yield rows
+            finally:
+                # Also by an exception, which is no death.
+                with suppress(OSError):
+                    in_hand.unlink()
+
+
+def _found(in_hand: Path) -> tuple[int, np.ndarray]:
+    """How many workers have died here, and with which rows in hand the last."""
+    try:
+        found = json.loads(in_hand.read_text())
+    except (OSError, ValueError):
+        return 0, np.empty(0, np.int64)
+    return found["deaths"] + 1, np.array(found["rows"], np.int64)
