@@ -17,7 +17,7 @@ install: $(STAMP)  ## make .venv and install the tested versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "vjaccel needs Python 3.11 to 3.13, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[all,ray,dev]'
 	touch $@
 
 infinity: $(INFINITY)  ## make .venv-infinity: the embedding server that remote providers are tested and measured with

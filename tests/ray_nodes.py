@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, in a process of its own, for tests; `python -m tests.ray_nodes` is that process."""
+"""A Ray cluster of several nodes on this machine, for tests: `python -m tests.ray_nodes` is the process that has it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ __all__ = ["Nodes"]
 ROOT = Path(__file__).parents[1]
 STORE = 100 << 20
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# That a node is gone is found out in a second, not in ten.
+QUICK = {
+    "RAY_health_check_initial_delay_ms": "500", "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3",
+}  # fmt: skip
 
 
 class Nodes:
@@ -33,7 +37,8 @@ class Nodes:
     def __init__(self, count: int, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.ray_nodes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ | QUIET | environment, start_new_session=True,
+            stderr=subprocess.DEVNULL, text=True, cwd=ROOT, start_new_session=True,
+            env=os.environ | QUIET | QUICK | environment,
         )  # fmt: skip
         self.address = self._asked("head")
         for _ in range(count - 1):

@@ -24,7 +24,7 @@ Each is also the builtin it resembles, and carries a stable `code` for programs;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -60,6 +60,16 @@ class VjaccelError(Exception):
     """The parent of all of them."""
 
     code: ClassVar[str] = "ERROR"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Between processes; the children's constructors take other arguments than their message.
+        return _made_again, (type(self), self.args), self.__dict__ or None
+
+
+def _made_again(kind: type[VjaccelError], arguments: tuple[Any, ...]) -> VjaccelError:
+    made = kind.__new__(kind, *arguments)
+    made.args = arguments
+    return made
 
 
 class InvalidInput(VjaccelError, ValueError):

@@ -23,12 +23,13 @@ from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Report, Standing, connected, embed_files, embed_files_on_ray, standing
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, check_output, error_path
+from vjaccel.io import Inputs, check_output, check_parts, error_path
 from vjaccel.observe import HOST, STALLED, LogFormat, LogLevel, View
 
 __all__ = ["embed"]
 
 SOME_FAILED = 3
+PART_ROWS = 100_000
 
 Format = Literal["txt", "jsonl", "csv", "parquet"]
 Truncate = Literal["end", "error", "chunk"]
@@ -99,9 +100,15 @@ def embed(
     resources: Annotated[
         str | None, typer.Option(help="Of each worker with --engine ray, as in gpu=1 or cpu=4,gpu=1. [default: cpu=1]")
     ] = None,
+    shards: Annotated[
+        bool, typer.Option("--shards", help="The output is a folder of files of this format, part-00000 and so on.")
+    ] = False,
     shard_rows: Annotated[
         int | None,
-        typer.Option(min=1, help="Rows that a worker does at once with --engine ray. [default: 512 to 16384]"),
+        typer.Option(
+            min=1,
+            help="Rows of each such file, and that a worker does at once with --engine ray. [default: 100000, and 512 to 16384]",
+        ),
     ] = None,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
     trust_remote_code: Annotated[
@@ -183,15 +190,19 @@ def embed(
             as_json=as_json,
         )
     else:
-        check_output(Path(output), inputs)
+        check_output(Path(output), inputs, folder=shards)
+        if shards:
+            check_parts(Path(output))
     by, on_ray = engines(engine or [])
     spread, at_once = None, None
     if on_ray:
         refused = {"-o -": live, "-o lance:": to_collection, "the input -": "-" in inputs, "--dry-run": dry_run}
         spread = spread_out(workers, resources, shard_rows, refused)
     else:
-        others = {"--address": address, "--resources": resources, "--shard-rows": shard_rows}
+        others = {"--address": address, "--resources": resources, "--shard-rows": None if shards else shard_rows}
         at_once = batches_at_once(workers, others)
+    if shards and (live or to_collection):
+        raise InvalidInput("--shards is for an output that is files: leave it out")
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
     with ExitStack() as held:
@@ -199,7 +210,9 @@ def embed(
         title = f"{model} -> {output}"
         bar = held.enter_context(viewed(title, log_format, log_level, watch=watch))
         held.enter_context(monitored(metrics_port, metrics_host, stalled_after, bar))
-        asked = FileRun(Path(output), restart, overwrite, retry_failed, max_errors)
+        asked = FileRun(
+            Path(output), restart, overwrite, retry_failed, max_errors, (shard_rows or PART_ROWS) if shards else None
+        )
         rows = None
         if not live:
             rows = held.enter_context(

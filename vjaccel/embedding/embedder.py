@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -40,6 +40,7 @@ from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, Progress
 from vjaccel.embedding.run import Known
+from vjaccel.embedding.spread import mapped
 from vjaccel.embedding.width import Width
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import InvalidInput, InvalidType
@@ -156,6 +157,7 @@ class Embedder:
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         self._provider = make_provider(model, options, name)
+        self._given, self._name = model, name
         self._model = model if isinstance(model, str) else f"function:{self._provider.identity('').model}"
         self._cache = cache
         self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
@@ -421,6 +423,49 @@ class Embedder:
         async with aclosing(streamed_in_thread(self.stream, texts, options)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def map_dataset(
+        self,
+        dataset: Any,
+        *,
+        text_column: str = "text",
+        column: str = "embedding",
+        workers: tuple[int, int | None] = (1, None),
+        batch_size: int = CHUNK,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        on_error: OnError = "raise",
+    ) -> Any:
+        """A ``ray.data.Dataset`` with the vectors of its texts as documents: by actors, each with an embedder like this one.
+
+        Parameters
+        ----------
+        dataset : ray.data.Dataset
+        column : str
+            Of the vectors, lists of one width. With ``on_error="collect"`` they are null where a text has failed, and a column
+            ``{column}_error`` says why.
+        workers : tuple of (int, int or None)
+            How many actors there are at least and at most. What may be sent in a minute is shared out among the most.
+        batch_size : int
+            Rows that are embedded together; a text that comes twice among them is embedded once.
+        cpus, gpus : float
+            Of each actor.
+
+        Returns
+        -------
+        ray.data.Dataset
+            Nothing is embedded before it is read.
+
+        Raises
+        ------
+        MissingExtra, InvalidInput
+        """
+        options = asdict(self._options) | {
+            "model": self._given, "name": self._name, "prompt": self._prompt, "precision": self._precision,
+            "calibration": self._calibration, "cache": self._cache,
+        }  # fmt: skip
+        check_on_error(on_error)
+        return mapped(dataset, options, text_column, column, workers, batch_size, cpus, gpus, on_error)
 
     # Holding and letting go
 

@@ -35,7 +35,17 @@ from vjaccel.engines.standing import (
     taken_up,
 )
 from vjaccel.errors import InvalidInput, OutputError
-from vjaccel.io import Inputs, Rows, error_log, error_path, open_output, remove_partial, stored_vectors, whole_file
+from vjaccel.io import (
+    Inputs,
+    Rows,
+    error_log,
+    error_path,
+    open_output,
+    open_parts,
+    remove_partial,
+    stored_vectors,
+    whole_file,
+)
 from vjaccel.telemetry import Recording
 
 __all__ = ["Report", "UnderWay", "embed_files", "run_over", "unsettled"]
@@ -164,7 +174,7 @@ def run_over(
             before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
             statistics, recording = embed(UnderWay(inputs, asked, described, journal, seen, before))
             made_by = how_made(inputs, model, journal.dim)
-            counts = _put_together(inputs, journal, seen, model, output, made_by)
+            counts = _put_together(inputs, journal, seen, model, asked, made_by)
         report = Report(
             Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics, recording
         )
@@ -230,10 +240,10 @@ def _embedded_here(
 
 
 def _put_together(
-    inputs: Inputs, journal: Journal, seen: SeenTexts, model: Model, output: Path, made_by: dict[str, Any]
+    inputs: Inputs, journal: Journal, seen: SeenTexts, model: Model, asked: FileRun, made_by: dict[str, Any]
 ) -> _Counts:
     """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
-    dim = journal.dim or model.dim or 0
+    output, dim = asked.output, journal.dim or model.dim or 0
     start = duplicates = empty = 0
     first_failed = ""
     failures: Counter[str] = Counter()
@@ -244,7 +254,9 @@ def _put_together(
     with ExitStack() as held:
         log, file = held.enter_context(error_log(output)), None
         if dim or not inputs.rows:
-            file = held.enter_context(open_output(output, inputs.schema, width, inputs.rows, made_by, dtype))
+            kind = output, inputs.schema, width, inputs.rows, made_by, dtype
+            opened = open_output(*kind) if asked.part_rows is None else open_parts(*kind, asked.part_rows)
+            file = held.enter_context(opened)
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]

@@ -25,17 +25,18 @@ from vjaccel import __version__
 from vjaccel.embedding import EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.journal import Journal
+from vjaccel.embedding.spread import options_of_one
 from vjaccel.embedding.tally import Tally
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
 from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
-from vjaccel.engines.ray_worker import Done, Failure, RemoteModel, ShardWorker, Work, check_node, described_model
+from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work, check_node, described_model
 from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, take_in
 from vjaccel.engines.standing import FileRun
-from vjaccel.errors import ClusterError, InvalidInput, TooManyErrors
+from vjaccel.errors import ClusterError, TooManyErrors
 from vjaccel.io import Inputs
 from vjaccel.telemetry import Recording
 
-__all__ = ["RayRun", "embed_files_on_ray", "worker_options"]
+__all__ = ["RayRun", "embed_files_on_ray"]
 
 LOOK_SECONDS = 1.0
 """After which the cluster is looked at where nothing comes."""
@@ -58,30 +59,6 @@ class RayRun(NamedTuple):
     shard_rows: int | None = None
 
 
-def worker_options(options: dict[str, Any], spread: RayRun) -> dict[str, Any]:
-    """The options of each worker's embedder, of those of a run: it has its share of the cores, and of a key's limits.
-
-    Raises
-    ------
-    InvalidInput
-        There is a limit, and nobody says among how many it is shared.
-    """
-    own = dict(options)
-    for name in ("requests_per_minute", "tokens_per_minute"):
-        if own.get(name) is not None:
-            shown = f"--{name.replace('_', '-')} {own[name]}"
-            if spread.workers.most is None:
-                raise InvalidInput(f"{shown} is shared out evenly: say among how many, with --workers MIN:MAX")
-            own[name] //= spread.workers.most
-            if not own[name]:
-                raise InvalidInput(f"{shown} leaves nothing for each of {spread.workers.most} workers")
-    # Ray has the libraries use so many threads; this is how many texts are prepared and embedded beside each other.
-    by_torch = str(own["model"]).startswith("local:") and own.get("engine", "torch") == "torch"
-    if by_torch and not spread.resources.amounts.get("GPU"):
-        own["workers"] = max(1, int(spread.resources.amounts["CPU"]))
-    return own
-
-
 def embed_files_on_ray(
     ray: Any,
     inputs: Inputs,
@@ -98,7 +75,8 @@ def embed_files_on_ray(
     ClusterError
         Nodes have not what is needed, or a worker has ended where none may.
     """
-    own = worker_options(options, spread)
+    amounts = spread.resources.amounts
+    own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     with _probe(asked.output) as probe:
         on_every_node(ray, spread.resources, check_node, __version__, inputs, asked.output.absolute(), probe)
     model = _model(ray, own, spread.resources)
@@ -123,10 +101,9 @@ def _model(ray: Any, options: dict[str, Any], resources: Resources) -> RemoteMod
         found = ray.get(task.remote(options))
     except Exception as exc:
         raise ClusterError(f"a worker ended while it loaded {options['model']}: {said(exc)}") from exc
-    if isinstance(found, Failure):
-        raise found.exception()
-    assert isinstance(found, RemoteModel)
-    return found
+    if isinstance(found, RemoteModel):
+        return found
+    raise found
 
 
 def _embedded_there(
@@ -229,8 +206,8 @@ GOES_ON = "what is done is kept, and the same command goes on"
 
 def _named(each: Done, failures: Counter[str]) -> Exception:
     """What a worker has raised; of too many errors all that there were, and rows of the files."""
-    assert each.failure is not None
-    exc = each.failure.exception()
+    exc = each.failure
+    assert exc is not None
     if not isinstance(exc, TooManyErrors):
         return exc
     errors = [replace(error, index=each.start + error.index) for error in exc.errors]

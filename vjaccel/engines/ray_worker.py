@@ -17,7 +17,7 @@ from vjaccel.errors import ClusterError, OutputError, VjaccelError
 from vjaccel.io import Inputs
 from vjaccel.io.arrow import arrow
 
-__all__ = ["Done", "Failure", "RemoteModel", "ShardWorker", "Work", "check_node", "described_model"]
+__all__ = ["Done", "RemoteModel", "ShardWorker", "Work", "check_node", "described_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +58,12 @@ class RemoteModel:
         return Quantizer(self.identity.precision)  # type: ignore[arg-type]  # as an embedder has it
 
 
-class Failure(NamedTuple):
+def carried(exc: Exception) -> VjaccelError:
     """An exception on its way: of this library as it is, of others what it says and where."""
-
-    kind: type[VjaccelError]
-    arguments: tuple[Any, ...]
-    state: dict[str, Any]
-
-    @classmethod
-    def of(cls, exc: Exception) -> Failure:
-        if isinstance(exc, VjaccelError):
-            return cls(type(exc), exc.args, dict(exc.__dict__))
-        said = (
-            f"a worker on {platform.node()} has failed: {type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"
-        )
-        return cls(ClusterError, (said,), {})
-
-    def exception(self) -> VjaccelError:
-        # Not by their constructors, which take other arguments than their message.
-        made = self.kind.__new__(self.kind)
-        made.args = self.arguments
-        made.__dict__.update(self.state)
-        return made
+    if isinstance(exc, VjaccelError):
+        return exc.with_traceback(None)
+    said = str(exc).strip().partition("\n")[0]
+    return ClusterError(f"a worker on {platform.node()} has failed: {type(exc).__name__}: {said}")
 
 
 class Done(NamedTuple):
@@ -88,7 +72,7 @@ class Done(NamedTuple):
     start: int
     statistics: list[EmbeddingStatistics]
     recording: dict[str, Any] | None
-    failure: Failure | None
+    failure: VjaccelError | None
 
 
 class ShardWorker:
@@ -97,12 +81,12 @@ class ShardWorker:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._embedder: Embedder | None = None
-        self._failure: Failure | None = None
+        self._failure: VjaccelError | None = None
         try:
             work.inputs.check_here()
             self._embedder = Embedder(**work.options)
         except Exception as exc:
-            self._failure = Failure.of(exc)
+            self._failure = carried(exc)
 
     def __call__(self, batch: Any) -> Any:
         pa = arrow()
@@ -118,11 +102,11 @@ class ShardWorker:
                 )
                 return Done(shard.start, statistics, None if recording is None else recording.to_dict(), None)
             except Exception as exc:
-                failure = Failure.of(exc)
+                failure = carried(exc)
         return Done(shard.start, [], None, failure)
 
 
-def described_model(options: dict[str, Any]) -> RemoteModel | Failure:
+def described_model(options: dict[str, Any]) -> RemoteModel | VjaccelError:
     """What a worker with these options has."""
     try:
         with Embedder(**options) as embedder:
@@ -132,7 +116,7 @@ def described_model(options: dict[str, Any]) -> RemoteModel | Failure:
                 identity, embedder.dim, embedder.prompt_for("document"), embedder.model, embedder.workers
             )
     except Exception as exc:
-        return Failure.of(exc)
+        return carried(exc)
 
 
 def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:

@@ -61,6 +61,8 @@ class FileRun:
         Embed only the rows that failed, and complete the output.
     max_errors : int or None
         Stop when more rows than this have failed.
+    part_rows : int or None
+        Rows of each file of an output that is a folder of them; None for one that is a file.
     """
 
     output: Path
@@ -68,6 +70,7 @@ class FileRun:
     overwrite: bool = False
     retry_failed: bool = False
     max_errors: int | None = None
+    part_rows: int | None = None
 
     @property
     def goes_on(self) -> str:

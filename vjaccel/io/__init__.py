@@ -16,6 +16,7 @@ from vjaccel.io.outputs import (
     named_after,
     open_output,
 )
+from vjaccel.io.parts import check_parts, open_parts
 from vjaccel.io.stored import stored_vectors
 from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
 from vjaccel.io.vectors import VectorFile
@@ -33,6 +34,7 @@ __all__ = [
     "VectorRows",
     "as_metadata",
     "check_output",
+    "check_parts",
     "error_log",
     "error_path",
     "json_line",
@@ -42,6 +44,7 @@ __all__ = [
     "made_by",
     "named_after",
     "open_output",
+    "open_parts",
     "opened",
     "remove_partial",
     "stored_vectors",

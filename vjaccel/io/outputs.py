@@ -34,8 +34,8 @@ METADATA = b"vjaccel"
 """The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
 
 
-def check_output(path: Path, inputs: Iterable[str]) -> None:
-    """Refuse, before anything is computed, an output that could not be written.
+def check_output(path: Path, inputs: Iterable[str], *, folder: bool = False) -> None:
+    """Refuse, before anything is computed, an output that could not be written, a file or a folder of them.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     for name in inputs:
         if name != "-" and os.path.realpath(name) in written:
             raise InvalidInput(f"{name} is one of the inputs, and would be written over or removed")
-    check_place(path)
+    check_place(path, folder=folder)
 
 
 class Output:

@@ -19,7 +19,7 @@ BATCH = 4096
 
 
 def stored_vectors(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Vectors, float32 (n, dim), and which of them are there, bool (n,), some rows at a time.
+    """Vectors, float32 (n, dim), and which of them are there, bool (n,), some rows at a time; of a folder those of its parts.
 
     Raises
     ------
@@ -27,6 +27,10 @@ def stored_vectors(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         It is no such output.
     OSError
     """
+    if path.is_dir():
+        for part in sorted(path.iterdir()):
+            yield from stored_vectors(part)
+        return
     try:
         yield from _READERS[path.suffix.lower()](path)
     except (arrow().ArrowException, KeyError, TypeError, ValueError, AttributeError) as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,19 +16,21 @@ from vjaccel.errors import OutputError
 __all__ = ["check_place", "remove_partial", "whole_file", "whole_pair", "writing"]
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, *, folder: bool = False) -> None:
     """Refuse, before anything is computed, a file that could not be written.
 
     Raises
     ------
     OutputError
-        It is a folder, or its own folder is not there or cannot be written to.
+        It is a folder and is not to be one, or its own folder is not there or cannot be written to.
     """
-    folder = Path(os.path.realpath(path)).parent
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {folder}")
-    if path.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else f'no permission in {folder}'}")
+    place = Path(os.path.realpath(path)).parent
+    if not place.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {place}")
+    if path.is_dir() and not folder:
+        raise OutputError(f"cannot write {path}: it is a folder")
+    if not os.access(place, os.W_OK):
+        raise OutputError(f"cannot write {path}: no permission in {place}")
 
 
 @contextmanager
@@ -64,9 +67,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def remove_partial(path: Path) -> None:
     """Remove what processes that were killed have left of `path`, which nobody may be writing."""
     target = Path(os.path.realpath(path))
-    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9]+\.partial")
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9]+(\.before)?\.partial")
     for left in target.parent.iterdir():
-        if name.fullmatch(left.name):
+        if name.fullmatch(left.name) and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        elif name.fullmatch(left.name):
             left.unlink(missing_ok=True)
 
 
