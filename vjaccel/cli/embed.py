@@ -107,7 +107,7 @@ def embed(
         int | None,
         typer.Option(
             min=1,
-            help="Rows of each such file, and that a worker does at once with --engine ray. [default: 100000, and 512 to 16384]",
+            help="Rows of each such file [default: 100000], and that a worker does at once [default: by how many there are].",
         ),
     ] = None,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
@@ -210,9 +210,8 @@ def embed(
         title = f"{model} -> {output}"
         bar = held.enter_context(viewed(title, log_format, log_level, watch=watch))
         held.enter_context(monitored(metrics_port, metrics_host, stalled_after, bar))
-        asked = FileRun(
-            Path(output), restart, overwrite, retry_failed, max_errors, (shard_rows or PART_ROWS) if shards else None
-        )
+        part_rows = (shard_rows or PART_ROWS) if shards else None
+        asked = FileRun(Path(output), restart, overwrite, retry_failed, max_errors, part_rows)
         rows = None
         if not live:
             rows = held.enter_context(

@@ -1,4 +1,4 @@
-"""Embedding by many processes: what each is given, and the texts of a Ray dataset. It imports no Ray: who has a dataset has it."""
+"""Embedding by many processes: what each is given, and the texts of a Ray dataset."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def mapped(
         raise InvalidInput(f"workers={workers!r}: the least is at least 1, and the most no less than it")
     if options["precision"] in ("int8", "uint8") and options["calibration"] is None:
         raise InvalidInput(
-            f"precision {options['precision']!r} has ranges, which each batch would have its own: give calibration="
+            f"precision {options['precision']!r} would have other ranges in each batch: give calibration="
         )
     if not isinstance(options["cache"], str | os.PathLike | None):
         raise InvalidInput(

@@ -37,6 +37,8 @@ from vjaccel.engines.standing import (
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import (
     Inputs,
+    Output,
+    Parts,
     Rows,
     error_log,
     error_path,
@@ -252,11 +254,14 @@ def _put_together(
         made_by["ranges"] = [bound.tolist() for bound in quantizer.ranges]
     width, dtype = quantizer.width(dim), quantizer.dtype.name
     with ExitStack() as held:
-        log, file = held.enter_context(error_log(output)), None
+        log = held.enter_context(error_log(output))
+        file: Output | Parts | None = None
         if dim or not inputs.rows:
             kind = output, inputs.schema, width, inputs.rows, made_by, dtype
-            opened = open_output(*kind) if asked.part_rows is None else open_parts(*kind, asked.part_rows)
-            file = held.enter_context(opened)
+            if asked.part_rows is None:
+                file = held.enter_context(open_output(*kind))
+            else:
+                file = held.enter_context(open_parts(*kind, asked.part_rows))
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]

@@ -16,7 +16,7 @@ from vjaccel.io.outputs import (
     named_after,
     open_output,
 )
-from vjaccel.io.parts import check_parts, open_parts
+from vjaccel.io.parts import Parts, check_parts, open_parts
 from vjaccel.io.stored import stored_vectors
 from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
 from vjaccel.io.vectors import VectorFile
@@ -29,6 +29,7 @@ __all__ = [
     "Header",
     "Inputs",
     "Output",
+    "Parts",
     "Rows",
     "VectorFile",
     "VectorRows",

@@ -17,7 +17,7 @@ from vjaccel.io.inputs import Rows
 from vjaccel.io.outputs import Output, open_output
 from vjaccel.io.whole import writing
 
-__all__ = ["check_parts", "open_parts"]
+__all__ = ["Parts", "check_parts", "open_parts"]
 
 PART = re.compile(r"part-[0-9]{5,}\.[a-z]+")
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import os
+import pickle
 import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import vjaccel as vj
@@ -60,3 +65,63 @@ def test_it_is_removed_too_when_it_is_no_input(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(vj.FileFormatError, match="standard input, line 1: it is not JSON"):
         Inputs(["-"])
     assert os.listdir(tmp_path) == []
+
+
+def made_input(folder: Path, name: str) -> Path:
+    """Ten thousand rows, with what makes it hard to find one in the middle."""
+    texts = [
+        f"\ufeff{i}" if i % 4096 == 0 else f"{i}\n,{i}" if name == "in.csv" else f"text {i}" for i in range(10_000)
+    ]
+    path = folder / name
+    if name == "in.parquet":
+        pq.write_table(pa.table({"text": texts}), path, row_group_size=1000)
+        return path
+    if name == "in.csv":
+        # A header that takes two lines, and a record that is no row.
+        content = '"a\nb",text\n' + "".join(f'{i},"{text}"\n' for i, text in enumerate(texts)) + "only one\n"
+    elif name.startswith("in.txt"):
+        content = "".join(f"{text}\n" for text in texts)
+    else:
+        content = "".join(json.dumps({"text": text}) + "\n\n" * (i % 3 == 0) for i, text in enumerate(texts)).replace(
+            "}{", "}\n{"
+        )
+    with gzip.open(path, "wb") if name.endswith(".gz") else path.open("wb") as file:
+        file.write(content.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.txt.gz", "in.jsonl", "in.csv", "in.parquet"])
+def test_some_rows_in_the_middle_are_those_of_the_whole(tmp_path: Path, name: str) -> None:
+    first = tmp_path / "first.txt"
+    first.write_text("one\ntwo\n")
+    path = made_input(tmp_path, name)
+    with Inputs([str(path), str(first), str(path)], skip_bad_lines=True) as read:
+        inputs = pickle.loads(pickle.dumps(read))  # as another process has it
+        assert inputs.rows == 20_002
+        whole = [(text, row) for rows in inputs.batches(4096) for text, row in zip(rows.texts, rows.ids, strict=True)]
+        assert len(whole) == 20_002
+        for start, stop in (
+            (0, 3),
+            (4095, 4099),
+            (4096, 8200),
+            (8192, 8193),
+            (9_999, 10_003),
+            (14_100, 20_002),
+            (5, 5),
+        ):
+            found = list(inputs.batches(1000, start, stop))
+            assert [pair for rows in found for pair in zip(rows.texts, rows.ids, strict=True)] == whole[start:stop]
+            assert all(len(rows) <= 1000 for rows in found)
+
+
+def test_a_machine_that_has_not_the_files_says_which(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("a\n")
+    with Inputs([str(path)]) as inputs:
+        inputs.check_here()
+        path.write_text("a\nb\n")
+        with pytest.raises(vj.FileFormatError, match=r"in\.txt is another file: it has 4 bytes, not 2"):
+            inputs.check_here()
+        path.unlink()
+        with pytest.raises(vj.FileFormatError, match=r"in\.txt cannot be read: No such file or directory"):
+            inputs.check_here()
