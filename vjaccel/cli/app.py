@@ -17,6 +17,7 @@ from vjaccel.cli.collection import collection
 from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
+from vjaccel.cli.report import report
 from vjaccel.cli.search import search
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command()(embed)
 app.command()(search)
+app.command()(report)
 app.command()(backends)
 app.command()(doctor)
 app.command()(bench)

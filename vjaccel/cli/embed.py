@@ -13,6 +13,7 @@ from vjaccel.cli.embed_collected import LANCE, check_collected, collected
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_report import show
+from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
@@ -110,6 +111,10 @@ def embed(
     price: Annotated[
         float | None, typer.Option(min=0.0, help="Of a million tokens, in any currency: the cost is then said.")
     ] = None,
+    report_path: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a page of what the run was like: an HTML file."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
@@ -139,6 +144,9 @@ def embed(
         check_output(Path(output), inputs)
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
+    reporting = Reporting(
+        report_path, output, inputs, to_file=not (live or to_collection), price=price, dry_run=dry_run
+    )
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(RunBar())
@@ -156,6 +164,7 @@ def embed(
                 # What the files alone tell is said before a model is loaded.
                 standing(rows, asked)
         bar.loading()
+        held.enter_context(reporting)
         embedder = held.enter_context(
             Embedder(
                 model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens,
@@ -165,6 +174,7 @@ def embed(
                 tokens_per_minute=tokens_per_minute,
             )
         )  # fmt: skip
+        reporting.begins(embedder, rows)
         source = rows or held.enter_context(
             closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
         )
@@ -179,17 +189,18 @@ def embed(
                 text_field=text_field,
                 max_errors=max_errors,
                 price=price,
+                reporting=reporting,
             )
         elif isinstance(source, Live):
-            done = embed_live(source, embedder, sys.stdout.buffer, max_errors)
+            done = embed_live(source, embedder, sys.stdout.buffer, max_errors, reporting)
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
         elif dry_run:
             report = counted(source, embedder, asked, bar, price)
         else:
-            report = _embedded(source, embedder, asked, bar, price, stopping)
-    show(report, as_json=as_json)
+            report = _embedded(source, embedder, asked, bar, price, stopping, reporting)
+    show(report | reporting.said, as_json=as_json)
     if report.get("failed") and not dry_run and report.get("standing") != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
 
@@ -206,12 +217,19 @@ def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
 
 
 def _embedded(
-    inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None, stopping: Stopping
+    inputs: Inputs,
+    embedder: Embedder,
+    asked: FileRun,
+    bar: RunBar,
+    price: float | None,
+    stopping: Stopping,
+    reporting: Reporting,
 ) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it."""
     output = asked.output
 
     def shown(progress: Progress, passed_over: int) -> None:
+        reporting.saw(progress.recording)
         bar.embedded(
             progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price,
             beside=passed_over,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
+from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection
 from vjaccel.embedding import Embedder, Progress
@@ -46,7 +47,7 @@ def check_collected(output: str, precision: str, **asked: bool) -> None:
 
 def collected(
     rows: Inputs | Live, embedder: Embedder, output: str, id_field: str | None, bar: RunBar, stopping: Stopping,
-    *, text_field: str, max_errors: int | None, price: float | None,
+    *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
     place = output.removeprefix(LANCE)
@@ -54,6 +55,7 @@ def collected(
     total = rows.rows if isinstance(rows, Inputs) else None
 
     def shown(progress: Progress, beside: int) -> None:
+        reporting.saw(progress.recording)
         bar.embedded(
             progress.done, total=total, tokens=progress.tokens, seconds=progress.seconds, price=price, beside=beside
         )
@@ -74,6 +76,7 @@ def collected(
         done = embed_into(
             _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log, show=shown,
+            took=reporting.took,
         )  # fmt: skip
     failed, statistics = done.failures.total(), done.statistics
     tokens = None if statistics is None else statistics.tokens

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from vjaccel.cli.embed_reported import Reporting
 from vjaccel.embedding import Embedder
 from vjaccel.errors import FileFormatError, InvalidInput
 from vjaccel.io import LINE_FORMATS, BadLine, Header, json_line, line_format, looks_like_json, opened
@@ -72,21 +73,34 @@ class Live:
         """The next row whose text was given out."""
         return self._waiting.popleft()
 
+    def named(self, row: dict[str, Any], number: int) -> tuple[Any, Any]:
+        """What a row is known by, and its text."""
+        return row.get("id", number), row.get(self._text_field)
 
-def embed_live(rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None) -> dict[str, int]:
+
+def embed_live(
+    rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None, reporting: Reporting
+) -> dict[str, int]:
     """Write each row with its vector, or with its error, a line of JSON each; what was done is counted."""
     done = failed = 0
     prompt = embedder.prompt_for("document")
     results = embedder.stream(
-        rows.texts(), max_latency=MAX_LATENCY, prompt=prompt, on_error="collect", max_errors=max_errors
+        rows.texts(),
+        max_latency=MAX_LATENCY,
+        prompt=prompt,
+        on_error="collect",
+        max_errors=max_errors,
+        progress=lambda now: reporting.saw(now.recording),
     )
     with closing(results):  # type: ignore[type-var]  # it is a generator
         for result in results:
             errors = {error.index - result.start: error for error in result.errors}
+            given = [rows.row() for _ in range(len(result))]
             for i, vector in enumerate(result.embeddings.tolist()):
                 error = errors.get(i)
                 more = {} if error is None else {"error": {"code": error.code, "message": error.message}}
-                out.write(json_line(rows.row() | more, vector if error is None else None))
+                out.write(json_line(given[i] | more, vector if error is None else None))
             out.flush()
+            reporting.took(result, [rows.named(row, result.start + i) for i, row in enumerate(given)])
             done, failed = done + len(result), failed + len(errors)
     return {"rows": done, "failed": failed, "bad_lines": rows.bad_lines}

@@ -23,6 +23,8 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
     lines = _planned_lines if "tokens" in report else _collected_lines if "stored" in report else _done_lines
     for line in lines(report):
         console.print(line, markup=False)
+    if "report" in report:
+        console.print(f"what the run was like: {report['report']}", markup=False)
     if report["bad_lines"]:
         console.print(f"passed over {report['bad_lines']:,} bad lines", style="yellow")
 

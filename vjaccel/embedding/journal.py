@@ -26,7 +26,7 @@ import numpy as np
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 
-__all__ = ["Journal", "changed", "described", "recorded"]
+__all__ = ["DESCRIPTION", "RECORDING", "Journal", "changed", "described", "recorded"]
 
 DESCRIPTION, VECTORS, LINES, RECORDING = "run.json", "vectors.f32", "journal.jsonl", "recording.json"
 
@@ -305,12 +305,12 @@ def described(folder: Path) -> dict[str, Any] | None:
 
 
 def recorded(folder: Path) -> Recording | None:
-    """What the run whose journal is in `folder` was like when that was last kept; None where nothing was."""
+    """What the run whose journal is in `folder` was like when that was last kept; None where nothing that can be read was."""
     try:
         found = _json(folder / RECORDING)
-    except OSError:
+        return None if found is None else Recording.from_dict(found)
+    except (OSError, ValueError):
         return None
-    return None if found is None else Recording.from_dict(found)
 
 
 def _short(value: Any) -> str:

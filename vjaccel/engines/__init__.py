@@ -3,13 +3,16 @@
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
 from vjaccel.engines.into_collection import Collected, TextRow, embed_into
+from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
+    "JOURNAL_SUFFIX",
     "RUN_SUFFIX",
     "Collected",
     "FileRun",
     "Imported",
+    "KeptRun",
     "Report",
     "Standing",
     "TextRow",
@@ -18,6 +21,7 @@ __all__ = [
     "embed_into",
     "export_rows",
     "import_rows",
+    "kept_run",
     "settled_before",
     "standing",
 ]

@@ -88,6 +88,7 @@ def embed_into(
     max_errors: int | None,
     log: Log,
     show: Callable[[Progress, int], object],
+    took: Callable[[EmbeddingResult, list[tuple[str, Any]]], object] = lambda result, rows: None,
 ) -> Collected:
     """Embed texts into a collection.
 
@@ -107,6 +108,8 @@ def embed_into(
         Called with the errors of rows, each a record of its index, id, code and message.
     show : callable
         Called with how far the run is, and how many rows beside had nothing to be embedded.
+    took : callable
+        Called with what was embedded and is stored, and the id and text of each row of it.
 
     Raises
     ------
@@ -143,7 +146,9 @@ def embed_into(
                 if into is None and result.ok.any():
                     into = opened(result.embeddings.shape[1])
                 places = range(result.start, result.start + len(result))
-                _store_result([waiting[number] for number in places], result, into, done, log)
+                rows = [waiting[number] for number in places]
+                _store_result(rows, result, into, done, log)
+                took(result, [(row.id, row.metadata.get(text_field)) for row in rows])
                 done.statistics = result.statistics
                 for number in places:
                     del waiting[number]

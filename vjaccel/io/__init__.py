@@ -8,18 +8,21 @@ from vjaccel.io.inputs import Inputs, Rows, line_format
 from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json, opened
 from vjaccel.io.outputs import Output, check_output, error_log, error_path, json_line, json_record, open_output
 from vjaccel.io.stored import stored_vectors
+from vjaccel.io.text_rows import TEXT_ROWS, TextRows, text_rows
 from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
 from vjaccel.io.vectors import VectorFile
 from vjaccel.io.whole import whole_file
 
 __all__ = [
     "LINE_FORMATS",
+    "TEXT_ROWS",
     "VECTORS",
     "BadLine",
     "Header",
     "Inputs",
     "Output",
     "Rows",
+    "TextRows",
     "VectorFile",
     "VectorRows",
     "as_metadata",
@@ -34,6 +37,7 @@ __all__ = [
     "open_output",
     "opened",
     "stored_vectors",
+    "text_rows",
     "vector_rows",
     "whole_file",
 ]

@@ -18,7 +18,17 @@ from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Rows
 from vjaccel.io.whole import check_place, whole_file, writing
 
-__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "json_record", "open_output"]
+__all__ = [
+    "METADATA",
+    "Output",
+    "check_output",
+    "error_log",
+    "error_path",
+    "json_line",
+    "json_missing",
+    "json_record",
+    "open_output",
+]
 
 METADATA = b"vjaccel"
 """The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
@@ -140,6 +150,11 @@ def json_line(row: dict[str, Any], vector: list[float] | list[int] | None) -> by
     # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
     numbers = None if vector is None else [x if isinstance(x, int) else float(f"{x:.9g}") for x in vector]
     return json_record({**row, VECTORS: numbers})
+
+
+def json_missing(line: bytes) -> bool:
+    """Whether a line that `json_line` wrote has no vector: known by its end, without reading the whole of it."""
+    return line.rstrip().endswith(f'"{VECTORS}": null}}'.encode())
 
 
 def json_record(row: dict[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ import math
 
 __all__ = [
     "UNKNOWN",
+    "duration",
     "percent",
     "rate",
     "ratio",
@@ -30,6 +31,16 @@ def seconds(value: float | None) -> str:
         if size >= factor * 0.9995:
             return f"{_three(value / factor)} {unit}"
     return f"{_three(value / 1e-9)} ns"
+
+
+def duration(value: float) -> str:
+    """How long something went on: `1.23 s`, `4 min 12 s`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(value)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size:,} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return seconds(value)
 
 
 def rate(value: float | None, unit: str) -> str:

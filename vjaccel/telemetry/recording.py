@@ -286,7 +286,20 @@ class Recording:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The recording that `to_dict` wrote. It is over."""
+        """The recording that `to_dict` wrote. It is over.
+
+        Raises
+        ------
+        ValueError
+            It is none, or another version's.
+        """
+        try:
+            return cls._from_dict(values)
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as exc:
+            raise ValueError(f"this is no recording, or another version's: {type(exc).__name__}: {exc}") from exc
+
+    @classmethod
+    def _from_dict(cls, values: Mapping[str, Any]) -> Self:
         made = cls(values["model"], values["workers"])
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
