@@ -151,21 +151,13 @@ def account_of(kept: KeptRun, price: float | None, rows: Inputs | None = None) -
     recording, counts = kept.recording, kept.counts
     identity = kept.made_by.get("identity", {})
     about = [("inputs", ", ".join(kept.inputs)), ("output", kept.output.name), *described(identity)]
-    if counts is None:
-        failures = {code: count for code, (count, _) in recording.failures.items()}
-        examples, told = _recorded_examples(recording), []
-    else:
-        failures, examples = counts["failures"], _logged_examples(kept.output) or _recorded_examples(recording)
-        words = {
-            "rows": "in all", "with_vector": "with a vector", "duplicates": "with the text of an earlier one",
-            "empty": "with an empty text", "resumed": "settled by earlier calls", "bad_lines": "bad lines, passed over",
-        }  # fmt: skip
-        told = [
-            (words[name], int(counts[name])) for name in words if counts.get(name) or name in ("rows", "with_vector")
-        ]
+    failures = {code: count for code, (count, _) in recording.failures.items()}
+    examples = _recorded_examples(recording)
+    if counts is not None:
+        failures, examples = counts["failures"], _logged_examples(kept.output) or examples
     sample, why = _sampled(kept, identity, rows)
     return Account(
-        kept.output.name, recording, kept.version, kept.ended, kept.statistics, told, failures, examples, about, price,
+        kept.output.name, recording, kept.version, kept.ended, kept.statistics, counts, failures, examples, about, price,
         sample, why,
     )  # fmt: skip
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,11 @@ class EmbeddingStatistics:
         rates = {name: getattr(self, name) for name in ("texts_per_second", "tokens_per_second")}
         return asdict(self) | times | rates
 
+    def _repr_html_(self) -> str:
+        from vjaccel.embedding.shown import statistics_html
+
+        return statistics_html(self)
+
     @property
     def texts_per_second(self) -> float | None:
         """Texts embedded in a second; None for an empty run."""
@@ -154,6 +161,42 @@ class EmbeddingResult:
 
     def __len__(self) -> int:
         return len(self.ok)
+
+    def _repr_html_(self) -> str:
+        from vjaccel.embedding.shown import result_html
+
+        return result_html(self)
+
+    def report(self, path: str | Path, texts: Sequence[object] | None = None, *, price: float | None = None) -> None:
+        """Write a page of what the run was like to an HTML file, with a map of these vectors: see docs/report.md.
+
+        Parameters
+        ----------
+        path : str or Path
+        texts : sequence of str, optional
+            Those that were embedded, to be seen in the map and the lists.
+        price : float, optional
+            Of a million tokens, in any currency: the page then says what the run has cost.
+
+        Raises
+        ------
+        InvalidInput
+            `texts` are not as many as the vectors.
+        MissingExtra
+            plotly or scikit-learn is not installed (extra ``report``).
+        OutputError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> import vjaccel as vj
+        >>> texts = ["melt butter", "a floor plan", "a small knob"]
+        >>> with vj.Embedder(lambda texts: [[len(text), text.count(" ")] for text in texts]) as embedder:
+        ...     embedder.embed(texts).report("run.html", texts)  # doctest: +SKIP
+        """
+        from vjaccel.embedding.shown import write_report
+
+        write_report(self, Path(path), texts, price)
 
 
 @dataclass(frozen=True, slots=True)

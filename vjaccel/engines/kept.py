@@ -16,6 +16,8 @@ __all__ = ["JOURNAL_SUFFIX", "KeptRun", "kept_run"]
 
 JOURNAL_SUFFIX = ".journal"
 
+COUNTS = ("rows", "with_vector", "duplicates", "empty", "resumed", "bad_lines")
+
 
 class KeptRun(NamedTuple):
     """What is kept of a run.
@@ -82,8 +84,8 @@ def _ended(output: Path, manifest: Path) -> KeptRun:
     try:
         run, made_by, counts, told = found["run"], found["made_by"], found["counts"], found["recording"]
         recording = Recording(_model(run), 1) if told is None else Recording.from_dict(told)
-        _ = (made_by["identity"]["model"], counts["rows"], counts["with_vector"], counts["failures"].items())
         statistics = found["statistics"]
+        _ = made_by["identity"]["model"], [f"{counts[name]:,}" for name in COUNTS], sum(counts["failures"].values())
         return KeptRun(output, True, version, made_by, _inputs(run), counts, statistics, recording)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise FileFormatError(_another(manifest, version)) from exc

@@ -13,6 +13,7 @@ __all__ = [
     "scaled",
     "seconds",
     "short",
+    "speed",
     "ticks",
     "times",
 ]
@@ -46,6 +47,13 @@ def duration(value: float) -> str:
 def rate(value: float | None, unit: str) -> str:
     """A rate: `123 GFLOP/s`."""
     return UNKNOWN if value is None else f"{scaled(value, ' ')}{unit}"
+
+
+def speed(value: float | None, unit: str) -> str:
+    """How many of something in a second: `1,280 tokens/s`, `0.52 texts/s`."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{_three(value)} {unit}"
 
 
 def scaled(value: float, space: str = "") -> str:

@@ -35,8 +35,8 @@ class Account:
         Whether it has come to its end.
     statistics : mapping or None
         `EmbeddingStatistics.to_dict`, of the last call where there were several.
-    counts : sequence of (str, int)
-        What became of rows, each in words.
+    counts : mapping of str to int, or None
+        What became of rows, as in a manifest.
     failures : mapping of str to int
         By the code of their error.
     examples : sequence of Failed
@@ -55,7 +55,7 @@ class Account:
     version: str
     ended: bool = True
     statistics: Mapping[str, Any] | None = None
-    counts: Sequence[tuple[str, int]] = ()
+    counts: Mapping[str, int] | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     examples: Sequence[Failed] = ()
     described: Sequence[tuple[str, str]] = ()

@@ -27,9 +27,10 @@ HOVER = 44
 
 KINDS = {
     "a row": Mark(colour(0), "circle", True),
-    "near duplicate": Mark(colour(1), "diamond", True),
-    "outlier": Mark(colour(2), "x", False),
+    "near duplicate": Mark(colour(2), "diamond", True),
+    "outlier": Mark(colour(1), "x", True),
 }
+SIZES = {"a row": 5, "near duplicate": 8, "outlier": 10}
 
 
 def map_section(account: Account) -> Section:
@@ -95,7 +96,7 @@ def _of_kind(picture: Picture, rows: int) -> dict[str, list[int]]:
 
 def _plot(rows: list[Row], picture: Picture) -> Plot:
     lines = [
-        Line(name, KINDS[name], [[_dot(rows[i], picture.places[i]) for i in some]], joined=False, size=6)
+        Line(name, KINDS[name], [[_dot(rows[i], picture.places[i]) for i in some]], joined=False, size=SIZES[name])
         for name, some in _of_kind(picture, len(rows)).items()
         if some
     ]

@@ -10,14 +10,24 @@ from vjaccel.observe.report.sample import beginning
 from vjaccel.pages.marks import Mark, colour
 from vjaccel.pages.page import Fold, Plot, Section, Table
 from vjaccel.pages.plots import Axis, Bar, Bars, bars_plot, upward
-from vjaccel.pages.words import duration, percent, rate, scaled, seconds
+from vjaccel.pages.words import duration, percent, scaled, seconds, speed
 
 __all__ = ["failures_section", "lengths_section", "made_section", "short_section"]
 
 MESSAGE = 300
 """Characters of an error's message that are shown."""
 
-TOKENS, PADDING = Mark(colour(0), "square", True), Mark(colour(1), "square", True)
+TEXTS, TOKENS, PADDING = (Mark(colour(i), "square", True) for i in (2, 0, 1))
+
+ROWS = {
+    "rows": "in all",
+    "with_vector": "with a vector",
+    "duplicates": "with the text of an earlier one",
+    "empty": "with an empty text",
+    "resumed": "settled by earlier calls",
+    "bad_lines": "bad lines, passed over",
+}
+"""What a manifest counts, in words."""
 
 
 def short_section(account: Account) -> Section:
@@ -34,15 +44,18 @@ def _points(account: Account) -> Iterator[str]:
         )
     failed = sum(account.failures.values())
     done = outcomes["embedded"] + outcomes["cached"] + outcomes["duplicate"]
+    whole = f"{done:,} texts have got their vector"
+    if account.counts is not None:
+        whole = f"{account.counts['with_vector']:,} of {account.counts['rows']:,} rows have their vector"
     yield (
-        f"{done:,} texts have got their vector"
+        whole
         + (f", and {failed:,} failed: {_codes(account)}." if failed else ", and none failed." if account.ended else ".")
     )
     if recording.seconds:
-        speed = [rate(outcomes["embedded"] / recording.seconds, "texts/s")]
+        rates = [speed(outcomes["embedded"] / recording.seconds, "texts/s")]
         if account.tokens is not None:
-            speed.append(rate(account.tokens / recording.seconds, "tokens/s"))
-        yield f"It took {duration(recording.seconds)}: {', '.join(speed)}."
+            rates.append(speed(account.tokens / recording.seconds, "tokens/s"))
+        yield f"It took {duration(recording.seconds)}: {', '.join(rates)}."
     if outcomes["cached"] or outcomes["duplicate"]:
         yield f"{outcomes['cached']:,} vectors came from the cache, {outcomes['duplicate']:,} from the same text before."
     if account.cost is not None:
@@ -121,7 +134,7 @@ def lengths_section(account: Account) -> Section:
         bars_plot(
             "Texts",
             "How many texts had which length. The table has the figures.",
-            [Bars("texts", TOKENS, bars(0))],
+            [Bars("texts", TEXTS, bars(0))],
             axis,
             upward("texts", max(5.0, texts), scaled),
         ),
@@ -157,7 +170,12 @@ def made_section(account: Account) -> Section:
                  ("batches at once, at most", f"{recording.stages.workers:,}"), ("vjaccel", account.version)]  # fmt: skip
     tables = [Table("How it was made", ["what", "value"], [list(row) for row in described])]
     if account.counts:
-        rows = [[name, f"{count:,}"] for name, count in account.counts]
+        always = ("rows", "with_vector")
+        rows = [
+            [words, f"{account.counts[name]:,}"]
+            for name, words in ROWS.items()
+            if account.counts[name] or name in always
+        ]
         tables.append(Table("What became of the rows", ["rows", "how many"], rows))
     calls = recording.calls
     if len(calls) > 1:

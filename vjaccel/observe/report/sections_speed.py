@@ -12,7 +12,7 @@ from vjaccel.observe.report.spans import Spans, clock
 from vjaccel.pages.marks import LINE, Mark, colour
 from vjaccel.pages.page import Plot, Section, Table
 from vjaccel.pages.plots import Bar, Bars, Dot, Line, bars_plot, dots_plot, logarithmic, upward
-from vjaccel.pages.words import UNKNOWN, duration, percent, rate, scaled, seconds
+from vjaccel.pages.words import UNKNOWN, duration, percent, scaled, seconds, speed
 
 __all__ = ["batches_section", "latency_section", "machine_section", "throughput_section", "waiting_section"]
 
@@ -45,21 +45,23 @@ def throughput_section(account: Account, found: Spans | None) -> Section:
     if found is not None:
         seen = [name for name in OUTCOMES if found.seen(name)]
         legend = [(name, OUTCOMES[name]) for name in seen] if len(seen) > 1 else []
-        lines = [(name, OUTCOMES[name], found.rate(name), lambda x: rate(x, "texts/s")) for name in seen]
+        lines = [(name, OUTCOMES[name], found.rate(name), lambda x: speed(x, "texts/s")) for name in seen]
         if lines:
             plots.append(over_time(account, found, "Texts a second", "texts/s", lines))
         if tokens is not None:
-            speed = found.rate("tokens")
-            plots.append(single(account, found, "Tokens a second", "tokens/s", speed, lambda x: rate(x, "tokens/s")))
+            tokens_over = found.rate("tokens")
+            plots.append(
+                single(account, found, "Tokens a second", "tokens/s", tokens_over, lambda x: speed(x, "tokens/s"))
+            )
         if plots and len(recording.calls) > 1:
             words.append("An upright line is where the run was stopped, and gone on with.")
     rows = [
-        [name, f"{count:,}", rate(count / recording.seconds if recording.seconds else None, "/s")]
+        [name, f"{count:,}", speed(count / recording.seconds if recording.seconds else None, "/s")]
         for name, count in totals.items()
         if count
     ]
     if tokens is not None:
-        rows.append(["tokens", f"{tokens:,}", rate(tokens / recording.seconds if recording.seconds else None, "/s")])
+        rows.append(["tokens", f"{tokens:,}", speed(tokens / recording.seconds if recording.seconds else None, "/s")])
     tables = [Table("In all", ["what became of texts", "how many", "in a second"], rows)] if rows else []
     return Section("throughput", "Throughput", words=words, legend=legend, plots=plots, tables=tables)
 
@@ -85,12 +87,12 @@ def batches_section(account: Account) -> Section:
     if len(budgets) > 1 and tries:
         unit = clock(recording.seconds)
         sizes = logarithmic("size of a batch", [size for _, size, _ in tries], scaled)
-        rates = [float(speed) for *_, speed in tries]
+        rates = [float(each) for *_, each in tries]
         dots = [
-            Dot(at / unit.size, size, f"{size:,} a batch\n{rate(speed, 'tokens/s')}, after {duration(at)}")
-            for at, size, speed in tries
+            Dot(at / unit.size, size, f"{size:,} a batch\n{speed(each, 'tokens/s')}, after {duration(at)}")
+            for at, size, each in tries
         ]
-        best = [Dot(size, speed, f"{size:,} a batch\n{rate(speed, 'tokens/s')}") for _, size, speed in tries]
+        best = [Dot(size, each, f"{size:,} a batch\n{speed(each, 'tokens/s')}") for _, size, each in tries]
         look = Mark(colour(0), "circle", False)
         plots = [
             dots_plot(
@@ -118,7 +120,7 @@ def batches_section(account: Account) -> Section:
             f"{count:,}",
             f"{tokens:,}" if known else UNKNOWN,
             seconds(spent / count if count else None),
-            rate(speeds[size], "tokens/s"),
+            speed(speeds[size], "tokens/s"),
         ]
         for size, (count, tokens, spent) in budgets.items()
     ]
@@ -149,7 +151,7 @@ def latency_section(account: Account) -> Section:
     ]
     low, high = 10 ** bars[0].left, 10 ** bars[-1].right
     # Bars have no width that is the same everywhere on a logarithmic axis: so the axis is of exponents, with the ticks of one.
-    axis = logarithmic("seconds of a batch, without what it waited", [low, high], seconds)
+    axis = logarithmic("time of a batch, without what it waited", [low, high], seconds)
     at = [math.log10(x) for x in axis.settings["tickvals"]]
     axis = axis._replace(settings=axis.settings | {"type": "linear", "tickvals": at})
     says = "How many batches took how long. The table has the time that half, 95% and 99% did not exceed."
@@ -191,7 +193,7 @@ def waiting_section(account: Account, found: Spans | None) -> Section:
             plots.append(single(account, found, "Share that the cache had", "share", share, percent))
         if retries:
             again = found.rate("retries")
-            plots.append(single(account, found, "Requests sent again", "in a second", again, lambda x: rate(x, "/s")))
+            plots.append(single(account, found, "Requests sent again", "in a second", again, lambda x: speed(x, "/s")))
         if waited:
             waits = found.rate("waited")
             plots.append(single(account, found, "Batches that wait", "at once", waits, lambda x: f"{x:.2f} at once"))

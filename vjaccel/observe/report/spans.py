@@ -47,6 +47,9 @@ def spans(recording: Recording) -> Spans | None:
         return None
     values["cpu_seconds"] = _evenly(values["cpu_seconds"], ~np.isnan(values["memory_bytes"]))
     places = np.arange(0, count, together)
+    # A rest of a span would show little but that some batch ended in it.
+    if recording.seconds - places[-1] * width < together * width / 2:
+        places = places[:-1]
     merged = {
         name: np.add.reduceat(found, places) if name in SUMMED else np.fmax.reduceat(found, places)
         for name, found in values.items()
