@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,7 @@ class EmbeddingStatistics:
         return asdict(self) | times | rates
 
     def _repr_html_(self) -> str:
-        from vjaccel.embedding.shown import statistics_html
-
-        return statistics_html(self)
+        return str(_shown().statistics_html(self))
 
     @property
     def texts_per_second(self) -> float | None:
@@ -163,9 +162,7 @@ class EmbeddingResult:
         return len(self.ok)
 
     def _repr_html_(self) -> str:
-        from vjaccel.embedding.shown import result_html
-
-        return result_html(self)
+        return str(_shown().result_html(self))
 
     def report(self, path: str | Path, texts: Sequence[object] | None = None, *, price: float | None = None) -> None:
         """Write a page of what the run was like to an HTML file, with a map of these vectors: see docs/report.md.
@@ -194,9 +191,7 @@ class EmbeddingResult:
         >>> with vj.Embedder(lambda texts: [[len(text), text.count(" ")] for text in texts]) as embedder:
         ...     embedder.embed(texts).report("run.html", texts)  # doctest: +SKIP
         """
-        from vjaccel.embedding.shown import write_report
-
-        write_report(self, Path(path), texts, price)
+        _shown().write_report(self, Path(path), texts, price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +217,8 @@ class Progress:
     tokens: int | None
     seconds: float
     recording: Recording
+
+
+def _shown() -> Any:
+    """What shows results, loaded when it is needed; by name, since it needs the arrays, whose errors name results."""
+    return import_module("vjaccel.embedding.shown")

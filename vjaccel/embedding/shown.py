@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vjaccel import __version__
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics
@@ -80,7 +80,7 @@ def write_report(found: EmbeddingResult, path: Path, texts: Sequence[object] | N
     if texts is not None and len(texts) != len(found):
         raise InvalidInput(f"there are {len(texts):,} texts, and the result is of {len(found):,}")
     check_report(path)
-    sample, why = Sample(), "the vectors are codes"
+    sample = Sample()
     dtype = str(found.embeddings.dtype).rpartition(".")[2]
     if dtype == "float32":
         for start in range(0, len(found), BLOCK):
@@ -92,15 +92,22 @@ def write_report(found: EmbeddingResult, path: Path, texts: Sequence[object] | N
 
             sample.add(found.ok[start : start + BLOCK], row)
     failures = found.recording.failures
-    examples = [
-        Failed(code, f"text {one.number:,}", one.message) for code, (_, some) in failures.items() for one in some
-    ]
-    counts = {code: count for code, (count, _) in failures.items()}
-    width = [("width of a vector", f"{found.embeddings.shape[1]:,}"), ("vectors as", dtype)]
     account = Account(
-        f"{len(found):,} texts", found.recording, str(import_module("vjaccel").__version__), True, found.statistics.to_dict(), None, counts, examples,
-        [("model", found.recording.model), *width], price, sample if sample.seen else None, why if dtype != "float32" else "",
-    )  # fmt: skip
+        f"{len(found):,} texts",
+        found.recording,
+        __version__,
+        statistics=found.statistics.to_dict(),
+        failures={code: count for code, (count, _) in failures.items()},
+        examples=[Failed(code, f"text {x.number:,}", x.message) for code, (_, some) in failures.items() for x in some],
+        described=[
+            ("model", found.recording.model),
+            ("width of a vector", f"{found.embeddings.shape[1]:,}"),
+            ("vectors as", dtype),
+        ],
+        price=price,
+        sample=sample if sample.seen else None,
+        no_map="" if dtype == "float32" else "the vectors are codes",
+    )
     write_run_report(account, path)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vjaccel.arrays import pairs, topk
+from vjaccel.arrays.matching import pairs
+from vjaccel.arrays.ops import topk
 from vjaccel.errors import MissingExtra
 
 __all__ = ["ALIKE", "Picture", "check_map", "pictured"]
