@@ -158,8 +158,7 @@ class Recording:
         with self._lock:
             self._outcomes["failed"] += 1
             self.timeline.add(self.seconds, failed=1)
-            if code not in self._failures and len(self._failures) >= CODES:
-                code = OTHERS
+            code = self._kept(code)
             found = self._failures.setdefault(code, _Failures())
             found.texts += 1
             if len(found.examples) < EXAMPLES:
@@ -342,6 +341,10 @@ class Recording:
             kept = self.lengths.setdefault(1 << max(step, 0), np.zeros(3))
             kept += (len(some), some.sum(), len(some) * padded_to - some.sum())
 
+    def _kept(self, code: str) -> str:
+        """A code of an error, or what those are counted as that are too many."""
+        return code if code in self._failures or len(self._failures) < CODES else OTHERS
+
     def _take_in(self, other: Recording) -> None:
         for most, found in other.lengths.items():
             self.lengths[most] = self.lengths.get(most, np.zeros(3)) + found
@@ -350,6 +353,6 @@ class Recording:
             mine.batches, mine.tokens = mine.batches + one.batches, mine.tokens + one.tokens
             mine.seconds += one.seconds
         for code, failed in other._failures.items():
-            own = self._failures.setdefault(code, _Failures())
+            own = self._failures.setdefault(self._kept(code), _Failures())
             own.texts += failed.texts
             own.examples = [*own.examples, *failed.examples][:EXAMPLES]

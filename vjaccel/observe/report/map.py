@@ -80,7 +80,7 @@ def _sentences(picture: Picture, rows: int) -> list[str]:
             f"to those is {picture.usual:.2f} over all rows."
         )
     else:
-        found.append("None is an outlier: far from all others.")
+        found.append("No row is an outlier: none is far from all others.")
     return found
 
 
