@@ -17,14 +17,16 @@ def check_writable(path: Path) -> None:
     OutputError
         It cannot.
     """
-    if not path.name or path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder")
-    part = _part(path)
     try:
+        if not path.name or path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder")
+        part = _part(path)
         part.write_bytes(b"")
+        part.unlink()
+    except OutputError:
+        raise
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
-    part.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:
