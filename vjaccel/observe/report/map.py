@@ -22,7 +22,7 @@ LISTED = 20
 EXAMPLES = 3
 """Texts of a group in the table."""
 
-HOVER = 44
+HOVER = 32
 """Characters of a line that is shown beside a dot."""
 
 KINDS = {
@@ -116,7 +116,10 @@ def _axis(title: str, values: np.ndarray) -> Axis:
 
 
 def _dot(row: Row, place: np.ndarray) -> Dot:
-    lines = [row.name, *textwrap.wrap(row.text, HOVER, max_lines=4, placeholder=" …")]
+    lines = [
+        *textwrap.wrap(row.name, HOVER, max_lines=2, placeholder="…"),
+        *textwrap.wrap(row.text, HOVER, max_lines=5, placeholder="…"),
+    ]
     return Dot(round(float(place[0]), 5), round(float(place[1]), 5), "\n".join(lines))
 
 

@@ -119,7 +119,7 @@ def lengths_section(account: Account) -> Section:
     names = {i: _between(1 << i) for i in range(exponents[0], exponents[-1] + 1)}
     ticks = list(names)[:: math.ceil(len(names) / 7)]
     span = [exponents[0] - 0.6, exponents[-1] + 0.6]
-    labels = {"tickvals": ticks, "ticktext": [scaled(1 << i) for i in ticks]}
+    labels = {"tickvals": ticks, "ticktext": [f"{1 << i:,}" for i in ticks]}
     axis = Axis("tokens of a text", {"type": "linear", "range": span} | labels)
 
     def bars(place: int) -> list[Bar]:
