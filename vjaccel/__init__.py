@@ -5,6 +5,7 @@ The public names below are loaded when first used: importing this package import
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,9 @@ __all__ = [
     "use_backend",
     "within",
 ]
+
+# Whoever uses this library hears of it what their logging is set up for, and nothing otherwise.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     **dict.fromkeys(("BatchConfig",), "vjaccel.config"),

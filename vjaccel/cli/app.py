@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -20,10 +21,13 @@ from vjaccel.cli.embed import embed
 from vjaccel.cli.report import report
 from vjaccel.cli.search import search
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
+from vjaccel.observe import say_on_stderr
 
 __all__ = ["run"]
 
 FAILED, USAGE, TERMINATED = 1, 2, 143
+
+logger = logging.getLogger("vjaccel.cli")
 
 app = typer.Typer(
     name="vjaccel",
@@ -69,12 +73,13 @@ def run() -> NoReturn:
     arguments = [x for x in before if x != "--debug"] + dashes + after
     signal.signal(signal.SIGTERM, _terminated)
     warnings.showwarning = _warned
+    say_on_stderr()
     try:
         app(arguments, prog_name="vjaccel")
     except Exception as exc:
         if debug:
             raise
-        typer.echo(f"vjaccel: {_sentence(exc)}", err=True)
+        logger.error("%s", _sentence(exc))
         sys.exit(USAGE if isinstance(exc, InvalidInput | UnknownBackend | UnknownProvider) else FAILED)
     sys.exit(0)
 
@@ -107,7 +112,7 @@ def _warned(
     line: str | None = None,
 ) -> None:
     """A warning as a sentence: where in the code it was raised tells whoever runs a command nothing."""
-    typer.echo(f"vjaccel: {message}", err=True)
+    logger.warning("%s", message)
 
 
 def _terminated(number: int, frame: Any) -> NoReturn:

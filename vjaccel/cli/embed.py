@@ -15,12 +15,13 @@ from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_report import show
 from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
+from vjaccel.cli.viewing import seen, viewed
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
 from vjaccel.engines import FileRun, Standing, embed_files, standing
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, error_path
-from vjaccel.observe import RunBar
+from vjaccel.observe import LogFormat, LogLevel, View
 
 __all__ = ["embed"]
 
@@ -115,6 +116,16 @@ def embed(
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write a page of what the run was like: an HTML file."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show stages, workers, rates, batches and errors live, on a terminal.")
+    ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="What is said on standard error: text, or lines of json.")
+    ] = "text",
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(help="From which on: debug, info, warning, error. [default: warning; info of json]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
     ] = False,
@@ -149,7 +160,8 @@ def embed(
     )
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
-        bar = held.enter_context(RunBar())
+        title = f"{model} -> {output}"
+        bar = held.enter_context(viewed(title, log_format, log_level, watch=watch))
         asked = FileRun(Path(output), restart, overwrite, retry_failed, max_errors)
         rows = None
         if not live:
@@ -192,7 +204,9 @@ def embed(
                 reporting=reporting,
             )
         elif isinstance(source, Live):
-            done = embed_live(source, embedder, sys.stdout.buffer, max_errors, reporting)
+            # A bar would be drawn among the lines.
+            shown = bar if watch or log_format == "json" else None
+            done = embed_live(source, embedder, sys.stdout.buffer, max_errors, shown, reporting)
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
@@ -220,7 +234,7 @@ def _embedded(
     inputs: Inputs,
     embedder: Embedder,
     asked: FileRun,
-    bar: RunBar,
+    bar: View,
     price: float | None,
     stopping: Stopping,
     reporting: Reporting,
@@ -230,10 +244,7 @@ def _embedded(
 
     def shown(progress: Progress, passed_over: int) -> None:
         reporting.saw(progress.recording)
-        bar.embedded(
-            progress.done, total=progress.total, tokens=progress.tokens, seconds=progress.seconds, price=price,
-            beside=passed_over,
-        )  # fmt: skip
+        bar.embedded(seen(progress, progress.total, passed_over, price))
 
     def begun(settled: int) -> None:
         later = "the same command goes on where this one was stopped"

@@ -11,6 +11,7 @@ from typing import Any
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
 from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
+from vjaccel.cli.viewing import seen
 from vjaccel.collection import Collection
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.driver import CHUNK
@@ -18,7 +19,7 @@ from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import TextRow, embed_into
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path
-from vjaccel.observe import RunBar
+from vjaccel.observe import View
 
 __all__ = ["LANCE", "check_collected", "collected"]
 
@@ -46,7 +47,7 @@ def check_collected(output: str, precision: str, **asked: bool) -> None:
 
 
 def collected(
-    rows: Inputs | Live, embedder: Embedder, output: str, id_field: str | None, bar: RunBar, stopping: Stopping,
+    rows: Inputs | Live, embedder: Embedder, output: str, id_field: str | None, bar: View, stopping: Stopping,
     *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
@@ -56,9 +57,7 @@ def collected(
 
     def shown(progress: Progress, beside: int) -> None:
         reporting.saw(progress.recording)
-        bar.embedded(
-            progress.done, total=total, tokens=progress.tokens, seconds=progress.seconds, price=price, beside=beside
-        )
+        bar.embedded(seen(progress, total, beside, price))
 
     with ExitStack() as held:
 
@@ -67,14 +66,14 @@ def collected(
                 return None
             return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
 
-        seen = None
+        known = None
         if isinstance(rows, Inputs):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
-            seen = held.enter_context(SeenTexts(folder / "seen.sqlite"))
+            known = held.enter_context(SeenTexts(folder / "seen.sqlite"))
         log = held.enter_context(error_log(errors))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
+            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=known,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log, show=shown,
             took=reporting.took,
         )  # fmt: skip

@@ -14,12 +14,12 @@ from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import FileRun, settled_before
 from vjaccel.io import VECTORS, Inputs
-from vjaccel.observe import RunBar
+from vjaccel.observe import Seen, View
 
 __all__ = ["counted"]
 
 
-def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, price: float | None) -> dict[str, Any]:
+def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price: float | None) -> dict[str, Any]:
     """What a run over `inputs` would see; `price` is that of a million tokens."""
     settled = settled_before(inputs, embedder, asked)
     prompt, found, done, duplicates, kept = embedder.prompt_for("document"), Estimate(), 0, 0, 0
@@ -33,7 +33,7 @@ def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: RunBar, pri
             duplicates += len(rows) - int(own.sum())
             done += len(rows)
             seconds = time.perf_counter() - started
-            bar.embedded(done, total=inputs.rows, tokens=None, seconds=seconds, doing="counting")
+            bar.embedded(Seen(done, inputs.rows, None, seconds), "counting")
     tokens = found.tokens_at_most if found.tokens is None else found.tokens
     return {
         "rows": inputs.rows,

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vjaccel.cli.embed_reported import Reporting
-from vjaccel.embedding import Embedder
+from vjaccel.cli.viewing import seen
+from vjaccel.embedding import Embedder, Progress
 from vjaccel.errors import FileFormatError, InvalidInput
 from vjaccel.io import LINE_FORMATS, BadLine, Header, json_line, line_format, looks_like_json, opened
+from vjaccel.observe import View
 
 __all__ = ["MAX_LATENCY", "Live", "embed_live"]
 
@@ -79,18 +81,24 @@ class Live:
 
 
 def embed_live(
-    rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None, reporting: Reporting
+    rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None, view: View | None, reporting: Reporting
 ) -> dict[str, int]:
     """Write each row with its vector, or with its error, a line of JSON each; what was done is counted."""
     done = failed = 0
     prompt = embedder.prompt_for("document")
+
+    def progress(now: Progress) -> None:
+        reporting.saw(now.recording)
+        if view is not None:
+            view.embedded(seen(now, None, 0, None))
+
     results = embedder.stream(
         rows.texts(),
         max_latency=MAX_LATENCY,
         prompt=prompt,
         on_error="collect",
         max_errors=max_errors,
-        progress=lambda now: reporting.saw(now.recording),
+        progress=progress,
     )
     with closing(results):  # type: ignore[type-var]  # it is a generator
         for result in results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -12,12 +13,16 @@ from typing import Any, Self
 
 import typer
 
+from vjaccel.observe import formatted
+
 __all__ = ["Stopping"]
 
 PATIENCE = 10.0
 """Seconds that what is in flight may take."""
 
 INTERRUPTED, TERMINATED = 130, 143
+
+logger = logging.getLogger("vjaccel.cli")
 
 
 class Stopping:
@@ -55,7 +60,7 @@ class Stopping:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._code is not None and isinstance(exc, KeyboardInterrupt):
-            typer.echo(f"vjaccel: {self.say}", err=True)
+            logger.warning("%s", self.say)
             raise typer.Exit(self._code) from None
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
@@ -70,7 +75,8 @@ class Stopping:
     def _end(self) -> None:
         # A bar has hidden the cursor, and will not be there to show it again.
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""
-        sys.stderr.write(f"{shown}\nvjaccel: {self.say}\n")
+        # Not by the logger, whose lock whoever was interrupted may hold.
+        sys.stderr.write(f"{shown}\n{formatted(self.say)}\n")
         sys.stderr.flush()
         self.leave()
         os._exit(self._code or INTERRUPTED)

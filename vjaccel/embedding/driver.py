@@ -38,6 +38,9 @@ CHUNK = 4096
 AHEAD = 2
 """Chunks that are read beyond the one that is given out."""
 
+RECENT = 0.1
+"""Seconds in which what was seen of the machine is still true at the end of a run."""
+
 LOOK = 0.01
 """Seconds after which one who waits for a batch looks whether a live source has more."""
 
@@ -61,11 +64,12 @@ class Run:
     process: psutil.Process = field(default_factory=psutil.Process)
     device_memory: Callable[[], int | None] = field(default=lambda: None)
     peak_memory_bytes: int = 0
+    looked: float = 0.0
     cpu_before: float = 0.0
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.cpu_before = self._cpu()
+        self.cpu_before = time.process_time()
         self._look()
         self.recording.began()
 
@@ -101,21 +105,19 @@ class Run:
 
     def ended(self, exc: BaseException | None) -> None:
         """Note that it is over: by an exception, or since all is done or nobody wants the rest."""
-        self._look()
+        if time.perf_counter() - self.looked > RECENT:
+            self._look()
         self.recording.ended(failed=exc is not None and not isinstance(exc, GeneratorExit))
 
     def _used(self) -> float:
-        return self._cpu() - self.cpu_before
+        return time.process_time() - self.cpu_before
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
 
-    def _cpu(self) -> float:
-        times = self.process.cpu_times()
-        return times.user + times.system
-
     def _look(self) -> None:
         resident = self.process.memory_info().rss
+        self.looked = time.perf_counter()
         self.peak_memory_bytes = max(self.peak_memory_bytes, resident)
         self.recording.look(resident, self._used, self.device_memory)
 

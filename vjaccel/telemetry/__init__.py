@@ -19,10 +19,11 @@ from vjaccel.telemetry.events import (
     tell,
 )
 from vjaccel.telemetry.latencies import Latencies
-from vjaccel.telemetry.recording import Example, Recording, Stages
+from vjaccel.telemetry.recording import RUN, Example, Recording, Stages
 from vjaccel.telemetry.timeline import SUMMED, Timeline
 
 __all__ = [
+    "RUN",
     "SUMMED",
     "BatchEnded",
     "Called",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Self
+from uuid import uuid4
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from vjaccel.telemetry.events import BatchEnded, Event, RunBegan, RunEnded, Text
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.timeline import Timeline
 
-__all__ = ["Example", "Recording", "Stages"]
+__all__ = ["RUN", "Example", "Recording", "Stages"]
 
 EXAMPLES = 5
 """Errors of one code that are kept whole; the others are counted."""
@@ -31,6 +34,11 @@ CALLS = 50
 """Calls of one run, each after the one before was stopped, that are told of."""
 
 OTHERS = "other codes"
+
+RUN: ContextVar[str | None] = ContextVar("vjaccel_run", default=None)
+"""The id that runs are to have, where whoever begins them says so: that of a command, which its log has in each line."""
+
+logger = logging.getLogger("vjaccel.embedding")
 
 
 class Example(NamedTuple):
@@ -92,6 +100,8 @@ class Recording:
 
     Attributes
     ----------
+    id : str
+        Of the run, as the log has it.
     started : datetime
         In UTC.
     timeline : Timeline
@@ -105,6 +115,7 @@ class Recording:
         self, model: str, workers: int, total: int | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.model = model
+        self.id = RUN.get() or uuid4().hex[:12]
         self.started = datetime.now(UTC)
         self.timeline = Timeline()
         self.latencies = Latencies()
@@ -129,11 +140,18 @@ class Recording:
 
     def began(self) -> None:
         """The run begins."""
+        fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
+        logger.info("the run begins, with %s", self.model, extra={"fields": fields})
         self._tell(RunBegan(self._workers, self._total))
 
     def ended(self, *, failed: bool) -> None:
         """The run is over."""
         self._ended = self.seconds
+        if logger.isEnabledFor(logging.INFO):
+            failures = {code: texts for code, (texts, _) in self.failures.items()}
+            fields = {"run": self.id, "seconds": round(self._ended, 3), **self.outcomes, "failures": failures}
+            how = "is stopped by an error" if failed else "is over"
+            logger.info("the run %s, after %.1f s", how, self._ended, extra={"fields": fields})
         self._tell(RunEnded(failed))
 
     def read(self, texts: int) -> None:
@@ -155,6 +173,9 @@ class Recording:
 
     def failed(self, index: int, code: str, message: str) -> None:
         """A text has failed."""
+        fields = {"run": self.id, "index": index, "code": code}
+        # Not the message: a service may repeat the text in it.
+        logger.debug("text %d has failed: %s", index, code, extra={"fields": fields})
         with self._lock:
             self._outcomes["failed"] += 1
             self.timeline.add(self.seconds, failed=1)
@@ -174,6 +195,11 @@ class Recording:
     def batch_ended(self, batch: BatchEnded, lengths: np.ndarray | None) -> None:
         """It is back, or has failed; `lengths` are its texts' tokens, int64 (n,), where they are counted."""
         now = self.seconds
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "a batch of %d texts %s", batch.texts, "has failed" if batch.failed else "is done",
+                extra={"fields": {"run": self.id, **batch._asdict()}},
+            )  # fmt: skip
         with self._lock:
             self._at_work -= 1
             self.timeline.add(
@@ -243,7 +269,7 @@ class Recording:
     def followed_by(self, other: Recording) -> Recording:
         """A run that was stopped, and what went on with it, as one."""
         both = Recording(other.model, other._workers)
-        both.started, both._budget = self.started, other._budget
+        both.id, both.started, both._budget = other.id, self.started, other._budget
         with other._lock:
             offset = self.timeline.seconds
             both.timeline = self.timeline.followed_by(other.timeline)
@@ -264,6 +290,7 @@ class Recording:
         """Plain values, for JSON."""
         with self._lock:
             return {
+                "id": self.id,
                 "model": self.model,
                 "started": self.started.isoformat(timespec="milliseconds"),
                 "seconds": round(self.seconds, 3),
@@ -300,6 +327,7 @@ class Recording:
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
         made = cls(values["model"], values["workers"])
+        made.id = values["id"]
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
         made._calls = [(float(at), str(when)) for at, when in values["calls"]]

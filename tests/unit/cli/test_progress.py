@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.letters import install
-from vjaccel.observe import RunBar
+from vjaccel.observe import RunBar, Seen
 
 ROOT = Path(__file__).parents[3]
 
@@ -76,7 +76,7 @@ def test_without_a_terminal_a_line_is_said_every_ten_seconds(capsys: pytest.Capt
     with RunBar(clock=lambda: now[0]) as bar:
         for second in range(1, 31):
             now[0] += 1
-            bar.embedded(second * 100, total=4000, tokens=second * 2000, seconds=second, price=0.5)
+            bar.embedded(Seen(second * 100, total=4000, tokens=second * 2000, seconds=second, price=0.5))
     assert capsys.readouterr().err.splitlines() == [
         "vjaccel: embedding: 1,000 of 4,000 texts, 100 texts/s, 2,000 tokens/s, cost 0.0100, 30 s left",
         "vjaccel: embedding: 2,000 of 4,000 texts, 100 texts/s, 2,000 tokens/s, cost 0.0200, 20 s left",

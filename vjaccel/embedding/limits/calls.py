@@ -176,7 +176,7 @@ class Calls:
         if fault.answered:
             self._breaker.answered()
         else:
-            self._breaker.failed(now, fault.message)
+            self._breaker.failed(now, fault.brief or fault.code)
         if fault.too_much:
             self._adapt(partial(self._slots.adaptive.pushed_back, began, now))
             if fault.wait:

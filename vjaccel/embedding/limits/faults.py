@@ -79,6 +79,8 @@ class Fault(NamedTuple):
         Whether the service has been asked for more than it can do now.
     message : str
         For people, without the key.
+    brief : str
+        The same without what the service says, which may repeat texts: for a log.
     wait : float or None
         Seconds that the service asks to be waited.
     """
@@ -89,6 +91,7 @@ class Fault(NamedTuple):
     answered: bool
     too_much: bool
     message: str = ""
+    brief: str = ""
     wait: float | None = None
 
 
@@ -169,7 +172,7 @@ def fault_of(exc: BaseException, place: Place, *, proven: bool) -> Fault | None:
     message = f"{where}: {said}" if said else where
     if kind.then == "stop":
         message = _refusal(status, said, place)
-    return kind._replace(message=message, wait=retry_after(_headers(exc)))
+    return kind._replace(message=message, brief=where, wait=retry_after(_headers(exc)))
 
 
 def _by_status(status: int, said: str, exc: BaseException, proven: bool) -> Fault:

@@ -166,7 +166,7 @@ def _between(most: int) -> str:
 def made_section(account: Account) -> Section:
     """How the vectors were made, what became of the rows, and the calls of the run."""
     recording = account.recording
-    described = [*account.described, ("begun", recording.started.isoformat(sep=" ", timespec="seconds")),
+    described = [*account.described, ("run", recording.id), ("begun", recording.started.isoformat(sep=" ", timespec="seconds")),
                  ("batches at once, at most", f"{recording.stages.workers:,}"), ("vjaccel", account.version)]  # fmt: skip
     tables = [Table("How it was made", ["what", "value"], [list(row) for row in described])]
     if account.counts:
