@@ -6,12 +6,14 @@ idle at a chunk's end; no more than that is held.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -45,6 +47,12 @@ LOOK = 0.01
 """Seconds after which one who waits for a batch looks whether a live source has more."""
 
 
+@lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    """This process: kept, since to find it takes longer than a small run may; by its number, which is another after a fork."""
+    return psutil.Process(pid)
+
+
 @dataclass
 class Run:
     """One run: what it was asked, what it has counted, and whom it tells."""
@@ -61,7 +69,7 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
-    process: psutil.Process = field(default_factory=psutil.Process)
+    process: psutil.Process = field(default_factory=lambda: _process(os.getpid()))
     device_memory: Callable[[], int | None] = field(default=lambda: None)
     peak_memory_bytes: int = 0
     looked: float = 0.0

@@ -100,8 +100,6 @@ class Recording:
 
     Attributes
     ----------
-    id : str
-        Of the run, as the log has it.
     started : datetime
         In UTC.
     timeline : Timeline
@@ -115,7 +113,7 @@ class Recording:
         self, model: str, workers: int, total: int | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.model = model
-        self.id = RUN.get() or uuid4().hex[:12]
+        self._id = RUN.get()
         self.started = datetime.now(UTC)
         self.timeline = Timeline()
         self.latencies = Latencies()
@@ -126,7 +124,7 @@ class Recording:
         self._began = clock()
         self._ended: float | None = None
         self._lock = threading.Lock()
-        self._calls: list[tuple[float, str]] = [(0.0, self.started.isoformat(timespec="seconds"))]
+        self._before: list[tuple[float, str]] = []
         self._budgets: dict[int, _Budget] = {}
         self._tries: list[tuple[float, int, float]] = []
         self._stride = 1
@@ -140,8 +138,9 @@ class Recording:
 
     def began(self) -> None:
         """The run begins."""
-        fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
-        logger.info("the run begins, with %s", self.model, extra={"fields": fields})
+        if logger.isEnabledFor(logging.INFO):
+            fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
+            logger.info("the run begins, with %s", self.model, extra={"fields": fields})
         self._tell(RunBegan(self._workers, self._total))
 
     def ended(self, *, failed: bool) -> None:
@@ -229,6 +228,13 @@ class Recording:
     # Read
 
     @property
+    def id(self) -> str:
+        """Of the run, as the log has it; made when it is first asked for, which takes longer than to record a small batch."""
+        if self._id is None:
+            self._id = uuid4().hex[:12]
+        return self._id
+
+    @property
     def seconds(self) -> float:
         """Since the run began, or what it took."""
         return self._clock() - self._began if self._ended is None else self._ended
@@ -264,18 +270,18 @@ class Recording:
     @property
     def calls(self) -> list[tuple[float, str]]:
         """When the run was begun, and gone on with after it was stopped: seconds of its own time, and what the clock said."""
-        return list(self._calls)
+        return self._before or [(0.0, self.started.isoformat(timespec="seconds"))]
 
     def followed_by(self, other: Recording) -> Recording:
         """A run that was stopped, and what went on with it, as one."""
         both = Recording(other.model, other._workers)
-        both.id, both.started, both._budget = other.id, self.started, other._budget
+        both._id, both.started, both._budget = other.id, self.started, other._budget
         with other._lock:
             offset = self.timeline.seconds
             both.timeline = self.timeline.followed_by(other.timeline)
             both.latencies = self.latencies + other.latencies
             both._ended = offset + other.seconds
-            both._calls = [*self._calls, *((offset + at, when) for at, when in other._calls)][-CALLS:]
+            both._before = [*self.calls, *((offset + at, when) for at, when in other.calls)][-CALLS:]
             both._outcomes = self._outcomes + other._outcomes
             for name in ("_read", "_prepared"):
                 setattr(both, name, getattr(self, name) + getattr(other, name))
@@ -295,7 +301,7 @@ class Recording:
                 "started": self.started.isoformat(timespec="milliseconds"),
                 "seconds": round(self.seconds, 3),
                 "workers": self._workers,
-                "calls": self._calls,
+                "calls": self.calls,
                 "outcomes": dict(self._outcomes),
                 "timeline": self.timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
@@ -327,10 +333,10 @@ class Recording:
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
         made = cls(values["model"], values["workers"])
-        made.id = values["id"]
+        made._id = str(values["id"])
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
-        made._calls = [(float(at), str(when)) for at, when in values["calls"]]
+        made._before = [(float(at), str(when)) for at, when in values["calls"]]
         made._outcomes = Counter(values["outcomes"])
         made.timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
