@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from vjaccel import __version__
-from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics
+from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
 from vjaccel.engines import KeptRun, kept_run
 from vjaccel.engines.standing import journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput, VjaccelError
@@ -93,6 +93,15 @@ class Reporting:
     def saw(self, recording: Recording) -> None:
         """Note that something was embedded."""
         self._recording = recording
+
+    def seeing(self, tell: Callable[[Progress, int], None]) -> Callable[[Progress, int], None]:
+        """`tell`, with what it is told noted first."""
+
+        def both(now: Progress, beside: int) -> None:
+            self.saw(now.recording)
+            tell(now, beside)
+
+        return both
 
     def took(self, result: EmbeddingResult, rows: Sequence[tuple[str, Any]]) -> None:
         """Note what was embedded, and the id and text of each."""

@@ -7,12 +7,11 @@ from uuid import uuid4
 
 import typer
 
-from vjaccel.embedding import Progress
 from vjaccel.errors import InvalidInput
-from vjaccel.observe import LogFormat, LogLevel, LogLines, RunBar, Seen, View, WatchView, say_on_stderr
+from vjaccel.observe import LogFormat, LogLevel, LogLines, RunBar, View, WatchView, say_on_stderr
 from vjaccel.telemetry import RUN
 
-__all__ = ["seen", "viewed"]
+__all__ = ["viewed"]
 
 
 def viewed(title: str, log_format: LogFormat, level: LogLevel | None, *, watch: bool) -> View:
@@ -37,8 +36,3 @@ def viewed(title: str, log_format: LogFormat, level: LogLevel | None, *, watch: 
     if watch:
         typer.echo("vjaccel: --watch needs a terminal: there is a line every 10 s instead", err=True)
     return RunBar()
-
-
-def seen(progress: Progress, total: int | None, beside: int, price: float | None) -> Seen:
-    """What a view is told of a run's progress."""
-    return Seen(progress.done, total, progress.tokens, progress.seconds, beside, price, progress.recording)
