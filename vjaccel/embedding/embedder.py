@@ -96,6 +96,8 @@ class Embedder:
         Seconds for a batch of a remote provider, all its attempts together.
     requests_per_minute, tokens_per_minute : int, optional
         What a remote provider may send in any minute, with all embedders of this process that use the same key there.
+    shared_limits : "redis://...", optional
+        Where those two are counted instead, for all processes and machines that name the same place: see docs/providers.md.
     name : str, optional
         What a function's vectors are known by: those of a function without one are cached for this embedder alone.
     cache : {None, "memory", "disk"}, path, "redis://..." or Cache
@@ -135,6 +137,7 @@ class Embedder:
         timeout: float = 120.0,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        shared_limits: str | None = None,
         name: str | None = None,
         cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
@@ -146,7 +149,7 @@ class Embedder:
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
             truncate=truncate, engine=engine, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
+            tokens_per_minute=tokens_per_minute, shared_limits=shared_limits,
         )  # fmt: skip
         self._options = options
         self._precision = precision
