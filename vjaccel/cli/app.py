@@ -19,6 +19,7 @@ from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
 from vjaccel.cli.search import search
+from vjaccel.cli.serve import serve
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
 from vjaccel.observe import say_on_stderr
 
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(embed)
 app.command()(search)
+app.command()(serve)
 app.command()(backends)
 app.command()(doctor)
 app.command()(bench)

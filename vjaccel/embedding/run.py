@@ -99,6 +99,8 @@ def _tokenised(valid: list[int], texts: Sequence[Any], prompt: str, provider: Pr
     tally.truncated += int((whole.lost > 0).sum())
     tally.tokens_lost += int(whole.lost.sum())
     chunk = Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
+    if whole.counted and len(chunk.valid):
+        gathered.of_length(chunk.valid, whole.lengths)
     if whole.chunks is not None:
         gathered.cut_into(chunk.valid, whole.chunks)
     return chunk
