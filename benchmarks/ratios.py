@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 ALSO = {"recall": "recall@10", "ids_equal": "ids equal", "beyond_mb": "MB beyond in- and output", "rate": "a second",
-        "bus_share": "of the bus", "gpu_busy": "GPU busy"}  # fmt: skip
+        "bus_share": "of the bus", "gpu_busy": "GPU busy", "cost": "cost"}  # fmt: skip
 """What a benchmark says besides times, by its key in extra_info."""
 
 WIDTH = 180

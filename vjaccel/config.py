@@ -33,8 +33,6 @@ INSTEAD = {
     "enable_retry": RETRIES,
     "retry_attempts": RETRIES,
     "cpu_affinity_enabled": "list the processors in cpu_affinity",
-    "enable_metrics": "get_statistics tells the figures whenever it is asked",
-    "metrics_interval": "get_statistics tells the figures whenever it is asked",
     "memory_limit": "memory_pool_size bounds the buffers of all operations",
 }
 """Keys that other systems have and this one has not, and what does it here."""
@@ -49,6 +47,7 @@ def _no_bool(value: object) -> object:
 
 Whole = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=65535)]
 
 
 class _Section(BaseModel):
@@ -151,7 +150,7 @@ class PerformanceConfig(_Section):
 
 
 class MonitoringConfig(_Section):
-    """What is said while batches run, by the logger ``vjaccel.batch``."""
+    """What is said while batches run, by the logger ``vjaccel.batch``, and to Prometheus."""
 
     enable_progress_logs: bool = False
     """Log how far the work is."""
@@ -161,6 +160,14 @@ class MonitoringConfig(_Section):
     """Look whether work goes on and memory is left, and log a warning where not."""
     health_check_interval: Seconds = 30.0
     """Seconds between two such looks."""
+    enable_metrics: bool = False
+    """Count for Prometheus what happens in this process, and serve it: docs/monitoring.md."""
+    metrics_interval: Seconds = 10.0
+    """Seconds after which metrics that must be looked at, such as memory, are brought up to date."""
+    metrics_port: Port | None = 9464
+    """Where they are served; 0 is any free port, and null serves nothing: then another process of the same folder does."""
+    metrics_host: str = "127.0.0.1"
+    """The address of this machine that they are served at; others than 127.0.0.1 let others read them."""
 
 
 class BatchConfig(BaseSettings):

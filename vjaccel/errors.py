@@ -26,9 +26,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+
     from vjaccel.batch.responses import BatchEmbeddingResponse, BatchVectorResponse
     from vjaccel.collection.results import BatchResult
-    from vjaccel.embedding.result import EmbeddingResult
+    from vjaccel.embedding.result import EmbeddingResult, ItemError
 
 __all__ = [
     "BackendUnavailable",
@@ -148,9 +151,29 @@ class OutputError(VjaccelError, OSError):
 
 
 class TooManyErrors(VjaccelError, RuntimeError):
-    """More texts failed than the run's `max_errors`, and it was stopped."""
+    """More texts failed than the run's `max_errors`, and it was stopped.
+
+    Attributes
+    ----------
+    failures : Counter of str
+        How many failed, by the code of their error.
+    max_errors : int
+    errors : tuple of ItemError
+        The first few of them.
+    """
 
     code = "TOO_MANY_ERRORS"
+
+    def __init__(self, failures: Counter[str], max_errors: int, errors: Sequence[ItemError]) -> None:
+        self.failures = failures
+        self.max_errors = max_errors
+        self.errors = tuple(errors)
+        codes = ", ".join(f"{code} {count}" for code, count in failures.most_common())
+        names = ((error.index, f" {error.id!r}" if error.id else "", error.code) for error in errors)
+        first = ", ".join(f"{index}{name} ({code})" for index, name, code in names)
+        super().__init__(
+            f"stopped: {failures.total()} texts have failed, and max_errors is {max_errors} ({codes}); the first: {first}"
+        )
 
 
 class EmbeddingErrors(VjaccelError, RuntimeError):

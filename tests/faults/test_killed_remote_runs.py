@@ -98,3 +98,31 @@ def test_faults_of_the_service_are_in_the_manifest_and_no_row_is_lost(work: Path
     assert found["counts"]["with_vector"] == ROWS
     assert found["statistics"]["retries"] >= 4
     np.testing.assert_allclose(np.load(work / "out.npy"), [vector(f"text {i}") for i in range(ROWS)], atol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["out.npy", "lance:notes"])
+def test_a_first_reply_of_another_width_than_before_is_asked_for_again(
+    work: Path, server: FaultServer, output: str
+) -> None:
+    server.script("ok*3", "401")
+    process = started(work, server, "-o", output)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    server.faults.clear()
+    server.script("width")
+    process = started(work, server, "-o", output, "--json")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, out + err
+    report = json.loads(out)
+    assert (report["failures"], report["statistics"]["retries"]) == ({}, 1)
+
+
+def test_a_model_whose_width_is_another_than_before_ends_the_run(work: Path, server: FaultServer) -> None:
+    server.script("ok*3", "401")
+    started(work, server).communicate(timeout=PATIENCE)
+    server.faults.clear()
+    server.manner.width = 9
+    process = started(work, server)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "the first vectors have width 8, and those of two batches since then 9" in err

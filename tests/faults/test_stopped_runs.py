@@ -75,9 +75,14 @@ def lines(work: Path, output: str = "out.parquet") -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def until_embedding(work: Path, process: subprocess.Popen[str], more: int = 3) -> None:
-    deadline, before = time.monotonic() + PATIENCE, len(lines(work))
-    while len(lines(work)) < before + more:
+def until_embedding(work: Path, process: subprocess.Popen[str], more: int = 3, *, or_ended: bool = False) -> None:
+    def batches() -> int:
+        return sum('"rows"' in line for line in lines(work))
+
+    deadline, before = time.monotonic() + PATIENCE, batches()
+    while batches() < before + more:
+        if or_ended and process.poll() == 0:
+            return
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -145,7 +150,7 @@ def killed_often(work: Path, times: int, seed: int) -> None:
     moments = random.Random(seed)  # moments, no secrets
     for _ in range(times):
         process = started(work, *EMBED)
-        until_embedding(work, process, more=1)
+        until_embedding(work, process, more=1, or_ended=True)
         time.sleep(moments.uniform(0, 0.5))
         process.kill()
         process.communicate(timeout=PATIENCE)
@@ -155,7 +160,7 @@ def killed_often(work: Path, times: int, seed: int) -> None:
         (work.parent / "asked").rename(work.parent / "before")
         (work.parent / "asked").touch()
         again = started(work, *EMBED)
-        until_embedding(work, again, more=1)
+        until_embedding(work, again, more=1, or_ended=True)
         again.kill()
         again.communicate(timeout=PATIENCE)
         assert not settled & set(asked(work))
@@ -211,6 +216,30 @@ def test_an_input_that_is_edited_while_it_is_embedded_ends_the_run_without_an_ou
     assert "--restart would begin anew" in finished(work, *EMBED, code=1)
 
 
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_run_begun_anew_and_stopped_goes_on_with_what_it_has_embedded_anew(work: Path, precision: str) -> None:
+    command = (*EMBED, "--precision", precision)
+    finished(work, *command)
+    before = pq.read_table(work / "out.parquet")
+    (work.parent / "asked").unlink()
+    process = started(work, *command, "--restart")
+    until_embedding(work, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert err == (
+        "vjaccel: stopped; out.parquet is not written anew yet: the same command without --restart goes on where this one "
+        "was stopped\n"
+    )
+    settled = len(asked(work))
+    assert 0 < settled < ROWS / 2
+    assert f"going on with out.parquet: {settled:,} of {ROWS:,} rows are settled" in finished(work, *command)
+    texts = asked(work)
+    assert len(texts) == len(set(texts)) == len({text(i) for i in range(ROWS)}), "all of it anew, and once"
+    after = pq.read_table(work / "out.parquet")
+    np.testing.assert_allclose(after["embedding"].to_pylist(), before["embedding"].to_pylist(), atol=1e-6)
+
+
 def test_an_output_that_was_deleted_is_made_again(work: Path) -> None:
     finished(work, *EMBED)
     (work / "out.parquet").unlink()
@@ -233,6 +262,21 @@ def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(work: Pat
     (work.parent / "asked").unlink()
     finished(work, *command)
     assert not kept & set(asked(work)), "what the first has done was not done again"
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "lance:notes"])
+def test_a_disk_too_full_for_the_index_of_texts_is_one_sentence(
+    work: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(work.parent))
+    command = ("embed", "in.jsonl", "-o", output, "--model", "letters:2")
+    process = started(work, *command, file_kilobytes=16)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err.count("\n")) == (1, 1), err
+    assert err.startswith("vjaccel: cannot write ")
+    assert "/seen.sqlite: " in err
+    assert err.endswith("; what is done is kept, and the same command goes on\n")
+    finished(work, *command)
 
 
 def test_a_small_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(small_disk: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = "\n".join(
     (ROOT / page).read_text(encoding="utf-8")
-    for page in ("README.md", "docs/embedding.md", "docs/collections.md", "docs/batch.md")
+    for page in ("README.md", "docs/embedding.md", "docs/collections.md", "docs/batch.md", "docs/monitoring.md")
 )
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
 MAKE_TARGETS = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

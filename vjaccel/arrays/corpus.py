@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from vjaccel.arrays import certify, check
-from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of, is_at
+from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of, is_at, told
 from vjaccel.arrays.held import Held, Way
 from vjaccel.arrays.parts import Parted
 from vjaccel.arrays.placing import placed
@@ -117,7 +117,8 @@ class Corpus:
         self._alive: np.ndarray | None = None
         self._numbering: _Numbering | None = None
         self._changed = False
-        self._none, self._held = self._placed(vectors, resident)
+        with told("prepare", self._backend):
+            self._none, self._held = self._placed(vectors, resident)
 
     def __len__(self) -> int:
         if self._held is None:
@@ -210,7 +211,7 @@ class Corpus:
         array = self._given_rows(rows)
         if not array.shape[0]:
             return
-        with self._turns.change(), at_work(self._backend):
+        with self._turns.change(), at_work(self._backend, "add"):
             if self._held is None:
                 array = array_namespace(array).concat([self._none, array])  # a copy
                 _, self._held = self._placed(array, None)
@@ -249,7 +250,7 @@ class Corpus:
                     f"positions names {len(ids)} rows and rows has {array.shape[0]}; they must be as many"
                 )
             if self._held is not None and len(ids):
-                with at_work(self._backend):
+                with at_work(self._backend, "update"):
                     self._held = self._held.replaced(ids, array)
                     self._mark_changed()
 
@@ -278,7 +279,7 @@ class Corpus:
             ids = self._ids(positions)
             if self._held is None or not len(ids):
                 return
-            with at_work(self._backend):
+            with at_work(self._backend, "remove"):
                 self._held = self._held.removed(ids)
                 alive = np.ones(self._held.rows, bool) if self._alive is None else self._alive
                 alive[ids] = False
@@ -350,13 +351,13 @@ class Corpus:
             named backend.
         """
         k = check.count(k)
-        with self._turns.search(), at_work(self._backend):
+        with self._turns.search(), at_work(self._backend, "topk"):
             asked = self._asked(queries, mask)
             found = self._search(asked.queries, min(k, len(self)), asked.mask)
             values, indices = public(self._backend, self._metric, found, asked.dtype)
-        if asked.single:
-            values, indices = values[0, :], indices[0, :]
-        return TopK(asked.choice.returned(values), asked.returned_numbers(indices))
+            if asked.single:
+                values, indices = values[0, :], indices[0, :]
+            return TopK(asked.choice.returned(values), asked.returned_numbers(indices))
 
     def within(
         self, queries: object, threshold: float, *, mask: object = None, max_per_query: int | None = None
@@ -393,7 +394,7 @@ class Corpus:
         """
         least = certify.least_score(self._metric, check.threshold(threshold, self._metric))
         most = None if max_per_query is None else check.count(max_per_query, "max_per_query")
-        with self._turns.search(), at_work(self._backend):
+        with self._turns.search(), at_work(self._backend, "within"):
             asked = self._asked(queries, mask)
             counts = np.zeros(asked.queries.shape[0], np.int64)
             ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
@@ -403,13 +404,13 @@ class Corpus:
                     counts += np.bincount(found.queries, minlength=len(counts))
                     ids.append(found.ids if numbering is None else numbering.host[found.ids])
                     values.append(public_values(self._metric, found.scores).astype(asked.dtype))
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        numbers = self._backend.capabilities.index_dtype
-        return Matches(
-            asked.choice.taken(offsets, numbers),
-            asked.choice.taken(drained(ids), numbers),
-            asked.choice.taken(drained(values), asked.dtype),
-        )
+            offsets = np.concatenate([[0], np.cumsum(counts)])
+            numbers = self._backend.capabilities.index_dtype
+            return Matches(
+                asked.choice.taken(offsets, numbers),
+                asked.choice.taken(drained(ids), numbers),
+                asked.choice.taken(drained(values), asked.dtype),
+            )
 
     def _asked(self, queries: object, mask: object) -> _Asked:
         """What a search is asked, checked, and on the corpus' backend."""

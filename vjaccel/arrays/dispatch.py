@@ -7,6 +7,7 @@ arrays alone, `set_backend`, ``VJACCEL_BACKEND`` and ``auto``. So a process-wide
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from vjaccel.arrays import auto, registry
 from vjaccel.arrays.protocol import Array, Backend
 from vjaccel.errors import InvalidInput, InvalidType
+from vjaccel.telemetry import NOTHING, heard, operation
 
-__all__ = ["Choice", "at_work", "choose", "home_of", "host_array", "is_at", "move"]
+__all__ = ["Choice", "at_work", "choose", "home_of", "host_array", "is_at", "move", "told"]
 
 logger = logging.getLogger("vjaccel.arrays")
 
@@ -54,21 +56,33 @@ class Choice:
 class at_work:  # noqa: N801  # used as a function, like np.errstate
     """Computing on the backend's device, without NumPy's warnings: what overflows or is NaN is defined by `ops`.
 
+    With the name of an operation it is that operation, for whoever listens.
+
     A class, because `contextlib.contextmanager` takes a tenth of a small call's time.
     """
 
-    __slots__ = ("_device", "_errors")
+    __slots__ = ("_device", "_errors", "_told")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, operation: str | None = None) -> None:
         self._errors, self._device = np.errstate(all="ignore"), backend.on_device()
+        self._told = told(operation, backend) if operation is not None and heard() else None
 
     def __enter__(self) -> None:
         self._device.__enter__()  # first: where it fails, nothing has to be put back
         self._errors.__enter__()
+        if self._told is not None:
+            self._told.__enter__()
 
     def __exit__(self, *failure: Any) -> None:
+        if self._told is not None:
+            self._told.__exit__(*failure)
         self._errors.__exit__(*failure)
         self._device.__exit__(*failure)
+
+
+def told(name: str, backend: Backend) -> AbstractContextManager[None]:
+    """What an operation of a backend is done inside of, for whoever listens."""
+    return operation(name, f"{backend.name}:{backend.device}") if heard() else NOTHING
 
 
 def choose(spec: str | Backend | None, operands: dict[str, object], operation: str | None = None) -> Choice:

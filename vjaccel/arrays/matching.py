@@ -66,16 +66,16 @@ def pairs(
         threshold = -math.inf if found.is_similarity else math.inf
     least = certify.least_score(found, check.threshold(threshold, found))
     choice = choose(backend, {"x": x}, "pairs")
-    array, _ = check.vectors("x", x, choice.backend, single=False)
-    most = None if most is None else min(most, array.shape[0] * (array.shape[0] - 1) // 2)
-    with at_work(choice.backend):
+    with at_work(choice.backend, "pairs"):
+        array, _ = check.vectors("x", x, choice.backend, single=False)
+        most = None if most is None else min(most, array.shape[0] * (array.shape[0] - 1) // 2)
         if most == 0:
             most, least = None, math.inf
         left, right, scores = certify.pairs(choice.backend, array, found, most, least)
         dtype = result_dtype(array)
         values = public_values(found, scores).astype(dtype)
-    numbers = choice.backend.capabilities.index_dtype
-    return Pairs(choice.taken(left, numbers), choice.taken(right, numbers), choice.taken(values, dtype))
+        numbers = choice.backend.capabilities.index_dtype
+        return Pairs(choice.taken(left, numbers), choice.taken(right, numbers), choice.taken(values, dtype))
 
 
 def within(

@@ -22,6 +22,8 @@ __all__ = ["distance", "normalize", "paired_distance", "paired_similarity", "sim
 class _Family:
     """What tells `similarity` from `distance`."""
 
+    name: str
+    paired: str
     metrics: tuple[Metric, ...]
     default: Metric
     other: str
@@ -36,9 +38,13 @@ class _Family:
         return 1.0 - scores if metric is Metric.COSINE and self is DISTANT else scores
 
 
-SIMILAR = _Family((Metric.COSINE, Metric.DOT), Metric.COSINE, "distance")
+SIMILAR = _Family("similarity", "paired_similarity", (Metric.COSINE, Metric.DOT), Metric.COSINE, "distance")
 DISTANT = _Family(
-    (Metric.EUCLIDEAN, Metric.SQEUCLIDEAN, Metric.MANHATTAN, Metric.COSINE), Metric.EUCLIDEAN, "similarity"
+    "distance",
+    "paired_distance",
+    (Metric.EUCLIDEAN, Metric.SQEUCLIDEAN, Metric.MANHATTAN, Metric.COSINE),
+    Metric.EUCLIDEAN,
+    "similarity",
 )
 
 
@@ -66,10 +72,10 @@ def normalize(x: object, *, backend: str | Backend | None = None) -> Array:
     array([0.6, 0.8])
     """
     choice = choose(backend, {"x": x}, "normalize")
-    array, single = check.vectors("x", x, choice.backend)
-    with at_work(choice.backend):
+    with at_work(choice.backend, "normalize"):
+        array, single = check.vectors("x", x, choice.backend)
         result = choice.backend.normalize(array)
-    return choice.returned(result[0, :] if single else result)
+        return choice.returned(result[0, :] if single else result)
 
 
 def similarity(
@@ -246,28 +252,27 @@ def _all_pairs(
         contradiction(metric, b)
         metric, b = b.metric, b.vectors
     found = family.metric(metric)
-    choice, left, right, one_left, one_right = _operands(a, b, backend, "similarity")
-    with at_work(choice.backend):
+    choice = choose(backend, {"a": a, "b": b}, "similarity")
+    with at_work(choice.backend, family.name):
+        left, right, one_left, one_right = _operands(a, b, choice)
         result = family.values(found, choice.backend.scores(found, left, right))
-    result = result[:, 0] if one_right else result
-    return choice.returned(result[0, ...] if one_left else result)
+        result = result[:, 0] if one_right else result
+        return choice.returned(result[0, ...] if one_left else result)
 
 
 def _row_by_row(a: object, b: object, metric: str | Metric, backend: str | Backend | None, family: _Family) -> Array:
     found = family.metric(metric)
-    choice, left, right, one_left, one_right = _operands(a, b, backend, None)
-    if left.shape[0] != right.shape[0] or one_left != one_right:
-        raise InvalidInput(f"a has {left.shape[0]} vectors and b {right.shape[0]}; row by row they must be as many")
-    with at_work(choice.backend):
+    choice = choose(backend, {"a": a, "b": b})
+    with at_work(choice.backend, family.paired):
+        left, right, one_left, one_right = _operands(a, b, choice)
+        if left.shape[0] != right.shape[0] or one_left != one_right:
+            raise InvalidInput(f"a has {left.shape[0]} vectors and b {right.shape[0]}; row by row they must be as many")
         result = family.values(found, choice.backend.paired(found, left, right))
-    return choice.returned(result[0, ...] if one_left else result)
+        return choice.returned(result[0, ...] if one_left else result)
 
 
-def _operands(
-    a: object, b: object, backend: str | Backend | None, operation: str | None
-) -> tuple[Choice, Array, Array, bool, bool]:
-    choice = choose(backend, {"a": a, "b": b}, operation)
+def _operands(a: object, b: object, choice: Choice) -> tuple[Array, Array, bool, bool]:
     left, one_left = check.vectors("a", a, choice.backend)
     right, one_right = check.vectors("b", b, choice.backend)
     check.same_dim("a", left, "b", right)
-    return choice, left, right, one_left, one_right
+    return left, right, one_left, one_right

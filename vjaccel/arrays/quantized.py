@@ -98,17 +98,19 @@ class Quantized:
                 f"queries are on {home[0].name}:{home[1]} and the codes on {self.backend.name}:{self.backend.device}; "
                 f"nothing leaves a device unasked. Quantize with backend='{home[0].name}:{home[1]}', or convert the queries"
             )
-        array, single = check.vectors("queries", queries, self.backend)
-        if array.shape[1] != self.dim:
-            raise InvalidInput(f"queries have width {array.shape[1]} and the codes {self.dim}; they must be the same")
-        allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self.backend)
-        with at_work(self.backend):
+        with at_work(self.backend, "topk"):
+            array, single = check.vectors("queries", queries, self.backend)
+            if array.shape[1] != self.dim:
+                raise InvalidInput(
+                    f"queries have width {array.shape[1]} and the codes {self.dim}; they must be the same"
+                )
+            allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), self.backend)
             values, indices = self._found(array, k, found_metric, allowed, times)
-        if single:
-            values, indices = values[0, :], indices[0, :]
-        choice = Choice(self.backend, home, self.named)
-        values, indices = choice.returned(values), choice.returned(indices)
-        return TopK(values, indices.astype(np.int64, copy=False) if home is None else indices)
+            if single:
+                values, indices = values[0, :], indices[0, :]
+            choice = Choice(self.backend, home, self.named)
+            values, indices = choice.returned(values), choice.returned(indices)
+            return TopK(values, indices.astype(np.int64, copy=False) if home is None else indices)
 
     def _found(self, queries: Array, k: int, metric: Metric, mask: Array | None, times: int) -> tuple[Array, Array]:
         backend, exact = _with_codes(self.backend), self.vectors is not None and times > 0
@@ -179,15 +181,15 @@ def quantize(x: object, kind: Kind, *, calibration: object = None, backend: str 
         raise InvalidInput(f"kind {kind!r} is unknown; it is {' or '.join(map(repr, KINDS))}")
     choice = choose(backend, {"x": x, "calibration": calibration})
     found = _with_codes(choice.backend)
-    vectors, _ = check.vectors("x", x, found, single=False)
-    like = None
-    if calibration is not None:
-        like, _ = check.vectors("calibration", calibration, found, single=False)
-        check.same_dim("x", vectors, "calibration", like)
-    elif kind == "int8":
-        like = vectors
-    dim = int(vectors.shape[1])
-    with at_work(found):
+    with at_work(choice.backend, "quantize"):
+        vectors, _ = check.vectors("x", x, found, single=False)
+        like = None
+        if calibration is not None:
+            like, _ = check.vectors("calibration", calibration, found, single=False)
+            check.same_dim("x", vectors, "calibration", like)
+        elif kind == "int8":
+            like = vectors
+        dim = int(vectors.shape[1])
         steps = found.code_steps(kind, like, dim)
         if vectors.shape[0]:
             made = found.encode(kind, vectors, steps)

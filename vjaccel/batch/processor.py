@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from vjaccel.batch.asked import asked
 from vjaccel.batch.buffers import Buffers
@@ -38,9 +38,12 @@ from vjaccel.batch.watch import Watch, judged, memory_left
 from vjaccel.batch.work import Work
 from vjaccel.batch.workers import Job, Workers
 from vjaccel.collection import Collection
-from vjaccel.config import BatchConfig
+from vjaccel.config import BatchConfig, MonitoringConfig
 from vjaccel.embedding import ItemError
 from vjaccel.errors import BatchTimeout, InvalidInput, InvalidType
+
+if TYPE_CHECKING:
+    from vjaccel.observe.monitor import Monitor
 
 __all__ = ["BatchProcessor"]
 
@@ -90,17 +93,22 @@ class BatchProcessor:
         performance = config.performance_config
         affinity = _checked_affinity(performance.cpu_affinity)
         self._totals = Totals()
-        self._embedders = Embedders(config.embedding_config, embedder)
+        self._monitor: Monitor | None = None
         self._collections = Collections(collections)
+        # The last that can be refused: it opens the cache.
+        self._embedders = Embedders(config.embedding_config, embedder)
         self._settings = Settings(config)
         self._sizes = Sizes(config, self._embedders, self._collections, self._totals)
         self._buffers = Buffers(performance.memory_pool_size if performance.enable_memory_pool else 0)
         self._callback: ProgressCallback | None = None
-        profiling = performance.enable_profiling
-        self._sampler = Sampler(performance.profiling_folder, performance.profiling_interval) if profiling else None
         threads = config.vector_config.worker_count or len(processors())
         self._texts = Workers(config.embedding_config.max_concurrent_batch, "embeddings", affinity, self._around)
         self._vectors = Workers(threads, "vectors", affinity, self._around)
+        if config.monitoring_config.enable_metrics:
+            # Before the threads below: where the port is in use, there are none to end.
+            self._monitor = self._monitored(config.monitoring_config)
+        profiling = performance.enable_profiling
+        self._sampler = Sampler(performance.profiling_folder, performance.profiling_interval) if profiling else None
         self._watch = Watch(config.monitoring_config, self.get_statistics, self.get_health)
 
     # Requests
@@ -194,6 +202,11 @@ class BatchProcessor:
                 buffers_held=self._buffers.held,
             )
 
+    @property
+    def metrics_url(self) -> str | None:
+        """Where metrics are served, as ``http://127.0.0.1:9464``; None where they are not."""
+        return None if self._monitor is None else self._monitor.url
+
     def get_health(self) -> Health:
         """Whether work goes on and memory is left."""
         pools = (self._texts, self._vectors)
@@ -213,6 +226,8 @@ class BatchProcessor:
         if self._sampler is not None:
             self._sampler.close()
         self._embedders.close()
+        if self._monitor is not None:
+            self._monitor.close()
 
     def __enter__(self) -> Self:
         return self
@@ -235,7 +250,7 @@ class BatchProcessor:
     def _embedded(self, request: BatchEmbeddingRequest, stopped: threading.Event) -> BatchEmbeddingResponse:
         if not isinstance(request, BatchEmbeddingRequest):
             raise InvalidType(f"the request is a BatchEmbeddingRequest, not {type(request).__name__}")
-        with self._totals.request():
+        with self._totals.request("embeddings"):
             meter = Meter()
             chosen = self._embedders.chosen(request.provider, request.model)
             plan = self._settings.embedding(request, chosen, self._sizes.of_texts(chosen, len(request.texts)))
@@ -253,7 +268,7 @@ class BatchProcessor:
     def _operated(self, request: BatchVectorRequest, stopped: threading.Event) -> BatchVectorResponse:
         if not isinstance(request, BatchVectorRequest):
             raise InvalidType(f"the request is a BatchVectorRequest, not {type(request).__name__}")
-        with self._totals.request():
+        with self._totals.request(request.operation):
             meter = Meter()
             vectors, items, work_of = asked(request, self._collections, self._buffers)
             plan = self._settings.vectors(request, vectors, self._sizes.of_vectors(request.operation, items))
@@ -278,6 +293,15 @@ class BatchProcessor:
         if not any(error.code == TIMEOUT for error in errors):
             finished.add(finished.total - finished.done)  # of batches whose workers died
         return errors
+
+    def _monitored(self, config: MonitoringConfig) -> Monitor:
+        from vjaccel.observe.monitor import Load, Monitor, Source
+
+        def load() -> Load:
+            return Load(self._totals.active, self._texts.waiting() + self._vectors.waiting())
+
+        source = Source(load, lambda: self.get_health().problems)
+        return Monitor(config.metrics_port, config.metrics_host, interval=config.metrics_interval, source=source)
 
     @contextmanager
     def _around(self) -> Iterator[None]:

@@ -44,9 +44,13 @@ class Embedders:
         self._made: dict[tuple[str, str], Embedder] = {}
         self._given: dict[str, Chosen] = {}
         named = dict(given) if isinstance(given, Mapping) else {} if given is None else {None: given}
-        for name, one in named.items():
-            chosen = self._taken(name, one)
-            self._given[chosen.provider] = chosen
+        try:
+            for name, one in named.items():
+                chosen = self._taken(name, one)
+                self._given[chosen.provider] = chosen
+        except BaseException:
+            self.close()
+            raise
 
     def names(self) -> list[str]:
         """The providers that are given or configured."""

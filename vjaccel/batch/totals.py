@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from vjaccel.batch.responses import BatchEmbeddingResponse, BatchVectorResponse
 from vjaccel.errors import InvalidInput
+from vjaccel.telemetry import RequestEnded, tell
 
 __all__ = ["Rate", "Totals"]
 
@@ -44,7 +46,7 @@ class Totals:
         self._idle = threading.Condition(self.lock)
 
     @contextmanager
-    def request(self) -> Iterator[None]:
+    def request(self, operation: str) -> Iterator[None]:
         """What a request is inside of.
 
         Raises
@@ -56,8 +58,12 @@ class Totals:
             if self.closed:
                 raise InvalidInput("this processor is closed; make another")
             self.active += 1
+        began = time.perf_counter()
         try:
             yield
+        except BaseException:
+            tell(RequestEnded(operation, 0, 0, time.perf_counter() - began, failed=True))
+            raise
         finally:
             with self._idle:
                 self.active -= 1
@@ -76,12 +82,15 @@ class Totals:
             self.items += response.statistics.total
             self.processed += response.statistics.processed
             self.seconds += response.processing_time
+        operation = response.operation if isinstance(response, BatchVectorResponse) else "embeddings"
+        found = response.statistics
+        tell(RequestEnded(operation, found.processed, found.failed, response.processing_time, failed=False))
 
     def embedded(self, response: BatchEmbeddingResponse) -> None:
         """A request of texts has."""
         found, model = response.statistics, (response.provider, response.model)
+        self.add(response)
         with self.lock:
-            self.add(response)
             self.cache_hits += response.cache_hits
             self.cache_misses += response.cache_misses
             if response.cache_hits or not found.processed:

@@ -162,6 +162,11 @@ class Workers:
         with self._changed:
             return sum(not thread.is_alive() for thread in self._threads)
 
+    def waiting(self) -> int:
+        """Batches that are not begun."""
+        with self._changed:
+            return sum(len(job.waiting) for job in self._jobs)
+
     def still(self) -> float:
         """Seconds since a batch was begun or ended."""
         return self._clock() - self._moved
@@ -250,8 +255,7 @@ class Workers:
         now = self._clock()
         if now - self._looked >= LOOK:
             self._looked = now
-            waiting = sum(len(job.waiting) for job in self._jobs)
-            self.allowed = allowed(self.allowed, self.most, self._load.reading(), waiting)
+            self.allowed = allowed(self.allowed, self.most, self._load.reading(), self.waiting())
 
     def _begin(self, job: Job) -> int:
         place = job.waiting.popleft()

@@ -18,6 +18,7 @@ from vjaccel.cli.collection import collection
 from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
+from vjaccel.cli.monitor import monitor
 from vjaccel.cli.search import search
 from vjaccel.cli.serve import serve
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
@@ -46,6 +47,7 @@ app.command()(doctor)
 app.command()(bench)
 app.add_typer(collection, name="collection")
 app.add_typer(config)
+app.add_typer(monitor)
 
 
 def _print_version(wanted: bool) -> None:

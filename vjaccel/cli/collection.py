@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,17 +15,19 @@ from rich.table import Table
 from vjaccel.cli.querying import embedded_query
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection, Hit
+from vjaccel.collection.judging import judged_vector
 from vjaccel.collection.texts import TEXT
 from vjaccel.embedding import ModelIdentity
 from vjaccel.engines import beside_of, export_rows, import_rows
+from vjaccel.engines.importing import BATCH
+from vjaccel.engines.standing import manifest_of, run_path
 from vjaccel.errors import InvalidInput
-from vjaccel.io import check_output, error_log, error_path, made_by, vector_rows
+from vjaccel.io import VectorRows, check_output, error_log, error_path, made_by, named_after, vector_rows, whole_pair
 from vjaccel.observe import RunBar
 
 __all__ = ["collection"]
 
 SOME_FAILED = 3
-BATCH = 8192
 
 collection = typer.Typer(
     help="Vectors that last: make a collection, fill it, search it, write it out.",
@@ -57,7 +60,9 @@ def import_(
         list[Path],
         typer.Argument(metavar="FILE", help="parquet or jsonl with a field embedding; npy, with a jsonl of its name."),
     ],
-    id_field: Annotated[str, typer.Option(help="The field that holds the id; without one, the row's number.")] = "id",
+    id_field: Annotated[
+        str, typer.Option(help="The field that holds the id; without one, the row's number over all files.")
+    ] = "id",
     metric: Annotated[
         Literal["cosine", "dot", "euclidean", "sqeuclidean", "manhattan"] | None,
         typer.Option(help="Of a collection that is not there yet. [default: cosine]"),
@@ -65,21 +70,24 @@ def import_(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace rows that are there otherwise; without it, each is an error.")
     ] = False,
+    same_model: Annotated[
+        bool,
+        typer.Option("--same-model", help="Files that do not say which model made them are of the one that is known."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put the rows of files in. Rows that are there just so are passed over: the same command goes on where one was stopped."""
-    errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
+    errors = named_after(place)
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(RunBar())
-        dim = next(filter(None, (_width(path, id_field) for path in files)), None)
-        into = held.enter_context(
-            Collection.open(place, dim, metric, create=dim is not None, model=_model(files, place))
-        )
+        widths = [_width(path) for path in files]  # of all: what is wrong with a file is said before rows are put in
+        dim = next(filter(None, widths), None)
+        model = _model(files, place, same_model=same_model)
+        into = held.enter_context(Collection.open(place, dim, metric, create=dim is not None, model=model))
         stopping.say = "stopped; what is done is kept, and the same command goes on"
-        log = held.enter_context(error_log(errors))
-        batches = (rows for path in files for rows in vector_rows(path, id_field, size=BATCH))
-        done = import_rows(batches, into, replace_others=replace, log=log, show=bar.read)
+        log = held.enter_context(error_log(errors, of_stopped=True))
+        done = import_rows(_batches(files, id_field), into, replace_others=replace, log=log, show=bar.read)
         rows = len(into)
     failed = done.failures.total()
     report = {
@@ -204,32 +212,70 @@ def export(
         if path.exists() and not overwrite:
             raise InvalidInput(f"{path} is there: --overwrite would replace it")
     with Stopping(), RunBar() as bar, Collection.open(place) as found:
-        made_by = {} if found.model is None else {"identity": found.model, "id_field": "id", "text_field": TEXT}
-        rows = export_rows(found, output, where, made_by, bar.read)
+        about = {} if found.model is None else {"identity": found.model, "id_field": "id"}
+        if found.model is not None and TEXT in found.columns:
+            about["text_field"] = TEXT
+        with whole_pair(output, beside_of(output)) as written:
+            rows = export_rows(found, written, where, about, bar.read)
+            run_path(output).unlink(missing_ok=True)  # of a run whose output this was
     typer.echo(f"wrote {output}: {rows:,} rows, vectors of width {found.dim}")
 
 
-def _width(path: Path, id_field: str) -> int | None:
+def _batches(files: list[Path], id_field: str) -> Iterator[VectorRows]:
+    start = 0
+    for path in files:
+        for rows in vector_rows(path, id_field, size=BATCH, start=start):
+            yield rows
+            start += len(rows)
+
+
+def _width(path: Path) -> int | None:
     """The width of the first vector of a file; None where it has none."""
-    for rows in vector_rows(path, id_field, size=BATCH):
-        for vector in rows.vectors:
-            if vector is not None and hasattr(vector, "__len__") and len(vector):
+    for rows in vector_rows(path, size=BATCH):
+        for row in rows.vectors:
+            vector, _ = judged_vector(row, None)
+            if vector is not None:
                 return len(vector)
     return None
 
 
-def _model(files: list[Path], place: str) -> ModelIdentity | None:
-    """The model that made the vectors of files, as they say, and of the collection; None where one of them does not say."""
-    found = [made_by(path) for path in files]
-    identities = [None if one is None else ModelIdentity.from_dict(one["identity"]) for one in found]
-    if any(one != identities[0] for one in identities):
+def _model(files: list[Path], place: str, *, same_model: bool) -> ModelIdentity | None:
+    """The model whose vectors files have, as those that know say; None where none does, or a collection there does not.
+
+    Raises
+    ------
+    InvalidInput
+        They have codes, or they or the collection are of several models, or of who knows which; `same_model` says that those
+        that do not know are of the one of the others.
+    """
+    found = {path: _made_by(path) for path in files}
+    said = {model for model in found.values() if model is not None}
+    for path, model in found.items():
+        if model is not None and model.precision != "float32":
+            raise InvalidInput(
+                f"{path} has {model.precision} codes, and a collection has float32 vectors: embed without --precision"
+            )
+    if len(said) > 1:
         raise InvalidInput("the files are of several models, and a collection has one")
-    there = Collection.exists(place)
-    if there:
+    if Collection.exists(place):
         with Collection.open(place) as before:
             if before.model is None:
                 return None
-    return identities[0]
+            known = f"the collection at {place} does"
+    else:
+        known = "other files do" if said else ""
+    silent = next((path for path, model in found.items() if model is None), None)
+    if silent is not None and known and not same_model:
+        raise InvalidInput(
+            f"{silent} does not say which model its vectors are of, and {known}: --same-model says that it is the same"
+        )
+    return next(iter(said), None)
+
+
+def _made_by(path: Path) -> ModelIdentity | None:
+    """The model that made a file's vectors, as the file says, or what the run that wrote it left beside."""
+    made = made_by(path) or (manifest_of(path) or {}).get("made_by")
+    return None if made is None else ModelIdentity.from_dict(made["identity"])
 
 
 def _bytes(place: str) -> int | None:

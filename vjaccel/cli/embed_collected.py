@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
+from vjaccel.cli.embed_report import measured, telling
 from vjaccel.cli.stopping import Stopping
-from vjaccel.cli.viewing import seen
 from vjaccel.collection import Collection
-from vjaccel.embedding import Embedder, Progress
+from vjaccel.collection.metadata import Refused, check_keys
+from vjaccel.embedding import Embedder
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import TextRow, embed_into
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, error_log, error_path
+from vjaccel.io import Inputs, error_log, error_path, named_after
 from vjaccel.observe import View
 
-__all__ = ["LANCE", "check_collected", "collected"]
+__all__ = ["LANCE", "check_collected", "check_columns", "collected"]
 
 LANCE = "lance:"
 """What an output begins with that is a collection."""
@@ -45,17 +46,27 @@ def check_collected(output: str, precision: str, **asked: bool) -> None:
         )
 
 
+def check_columns(rows: Inputs) -> None:
+    """Refuse columns that rows of a collection cannot have, before anything is embedded.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    try:
+        check_keys(name for name in rows.schema.names if name != rows.id_field)
+    except Refused as exc:
+        raise InvalidInput(f"the input has a column that a collection cannot take: {exc}; rename it") from exc
+
+
 def collected(
     rows: Inputs | Live, embedder: Embedder, output: str, id_field: str | None, bar: View, stopping: Stopping,
     *, text_field: str, max_errors: int | None, price: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
     place = output.removeprefix(LANCE)
-    errors = Path(place.rstrip("/").rpartition("/")[2] if "://" in place else place)
+    errors = named_after(place)
     total = rows.rows if isinstance(rows, Inputs) else None
-
-    def shown(progress: Progress, beside: int) -> None:
-        bar.embedded(seen(progress, total, beside, price))
 
     with ExitStack() as held:
 
@@ -64,18 +75,18 @@ def collected(
                 return None
             return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
 
-        known = None
+        seen = None
         if isinstance(rows, Inputs):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
-            known = held.enter_context(SeenTexts(folder / "seen.sqlite"))
-        log = held.enter_context(error_log(errors))
+            seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
+        log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=known,
-            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log, show=shown,
+            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
+            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
+            show=telling(bar, price, total),
         )  # fmt: skip
-    failed, statistics = done.failures.total(), done.statistics
-    tokens = None if statistics is None else statistics.tokens
+    failed = done.failures.total()
     return {
         "output": output,
         "errors": str(error_path(errors)) if failed else None,
@@ -86,8 +97,7 @@ def collected(
         "there": done.there,
         "failed": failed,
         "failures": dict(done.failures),
-        "cost": None if price is None or tokens is None else tokens * price / 1e6,
-        "statistics": None if statistics is None else statistics.to_dict(),
+        **measured(done.statistics, price),
     }
 
 

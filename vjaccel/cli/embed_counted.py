@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vjaccel.cli.embed_report import cost
 from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
@@ -48,7 +49,7 @@ def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price
         "longest_tokens": found.longest,
         "truncated": found.truncated,
         "batches": found.batches,
-        "cost": None if price is None else tokens * price / 1e6,
+        "cost": cost(tokens, price),
         "dimensions": embedder.dim,
         "columns": [*inputs.schema.names, VECTORS],
     }

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vjaccel.cli.viewing import seen
+from vjaccel.cli.embed_report import telling
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.errors import FileFormatError, InvalidInput
 from vjaccel.io import LINE_FORMATS, BadLine, Header, json_line, line_format, looks_like_json, opened
@@ -81,10 +81,11 @@ def embed_live(
     """Write each row with its vector, or with its error, a line of JSON each; what was done is counted."""
     done = failed = 0
     prompt = embedder.prompt_for("document")
+    tell = None if view is None else telling(view, None)
 
     def progress(now: Progress) -> None:
-        if view is not None:
-            view.embedded(seen(now, None, 0, None))
+        if tell is not None:
+            tell(now, 0)
 
     results = embedder.stream(
         rows.texts(),

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from vjaccel.embedding import EmbeddingStatistics, Progress
 from vjaccel.engines import Standing
+from vjaccel.observe import Seen, View
 
-__all__ = ["show"]
+__all__ = ["cost", "measured", "show", "telling"]
+
+
+def telling(bar: View, price: float | None, total: int | None = None) -> Callable[[Progress, int], None]:
+    """What has a bar show how far a run is, and how many rows beside need nothing; `total` for one that does not know it."""
+
+    def tell(now: Progress, beside: int) -> None:
+        bar.embedded(Seen(now.done, now.total or total, now.tokens, now.seconds, beside, price, now.recording))
+
+    return tell
+
+
+def cost(tokens: int | None, price: float | None) -> float | None:
+    """What tokens cost at the price of a million; None where one of them is not known."""
+    return None if price is None or tokens is None else tokens * price / 1e6
+
+
+def measured(statistics: EmbeddingStatistics | None, price: float | None) -> dict[str, Any]:
+    """What a run's report says of what it embedded; `statistics` is None where that was nothing."""
+    return {
+        "cost": cost(None if statistics is None else statistics.tokens, price),
+        "statistics": None if statistics is None else statistics.to_dict(),
+    }
 
 
 def show(report: dict[str, Any], *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.providers.urls import is_local
-from vjaccel.errors import InvalidInput, ModelUnavailable
+from vjaccel.errors import InvalidInput, ModelUnavailable, NotSupported
 
 __all__ = ["embedded_query"]
 
@@ -31,7 +31,13 @@ def embedded_query(
         The model that is here is another one.
     InvalidInput
         The vectors were made by a service elsewhere, and nobody said that it is to be asked.
+    NotSupported
+        They are codes.
     """
+    if made_by.precision != "float32":
+        raise NotSupported(
+            f"{place} holds {made_by.precision} codes, and only float32 vectors are searched: embed without --precision"
+        )
     with Embedder(
         model or f"{made_by.provider}:{made_by.model}", device=device, prompt=prompt, dimensions=made_by.dimensions,
         normalize=made_by.normalized, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle,

@@ -14,7 +14,7 @@ from rich.table import Table
 from vjaccel.arrays import Corpus
 from vjaccel.cli.querying import embedded_query
 from vjaccel.embedding import ModelIdentity
-from vjaccel.errors import FileFormatError, NotSupported
+from vjaccel.errors import FileFormatError
 from vjaccel.io import VectorFile
 
 __all__ = ["search"]
@@ -48,11 +48,6 @@ def search(
     vectors = VectorFile(file)
     try:
         identity = ModelIdentity.from_dict(vectors.made_by["identity"])
-        if identity.precision != "float32":
-            raise NotSupported(
-                f"{file} holds {identity.precision} codes, and only files of float32 vectors are searched: "
-                "embed without --precision"
-            )
         wanted = embedded_query(
             str(file), identity, query, model=model, device=device, prompt=prompt, trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle, base_url=base_url,

@@ -7,12 +7,11 @@ from uuid import uuid4
 
 import typer
 
-from vjaccel.embedding import Progress
 from vjaccel.errors import InvalidInput
-from vjaccel.observe import LogFormat, LogLevel, LogLines, RunBar, Seen, View, WatchView, say_on_stderr
+from vjaccel.observe import LogFormat, LogLevel, LogLines, RunBar, View, WatchView, say_on_stderr
 from vjaccel.telemetry import RUN
 
-__all__ = ["logged", "seen", "viewed"]
+__all__ = ["logged", "viewed"]
 
 
 def viewed(title: str, log_format: LogFormat, level: LogLevel | None, *, watch: bool) -> View:
@@ -42,8 +41,3 @@ def logged(log_format: LogFormat, level: LogLevel | None) -> None:
     run = uuid4().hex[:12]
     RUN.set(run)
     say_on_stderr(log_format, level or ("info" if log_format == "json" else "warning"), run)
-
-
-def seen(progress: Progress, total: int | None, beside: int, price: float | None) -> Seen:
-    """What a view is told of a run's progress."""
-    return Seen(progress.done, total, progress.tokens, progress.seconds, beside, price, progress.recording)

@@ -13,7 +13,7 @@ from vjaccel.collection.results import BatchResult
 from vjaccel.collection.store import Put, Store, Writer
 from vjaccel.errors import CollectionConflict, CollectionErrors, InvalidInput
 
-__all__ = ["OnError", "delete", "put", "update"]
+__all__ = ["OnError", "check_on_error", "delete", "put", "update"]
 
 OnError = Literal["collect", "raise"]
 
@@ -80,9 +80,19 @@ def delete(store: Store, ids: object, where: str | None, on_error: OnError) -> B
     return _changed(store, work, on_error)
 
 
-def _changed(store: Store, work: Callable[[Writer], BatchResult], on_error: OnError) -> BatchResult:
+def check_on_error(on_error: object) -> None:
+    """Refuse what is no `OnError`.
+
+    Raises
+    ------
+    InvalidInput
+    """
     if on_error not in ("collect", "raise"):
         raise InvalidInput(f"on_error {on_error!r} is neither 'collect' nor 'raise'")
+
+
+def _changed(store: Store, work: Callable[[Writer], BatchResult], on_error: OnError) -> BatchResult:
+    check_on_error(on_error)
     for _ in range(ATTEMPTS - 1):
         with suppress(CollectionConflict), store.writing() as writer:
             return work(writer)

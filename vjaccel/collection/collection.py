@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import psutil
 
 from vjaccel.arrays import check
 from vjaccel.arrays.ops import similarity
 from vjaccel.arrays.protocol import Metric
-from vjaccel.arrays.registry import get_backend
 from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.judging import on_host, sequence
@@ -23,9 +21,10 @@ from vjaccel.collection.metadata import Column
 from vjaccel.collection.results import BatchResult, Evaluation, Rows, Scores, Version
 from vjaccel.collection.searching import evaluated, hits, included, rows_of
 from vjaccel.collection.store import Description, IndexKind, Store
-from vjaccel.collection.texts import Texts
+from vjaccel.collection.texts import Texts, model_of
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.errors import InvalidInput
+from vjaccel.telemetry import operation
 
 if TYPE_CHECKING:
     from vjaccel.collection.disk import Durability
@@ -130,15 +129,10 @@ class Collection:
         """
         from vjaccel.collection.opening import open_store
 
-        if backend is not None:
-            get_backend(backend)
-        limit = psutil.virtual_memory().total // 4 if memory_limit is None else memory_limit
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
         name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
-        described = None if model is None else model.to_dict()
+        described = None if model is None else model_of(model)
         store = open_store(
-            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=limit,
+            name, dim if texts is None else texts.dim(dim), metric, create=create, backend=backend, memory_limit=memory_limit,
             durability=durability, model=described if texts is None else texts.model,
         )  # fmt: skip
         return cls._of(name, store, texts)
@@ -232,7 +226,8 @@ class Collection:
         InvalidInput, InvalidType
             What was given is no list of rows, or the lists are not equally long.
         """
-        return put(self._store, ids, vectors, metadata, "refused", on_error)
+        with self._told("collection.insert"):
+            return put(self._store, ids, vectors, metadata, "refused", on_error)
 
     def upsert(
         self,
@@ -243,7 +238,8 @@ class Collection:
         on_error: OnError = "collect",
     ) -> BatchResult:
         """As `insert`, but a row that is there is replaced, whole, and keeps its place in the order of rows."""
-        return put(self._store, ids, vectors, metadata, "either", on_error)
+        with self._told("collection.upsert"):
+            return put(self._store, ids, vectors, metadata, "either", on_error)
 
     def add_texts(
         self,
@@ -256,13 +252,14 @@ class Collection:
         """Embed texts, with the model's prompt for documents, and insert them; each is kept as ``text`` in its metadata too.
 
         As `insert`, and what cannot be embedded is its row's error with the codes of `Embedder`: ``INVALID_TEXT``,
-        ``EMBEDDING_GENERATION_FAILED``. Texts whose ids are there already are not embedded.
+        ``EMBEDDING_GENERATION_FAILED``. A row whose id or metadata cannot be taken is not embedded.
 
         Raises
         ------
         CollectionErrors, InvalidInput, InvalidType
         """
-        return self._embedding().add(self._store, ids, texts, metadata, on_error)
+        with self._told("collection.add_texts"):
+            return self._embedding().add(self._store, ids, texts, metadata, on_error)
 
     def update(
         self,
@@ -277,7 +274,8 @@ class Collection:
         As `insert`, but an id that is not there is ``NOT_FOUND``; keys that a row's metadata does not name stay as they are,
         and a value of None takes its key away.
         """
-        return update(self._store, ids, vectors, metadata, on_error)
+        with self._told("collection.update"):
+            return update(self._store, ids, vectors, metadata, on_error)
 
     def delete(
         self, ids: Iterable[str] | None = None, *, where: str | None = None, on_error: OnError = "collect"
@@ -288,7 +286,8 @@ class Collection:
         ------
         CollectionErrors, InvalidInput, InvalidType
         """
-        return delete(self._store, ids, where, on_error)
+        with self._told("collection.delete"):
+            return delete(self._store, ids, where, on_error)
 
     # Reading
 
@@ -300,7 +299,7 @@ class Collection:
         InvalidType
         """
         wanted = [name for name in sequence("ids", ids) if isinstance(name, str)]
-        with self._store.reading() as view:
+        with self._told("collection.get"), self._store.reading() as view:
             return rows_of(view.get(wanted))
 
     def count(self, where: str | None = None) -> int:
@@ -351,10 +350,11 @@ class Collection:
         k, probes = check.count(k), None if probes is None else check.count(probes, "probes")
         check_filter(where)
         wanted = included(include)
-        queries, single = self._queries(query)
-        with self._store.reading() as view:
-            found = view.nearest(queries, k, where) if probes is None else view.likely(queries, k, where, probes)
-            lists = hits(view, found, wanted)
+        with self._told("collection.search"):
+            queries, single = self._queries(query)
+            with self._store.reading() as view:
+                found = view.nearest(queries, k, where) if probes is None else view.likely(queries, k, where, probes)
+                lists = hits(view, found, wanted)
         return lists[0] if single else lists
 
     def similarity(self, query: object) -> Scores:
@@ -368,17 +368,18 @@ class Collection:
             raise InvalidInput(
                 f"the collection's metric is {self.metric.value}, a distance; search ranks its rows by it"
             )
-        queries, single = self._queries(query)
-        with self._store.reading() as view:
-            ids, vectors = view.everything()
-        values = similarity(queries, vectors, metric=self.metric)
-        return Scores(tuple(ids), values[0] if single else values)
+        with self._told("collection.similarity"):
+            queries, single = self._queries(query)
+            with self._store.reading() as view:
+                ids, vectors = view.everything()
+            values = similarity(queries, vectors, metric=self.metric)
+            return Scores(tuple(ids), values[0] if single else values)
 
     def iter_batches(self, batch_size: int = BATCH, *, where: str | None = None) -> Iterator[Rows]:
         """All rows, or those for which `where` holds, some at a time: as they are now, whatever changes meanwhile.
 
-        In memory they come in the order in which they were put in, and are copied at once; on disk in the order of the
-        files, where rows that were changed come later.
+        In memory they come in the order in which they were put in; on disk in the order of the files, where rows that were
+        changed come later.
 
         Raises
         ------
@@ -386,11 +387,8 @@ class Collection:
         """
         size = check.count(batch_size, "batch_size")
         check_filter(where)
-
         with self._store.reading() as view:
-            batches = view.batches(size, where)
-            first = next(batches, None)
-        return chain([] if first is None else [first], batches)
+            return view.batches(size, where)
 
     # Versions and upkeep
 
@@ -413,7 +411,8 @@ class Collection:
 
         It happens by itself too, after changes, past a number of files. In memory there is nothing to do.
         """
-        self._store.compact()
+        with self._told("collection.compact"):
+            self._store.compact()
 
     def create_index(self, kind: IndexKind = "ivf_hnsw_sq", *, partitions: int | None = None) -> None:
         """Make Lance's index of the vectors, which a search with `probes` goes by; rows that come later are added to it.
@@ -434,7 +433,9 @@ class Collection:
         """
         if kind not in ("ivf_hnsw_sq", "ivf_pq"):
             raise InvalidInput(f"kind {kind!r} is neither 'ivf_hnsw_sq' nor 'ivf_pq'")
-        self._store.create_index(kind, None if partitions is None else check.count(partitions, "partitions"))
+        parts = None if partitions is None else check.count(partitions, "partitions")
+        with self._told("collection.create_index"):
+            self._store.create_index(kind, parts)
 
     def evaluate(self, queries: object, k: int = 10, *, probes: int = 20) -> Evaluation:
         """What share of the `k` closest rows a search with `probes` finds, and how long both searches take.
@@ -468,6 +469,10 @@ class Collection:
         made = cls.__new__(cls)
         made._name, made._store, made._texts = name, store, texts
         return made
+
+    def _told(self, name: str) -> AbstractContextManager[None]:
+        """What an operation is done inside of, for whoever listens."""
+        return operation(name, self._store.place)
 
     def _embedding(self) -> Texts:
         if self._texts is None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.arrow import array_of, field_of, vector_array
@@ -56,6 +56,8 @@ def written(uri: str) -> Iterator[None]:
 
 class LanceStore:
     """The dataset; `writing` goes on alone, and `reading` beside it, each with a version of its own."""
+
+    place: ClassVar[Literal["memory", "disk"]] = "disk"
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Durable"]
+__all__ = ["Durable", "synced"]
 
 LAST_VERSION = 2**64 - 1
 """Manifests are called by how far their version is from it."""
@@ -52,10 +52,10 @@ class Durable:
     def _sync(self, paths: Iterable[str]) -> None:
         new = [path for path in dict.fromkeys(paths) if path not in self._known]
         for path in new:
-            _synced(self._folder / path)
+            synced(self._folder / path)
         folders = {folder for path in new for folder in Path(path).parents}
         for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
-            _synced(self._folder / folder)
+            synced(self._folder / folder)
         self._known.update(new)
 
 
@@ -74,7 +74,8 @@ def _record(transaction: Any) -> str:
     return f"_transactions/{transaction.read_version}-{transaction.uuid}.txn"
 
 
-def _synced(path: Path) -> None:
+def synced(path: Path) -> None:
+    """Have the system write a file, or the names of what is in a folder."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

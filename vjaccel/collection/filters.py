@@ -20,12 +20,15 @@ PREFIX = "SELECT 1 FROM t WHERE ("
 """What the parser counts columns from: its own words before the text, and our bracket."""
 
 NAMED = (
-    (r"No field named \"?([^\s\".]+)", "{}"),
-    (r"Invalid function '([^']+)'", "{}"),
+    (r"No field named \"?([^\s\".]+)", r"(?<!\w){}(?!\w)"),
+    (r"Invalid function '([^']+)'", r"(?<!\w){}(?!\w)"),
     (r"literal Utf8\(\"(.*?)\"\) and could not", "'{}'"),
-    (r"literal \w+\((.*?)\) and could not", "{}"),
+    (r"literal \w+\((.*?)\) and could not", r"(?<!\w){}(?!\w)"),
 )
 """Messages that name what is wrong, and how that stands in the text."""
+
+PARTS = r"'(?:[^']|'')*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|`[^`]*(?:`|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|[()]"
+"""Texts, names in quotes and remarks, and the brackets that are in none of them."""
 
 TABLES = count()
 
@@ -79,7 +82,7 @@ def enclosed(where: str) -> str:
         A bracket of its own that nothing opened would close ours.
     """
     depth = 0
-    for found in re.finditer(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|[()]", where):
+    for found in re.finditer(PARTS, where, re.DOTALL):
         depth += {"(": 1, ")": -1}.get(found[0], 0)
         if depth < 0:
             raise InvalidInput(
@@ -89,8 +92,8 @@ def enclosed(where: str) -> str:
 
 
 @contextmanager
-def refusing(where: str, dataset: Any, columns: Columns) -> Iterator[None]:
-    """What Lance says of a filter, as one sentence with the place in the text.
+def refusing(where: str | None, dataset: Any, columns: Columns) -> Iterator[None]:
+    """What Lance says of a filter, as one sentence with the place in the text; where there is none, as Lance says it.
 
     Raises
     ------
@@ -98,21 +101,33 @@ def refusing(where: str, dataset: Any, columns: Columns) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as exc:
+    except BaseException as exc:
         said = str(exc)
-        if not _is_about_the_filter(said):
+        if where is None:
+            raise
+        known = ", ".join(["id", *columns])
+        if _is_a_panic(exc):
+            raise InvalidInput(
+                f"the filter {where!r} cannot be used: it has what Lance does not know, as $1, ? or :name are, which stand for "
+                f"values; write the values themselves; the columns are {known}"
+            ) from exc
+        if not isinstance(exc, ValueError | OSError | RuntimeError) or not _is_about_the_filter(said):
             raise
         reason, place = _reason(said), _place(said, where, dataset)
         if place == len(where):
             reason = re.sub(r"found: (\)|EOF)$", "found its end", reason)
         at = "" if place is None else f" at position {place}"
-        known = ", ".join(["id", *columns])
         raise InvalidInput(f"the filter {where!r} cannot be used{at}: {reason}; the columns are {known}") from exc
+
+
+def _is_a_panic(exc: BaseException) -> bool:
+    """Whether Lance's parser has given up, which is no Exception of Python's, or in a thread of its own."""
+    return type(exc).__name__ == "PanicException" or (isinstance(exc, RuntimeError) and "Task was aborted" in str(exc))
 
 
 def _is_about_the_filter(said: str) -> bool:
     signs = ("Invalid user input", "Query Execution error", "sql parser", "Schema error", "filter", "not supported")
-    return any(sign in said for sign in signs)
+    return "LanceError(IO)" not in said and any(sign in said for sign in signs)
 
 
 def _reason(said: str) -> str:
@@ -123,7 +138,8 @@ def _reason(said: str) -> str:
         said = re.sub(r" at Line: \d+, Column: \d+$", "", inner[1])
     said = re.sub(r"^(.*?Invalid user input: )+", "", said)
     said = re.sub(r"^(Schema error|Error parsing function: Error during planning|External error): ", "", said)
-    return said.rstrip(".")
+    # Its list has columns of its own.
+    return re.sub(r"\. Valid fields are .*", "", said).rstrip(".")
 
 
 def _place(said: str, where: str, dataset: Any) -> int | None:
@@ -137,10 +153,14 @@ def _place(said: str, where: str, dataset: Any) -> int | None:
     word = re.search(r"sql parser error: .*found: (.+?)\)(?:,|$)", said)
     if word is not None:
         return _place_of_word(word[1].strip(), where, dataset)
+    # Of as many characters, without what is text or a remark.
+    bare = re.sub(PARTS, lambda part: part[0] if part[0][0] in "`()" else " " * len(part[0]), where, flags=re.DOTALL)
     for pattern, written in NAMED:
         named = re.search(pattern, said)
-        if named is not None and (place := where.lower().find(written.format(named[1].lower()))) >= 0:
-            return place
+        text = where if written[0] == "'" else bare
+        found = named and re.search(written.format(re.escape(named[1])), text, re.IGNORECASE)
+        if found:
+            return found.start()
     return None
 
 

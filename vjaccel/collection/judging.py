@@ -18,7 +18,7 @@ from vjaccel.collection.metadata import Columns, Refused, settled
 from vjaccel.embedding.result import ItemError
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["NOT_FINITE", "Existing", "Judged", "judged", "judged_vector", "on_host", "sequence"]
+__all__ = ["NOT_FINITE", "Existing", "Judged", "judged", "judged_vector", "on_host", "sequence", "unfit"]
 
 Existing = Literal["refused", "needed", "either"]
 """What an id that the collection has is to a change: an error, needed, or neither."""
@@ -108,6 +108,12 @@ def judged(
     if result.metadata is not None:
         result.refuse(_metadata(result.metadata, columns))
     return result
+
+
+def unfit(ids: Sequence[Any], metadata: Sequence[Any], columns: Columns) -> dict[int, tuple[str, str]]:
+    """What is wrong with rows before there is a vector: (code, message) by number; `columns` gets those that are new."""
+    bad_ids = _bad_ids(list(ids))
+    return {**_metadata([None if row in bad_ids else about for row, about in enumerate(metadata)], columns), **bad_ids}
 
 
 def sequence(name: str, given: object) -> list[Any]:

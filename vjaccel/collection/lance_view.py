@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -86,12 +87,19 @@ class LanceView:
             return int(self._dataset.count_rows(asked))
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        batches = self._batches(size, where)
+        first = next(
+            batches, None
+        )  # a filter is judged, and files are kept from being removed, before anything is asked for
+        return chain([] if first is None else [first], batches)
+
+    def _batches(self, size: int, where: str | None) -> Iterator[Rows]:
         columns = self.columns
         asked = None if where is None else enclosed(where)
         with self._locks.reader():
             batches = self._dataset.to_batches(columns=self._names(True, True), filter=asked, batch_size=size)
             while True:
-                with refusing(where or "", self._dataset, columns):
+                with refusing(where, self._dataset, columns):
                     batch = next(batches, None)
                 if batch is None:
                     return
@@ -121,7 +129,7 @@ class LanceView:
         scores = np.zeros((len(queries), k), np.float64)
         for place, query in enumerate(queries):
             nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
-            with refusing(where or "", self._dataset, columns):
+            with refusing(where, self._dataset, columns):
                 table = self._dataset.to_table(
                     columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
                 )
@@ -174,7 +182,7 @@ class LanceView:
 
     def _table(self, names: list[str], where: str | None) -> Any:
         asked = None if where is None else enclosed(where)
-        with refusing(where or "", self._dataset, self.columns):
+        with refusing(where, self._dataset, self.columns):
             return self._dataset.to_table(columns=names, filter=asked, with_row_id=True)
 
     def _asked(self, column: str, values: list[Any], shown: Callable[[Any], str], names: list[str]) -> Iterator[Any]:

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import compress, count
-from typing import Any
+from typing import Any, ClassVar, Literal
+from weakref import WeakSet
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from vjaccel.arrays.turns import Turns
 from vjaccel.collection.filters import FilterTable
 from vjaccel.collection.metadata import Columns, copied
 from vjaccel.collection.results import Rows, Version
+from vjaccel.collection.snapshot import Snapshot
 from vjaccel.collection.store import Description, IndexKind, Nearest, Put, Taken
 from vjaccel.errors import InvalidInput, NotSupported
 
@@ -30,6 +32,8 @@ NO_INDEX = "a collection in memory has no index, and every search of it is exact
 
 class MemoryStore:
     """Rows in memory; `reading` goes on together, `writing` alone."""
+
+    place: ClassVar[Literal["memory", "disk"]] = "memory"
 
     def __init__(self, description: Description, backend: str | None) -> None:
         self.description = description
@@ -47,6 +51,7 @@ class MemoryStore:
         self._filters: FilterTable | None = None
         self._turns = Turns()
         self._settling = threading.Lock()
+        self._snapshots: WeakSet[Snapshot] = WeakSet()
 
     # As a store
 
@@ -97,14 +102,11 @@ class MemoryStore:
         return len(self._ids) if where is None else len(self._filtered(where))
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
-        # All at once: what is gone through later is what was there when it was asked for.
         positions = np.arange(len(self._ids)) if where is None else self._filtered(where)
-        ids, vectors, metadata = self.taken(positions, vectors=True, metadata=True)
-        assert vectors is not None
-        assert metadata is not None
-        for start in range(0, len(ids), size):
-            part = slice(start, start + size)
-            yield Rows(tuple(ids[part]), vectors[part], tuple(metadata[part]))
+        ids = [self._ids[i] for i in positions.tolist()]
+        snapshot = Snapshot(ids, self._order.values[positions], [self._metadata.get(name, {}) for name in ids])
+        self._snapshots.add(snapshot)
+        return self._gone_through(snapshot, size)
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
         mask = None
@@ -126,8 +128,9 @@ class MemoryStore:
     def put(self, rows: Put) -> int:
         if rows.existing:
             replaced = np.array([name in rows.existing for name in rows.ids], bool)
-            names = list(compress(rows.ids, replaced))
-            self._settled().update(self._positions(names), rows.vectors[replaced])
+            positions = self._positions(list(compress(rows.ids, replaced)))
+            self._put_aside(positions)
+            self._settled().update(positions, rows.vectors[replaced])
             self._append(list(compress(rows.ids, ~replaced)), rows.vectors[~replaced])
         else:
             self._append(rows.ids, rows.vectors)
@@ -142,6 +145,7 @@ class MemoryStore:
 
     def remove(self, ids: list[str]) -> int:
         gone = self._positions(ids)
+        self._put_aside(gone)
         kept = np.ones(len(self._ids), bool)
         kept[gone] = False
         self._settled().remove(gone)
@@ -180,13 +184,38 @@ class MemoryStore:
         return np.searchsorted(self._order.values, numbers)
 
     def _rows(self, ids: list[str], positions: np.ndarray, vectors: bool, metadata: bool) -> Taken:
-        rows = None
-        if vectors:
-            corpus = self._settled()
-            unique, places = np.unique(positions, return_inverse=True)
-            rows = np.asarray(corpus.backend.to_numpy(corpus.take(unique)), np.float32)[places]
+        rows = self._vectors(positions) if vectors else None
         values = [copied(self._metadata.get(name, {})) for name in ids] if metadata else None
         return Taken(ids, rows, values)
+
+    def _vectors(self, positions: np.ndarray) -> np.ndarray:
+        corpus = self._settled()
+        unique, places = np.unique(positions, return_inverse=True)
+        found: np.ndarray = np.asarray(corpus.backend.to_numpy(corpus.take(unique)), np.float32)[places]
+        return found
+
+    def _gone_through(self, snapshot: Snapshot, size: int) -> Iterator[Rows]:
+        while snapshot.start < len(snapshot.ids):
+            part = slice(snapshot.start, snapshot.start + size)
+            numbers = snapshot.numbers[part]
+            with self._turns.search():
+                aside = snapshot.taken_from_aside(numbers)
+                there = np.ones(len(numbers), bool)
+                there[list(aside)] = False
+                vectors = np.empty((len(numbers), self.description.dim), np.float32)
+                vectors[there] = self._vectors(np.searchsorted(self._order.values, numbers[there]))
+                for place, row in aside.items():
+                    vectors[place] = row
+                snapshot.start = part.stop
+            yield Rows(tuple(snapshot.ids[part]), vectors, tuple(map(copied, snapshot.metadata[part])))
+
+    def _put_aside(self, positions: np.ndarray) -> None:
+        """Have those who go through rows keep these as they are."""
+        numbers = self._order.values[positions]
+        for snapshot in list(self._snapshots):
+            waiting = snapshot.waits_for(numbers)
+            if waiting.any():
+                snapshot.put_aside(numbers[waiting], self._vectors(positions[waiting]))
 
     def _filtered(self, where: str) -> np.ndarray:
         with self._settling:

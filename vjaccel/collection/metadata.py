@@ -5,14 +5,14 @@ A column gets its kind from the first value that it sees, and keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Column", "Columns", "Kind", "Refused", "copied", "settled"]
+__all__ = ["Column", "Columns", "Kind", "Refused", "check_keys", "copied", "same", "settled"]
 
 INT64 = 1 << 63
 
@@ -74,6 +74,30 @@ def settled(given: object, columns: Columns) -> dict[str, Any]:
     for key, column in new.items():
         columns.setdefault(key, column)
     return values
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Refuse keys that no metadata can have, or not beside one another.
+
+    Raises
+    ------
+    Refused
+    """
+    before: Columns = {}
+    for key in keys:
+        _check_key(key, before)
+        before[key] = Column(Kind.TEXT)
+
+
+def same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether two rows have the same metadata; what is no number is like itself, as it is not to Python."""
+    return some.keys() == others.keys() and all(_alike(value, others[key]) for key, value in some.items())
+
+
+def _alike(value: Any, other: Any) -> bool:
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_alike, value, other))
+    return bool(value == other or (value != value and other != other))
 
 
 def copied(values: dict[str, Any]) -> dict[str, Any]:

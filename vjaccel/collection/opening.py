@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from vjaccel.arrays import check
 from vjaccel.arrays.protocol import Metric
+from vjaccel.arrays.registry import get_backend
 from vjaccel.collection.arrow import lance
 from vjaccel.collection.disk import Durability, LanceStore, written
-from vjaccel.collection.durable import Durable
+from vjaccel.collection.durable import Durable, synced
 from vjaccel.collection.locks import LOCKS, Locks
 from vjaccel.collection.resident import Resident
 from vjaccel.collection.store import Description
@@ -48,7 +51,7 @@ def open_store(
     *,
     create: bool,
     backend: str | None,
-    memory_limit: int,
+    memory_limit: int | None,
     durability: Durability | None,
     model: dict[str, Any] | None,
 ) -> LanceStore:
@@ -57,11 +60,16 @@ def open_store(
     Raises
     ------
     InvalidInput
-        There is none, or it is of another width, metric or model.
+        There is none, or it is of another width, metric or model; an option is none.
     FileFormatError
         What is there is no collection.
-    MissingExtra
+    MissingExtra, UnknownBackend, BackendUnavailable
     """
+    if backend is not None:
+        get_backend(backend)
+    limit = psutil.virtual_memory().total // 4 if memory_limit is None else memory_limit
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise InvalidInput(f"memory_limit is a number of bytes, at least 0, not {limit!r}")
     module = lance(_NEEDS_LANCE)
     folder = _local(uri)
     if durability not in (None, "fsync", "process"):
@@ -87,7 +95,7 @@ def open_store(
             raise InvalidInput(f"{name}={given!r} contradicts the collection at {uri}, whose {name} is {str(kept)!r}")
     if model is not None:
         check_model(f"the collection at {uri}", found.model, model)
-    resident = Resident(found.dim, found.metric, backend, memory_limit, one_writer=folder is not None)
+    resident = Resident(found.dim, found.metric, backend, limit, one_writer=folder is not None)
     sync = folder is not None and durability != "process"
     return LanceStore(module, at, folder, dataset, found, backend, resident, sync=sync)
 
@@ -120,7 +128,9 @@ def _is_there(module: Any, at: str, folder: Path | None) -> bool:
 def _create(module: Any, at: str, folder: Path | None, made: Description) -> None:
     import pyarrow as pa
 
+    new: list[Path] = []
     if folder is not None:
+        new = [folder, *(parent for parent in folder.parents if not parent.exists())]
         folder.mkdir(parents=True, exist_ok=True)
     fields = [
         pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
@@ -134,6 +144,8 @@ def _create(module: Any, at: str, folder: Path | None, made: Description) -> Non
         dataset = module.write_dataset(empty, at, enable_stable_row_ids=True)
         if folder is not None:
             Durable(folder).everything(dataset, 0)
+            for path in new:  # its name is in the folder above
+                synced(path.parent)
 
 
 def _described(uri: str, dataset: Any) -> Description:

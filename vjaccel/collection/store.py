@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -107,7 +107,7 @@ class View(Protocol):
     def count(self, where: str | None) -> int: ...
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
-        """All rows, `size` at a time. It may be gone through after the view is closed."""
+        """All rows, `size` at a time, as they are now; they may be gone through after the view is closed."""
         ...
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
@@ -141,6 +141,8 @@ class Writer(View, Protocol):
 
 class Store(Protocol):
     """The rows of a collection."""
+
+    place: ClassVar[Literal["memory", "disk"]]
 
     @property
     def description(self) -> Description: ...

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from vjaccel.collection.changes import OnError, put
-from vjaccel.collection.judging import sequence
+from vjaccel.collection.changes import OnError, check_on_error, put
+from vjaccel.collection.judging import judged, sequence
 from vjaccel.collection.results import BatchResult
 from vjaccel.collection.store import Store
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.result import ItemError
 from vjaccel.errors import CollectionErrors, InvalidInput, InvalidType
 
-__all__ = ["TEXT", "Texts", "check_model"]
+__all__ = ["TEXT", "Texts", "check_model", "model_of"]
 
 TEXT = "text"
 """The metadata key that a text is kept under."""
@@ -37,11 +37,7 @@ class Texts:
             )
         self._mine = isinstance(embedder, str)
         self._embedder = Embedder(embedder) if isinstance(embedder, str) else embedder
-        self.model = self._embedder.identity.to_dict()
-        if self.model["precision"] != "float32":
-            raise InvalidInput(
-                f"a collection has float32 vectors, and the embedder's precision is {self.model['precision']!r}"
-            )
+        self.model = model_of(self._embedder.identity)
 
     def dim(self, given: int | None) -> int | None:
         """The width of the model's vectors, `given` where it does not know.
@@ -73,33 +69,44 @@ class Texts:
             raise InvalidInput(
                 f"there are {len(names)} ids, {len(given)} texts and {len(about)} dicts of metadata; they must be as many"
             )
+        check_on_error(on_error)
         errors: dict[int, ItemError] = {}
 
         def refuse(place: int, code: str, message: str) -> None:
             name = names[place]
             errors[place] = ItemError(place, code, message, name if isinstance(name, str) and name else None)
 
-        with store.reading() as view:
-            there, version = view.present([name for name in names if isinstance(name, str)]), view.version
-        for place, (name, row) in enumerate(zip(names, about, strict=True)):
-            if isinstance(name, str) and name in there:
-                refuse(place, "ALREADY_EXISTS", f"there is a row with the id {name!r} already")
+        for place, (text, row) in enumerate(zip(given, about, strict=True)):
+            if not isinstance(text, str):
+                refuse(place, "INVALID_TEXT", f"a text is a str, not {type(text).__name__}")
             elif isinstance(row, Mapping) and TEXT in row:
                 refuse(place, "INVALID_METADATA", f"the metadata key {TEXT!r} is where the text itself is kept")
         places = [place for place in range(len(names)) if place not in errors]
+        kept = [
+            {TEXT: given[i], **(about[i] or {})} if isinstance(about[i], Mapping | None) else about[i] for i in places
+        ]
+        with store.reading() as view:  # embedding costs: what can be known without is found first
+            version = view.version
+            rows = judged(
+                [names[i] for i in places], None, kept, dim=store.description.dim, columns=dict(view.columns),
+                present=view.present, existing="refused",
+            )  # fmt: skip
+        for number, error in rows.errors.items():
+            refuse(places[number], error.code, error.message)
+        if errors and on_error == "raise":
+            raise CollectionErrors(_result((), errors, version), len(names))
+        places = [places[number] for number in rows.places.tolist()]
         done = self._embedder.embed_document([given[place] for place in places], on_error="collect")
-        for error in done.errors:
-            refuse(places[error.index], error.code, error.message)
+        for failure in done.errors:
+            refuse(places[failure.index], failure.code, failure.message)
         if errors and on_error == "raise":
             raise CollectionErrors(_result((), errors, version), len(names))
         good = [place for place in places if place not in errors]
-        kept = [
-            {TEXT: given[i], **(about[i] or {})} if isinstance(about[i], Mapping | None) else about[i] for i in good
-        ]
         try:
             result = put(
                 store, [names[i] for i in good], np.asarray(done.embeddings)[done.ok].reshape(len(good), -1)
-                if good else np.empty((0, store.description.dim)), kept, "refused", on_error,
+                if good else np.empty((0, store.description.dim)),
+                [{TEXT: given[i], **(about[i] or {})} for i in good], "refused", on_error,
             )  # fmt: skip
         except CollectionErrors as exc:
             exc.result = _result(
@@ -113,6 +120,19 @@ class Texts:
         """Let go of an embedder that is the collection's own."""
         if self._mine:
             self._embedder.close()
+
+
+def model_of(identity: ModelIdentity) -> dict[str, Any]:
+    """What a collection keeps of the model whose vectors it has.
+
+    Raises
+    ------
+    InvalidInput
+        They are codes.
+    """
+    if identity.precision != "float32":
+        raise InvalidInput(f"a collection has float32 vectors, and the model's precision is {identity.precision!r}")
+    return identity.to_dict()
 
 
 def check_model(where: str, kept: dict[str, Any] | None, asked: dict[str, Any]) -> None:

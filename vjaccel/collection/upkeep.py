@@ -5,8 +5,9 @@ Files are put together in tiers, those of like size: so a row is copied a few ti
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
 from vjaccel.collection.durable import Durable
@@ -17,8 +18,13 @@ __all__ = ["kept_up"]
 FRAGMENTS = 16
 """Of one tier; then they become one of the next."""
 
+ID_INDEX = "id_idx"
+
 INDEXED = 4096
 """Rows from which on an index on the ids pays."""
+
+UNINDEXED = 128
+"""Rows that are looked through one by one; more are brought into the indices."""
 
 VERSIONS = 64
 """That are kept, and after which the older ones are removed."""
@@ -33,15 +39,14 @@ def kept_up(dataset: Any, locks: Locks, durable: Durable | None, *, since: int |
     Nobody else may write meanwhile.
     """
     before = dataset.version
-    crowded = None if since is None else _crowded(dataset)
-    if crowded is None or crowded:
-        numbers = [fragment.fragment_id for fragment in dataset.get_fragments()]
-        others = [number for number in numbers if crowded is not None and number not in crowded]
-        dataset.optimize.compact_files(excluded_fragment_ids=others)
-        if any(index.name == "id_idx" for index in dataset.describe_indices()):
-            dataset.optimize.optimize_indices()
-        elif dataset.count_rows() >= INDEXED:
-            dataset.create_scalar_index("id", "BTREE", name="id_idx")
+    fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+    crowded = {fragment.id for fragment in fragments} if since is None else _crowded(fragments)
+    if crowded or since is None:
+        # Before: Lance puts no rows that an index has together with others that it has not. And not for a few rows, as the
+        # index is written anew, whole.
+        if since is None or sum(f.physical_rows for f in fragments if f.id in crowded) >= UNINDEXED:
+            _indexed(dataset)
+        dataset.optimize.compact_files(excluded_fragment_ids=[f.id for f in fragments if f.id not in crowded])
     if durable is not None and dataset.version != before:
         durable.everything(dataset, before)
     if since is None or dataset.version // VERSIONS != since // VERSIONS:
@@ -51,12 +56,32 @@ def kept_up(dataset: Any, locks: Locks, durable: Durable | None, *, since: int |
             )
 
 
-def _crowded(dataset: Any) -> set[int]:
-    """The fragments of the tiers that are full, and of those below: what lies between would keep them apart."""
-    fragments = [fragment.metadata for fragment in dataset.get_fragments()]
-    tiers = {fragment.id: max(fragment.physical_rows, 1).bit_length() // 4 for fragment in fragments}
-    full = [tier for tier, count in Counter(tiers.values()).items() if count >= FRAGMENTS]
-    if not full:
+def _indexed(dataset: Any) -> None:
+    """Bring the indices up to date, and make that of the ids where it pays."""
+    names = [index.name for index in dataset.describe_indices()]
+    if names:
+        dataset.optimize.optimize_indices()
+    if ID_INDEX not in names and dataset.count_rows() >= INDEXED:
+        dataset.create_scalar_index("id", "BTREE", name=ID_INDEX)
+
+
+def _crowded(fragments: Sequence[Any]) -> set[int]:
+    """The fragments that are to be put together, and those of which most rows are gone.
+
+    Lance puts together neighbours alone. So in each stretch of fragments of a tier and of those below, that tier counts: what
+    is caught between larger ones waits for these.
+    """
+    tiers = [max(fragment.physical_rows, 1).bit_length() // 4 for fragment in fragments]
+    crowded: set[int] = set()
+    for tier in set(tiers):
+        start = 0
+        for small, stretch in groupby(other <= tier for other in tiers):
+            end = start + len(list(stretch))
+            if small and tiers[start:end].count(tier) >= FRAGMENTS:
+                crowded |= {fragment.id for fragment in fragments[start:end]}
+            start = end
+    if not crowded:
         return set()
-    emptied = {f.id for f in fragments if f.deletion_file and 2 * f.deletion_file.num_deleted_rows > f.physical_rows}
-    return emptied | {number for number, tier in tiers.items() if tier <= max(full)}
+    return crowded | {
+        f.id for f in fragments if f.deletion_file and 2 * f.deletion_file.num_deleted_rows > f.physical_rows
+    }

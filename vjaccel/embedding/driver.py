@@ -22,7 +22,7 @@ from vjaccel.embedding.batches import Batch, Shared
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.reading import LiveReader, Reader
-from vjaccel.embedding.result import EmbeddingStatistics, Progress
+from vjaccel.embedding.result import EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.tuner import Tuner
@@ -37,6 +37,9 @@ CHUNK = 4096
 
 AHEAD = 2
 """Chunks that are read beyond the one that is given out."""
+
+NAMED = 5
+"""Texts that are named where too many have failed."""
 
 LOOK = 0.01
 """Seconds after which one who waits for a batch looks whether a live source has more."""
@@ -55,6 +58,7 @@ class Run:
     tuner: Tuner | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     failure: BaseException | None = None
+    failed: list[ItemError] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -78,12 +82,12 @@ class Run:
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds(), self.recording))
 
-    def check(self, under_way: Tally) -> None:
-        """Raise TooManyErrors if there are."""
-        failed = self.tally.failed + under_way.failed
-        if self.max_errors is not None and failed > self.max_errors:
-            worst = ", ".join(f"{code} {n}" for code, n in (self.tally.failures + under_way.failures).most_common())
-            raise TooManyErrors(f"stopped: {failed} texts have failed, and max_errors is {self.max_errors} ({worst})")
+    def check(self, under_way: Gathered | None = None) -> None:
+        """Raise TooManyErrors if there are, with those of a chunk that is under way."""
+        failures = self.tally.failures if under_way is None else self.tally.failures + under_way.tally.failures
+        if self.max_errors is not None and failures.total() > self.max_errors:
+            errors = self.failed + ([] if under_way is None else under_way.first_errors(NAMED))
+            raise TooManyErrors(failures, self.max_errors, errors[:NAMED])
 
     def finished(self, gathered: Gathered) -> Gathered:
         """Take a chunk into account all of whose batches are done, and those before it."""
@@ -91,7 +95,8 @@ class Run:
         if gathered.copies:
             self.advance(len(gathered.copies), gathered.tally)
         self.tally.add(gathered.tally)
-        self.check(Tally())
+        self.failed += gathered.first_errors(NAMED - len(self.failed))
+        self.check()
         return gathered
 
     def statistics(self) -> EmbeddingStatistics:
@@ -271,7 +276,7 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
             working -= 1
         else:
             run.advance(done, gathered.tally)
-            run.check(gathered.tally)
+            run.check(gathered)
     if run.failure is not None and not gathered.settled(begun.chunk.valid):
         raise run.failure  # of another chunk, because of which batches of this one were not begun
     if run.known.lookup is not None and run.known.lookup.waits(gathered):
@@ -292,13 +297,13 @@ def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: Batch) -> int:
 def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
     for batch in planned(chunk, provider, run.tuner):
         run.advance(_embedded(chunk, provider, run, batch), chunk.gathered.tally)
-        run.check(chunk.gathered.tally)
+        run.check(chunk.gathered)
 
 
 def _left_over(chunk: Chunk, provider: Provider, run: Run) -> None:
     """Embed what another run was to, and has not."""
     gathered = chunk.gathered
-    if run.known.lookup is not None and run.known.lookup.waits(gathered):
+    while run.known.lookup is not None and run.known.lookup.waits(gathered):
         before = gathered.looked_up
         rest = left_over(chunk.texts, run.prompt, provider, gathered, run.known, run.stop)
         if gathered.looked_up > before:

@@ -35,7 +35,7 @@ from vjaccel.embedding.held import Held
 from vjaccel.embedding.in_thread import embedded_in_thread, streamed_in_thread
 from vjaccel.embedding.precision import Precision, Quantizer
 from vjaccel.embedding.providers.asked import check_remote
-from vjaccel.embedding.providers.protocol import ModelIdentity, ProviderOptions
+from vjaccel.embedding.providers.protocol import Expecting, ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, Progress
@@ -159,7 +159,8 @@ class Embedder:
         self._model = model if isinstance(model, str) else f"function:{self._provider.identity('').model}"
         self._cache = cache
         self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
-        self._width = Width(self._provider.dimensions)
+        expect = self._provider.expect if isinstance(self._provider, Expecting) else None
+        self._width = Width(self._provider.dimensions, expect)
         self._prompt = checked_prompt(prompt)
         self._digest: str | None = None
 
@@ -358,6 +359,7 @@ class Embedder:
         on_error: OnError = "raise",
         max_errors: int | None = None,
         deduplicate: bool = True,
+        dim: int | None = None,
         on_batch: Callable[[np.ndarray, np.ndarray], object] | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Iterator[EmbeddingResult]:
@@ -378,6 +380,8 @@ class Embedder:
         deduplicate : bool
             Embed a text once that comes again within 100,000 texts, whose vectors are held for that. False where the caller
             knows that none does.
+        dim : int, optional
+            How wide the vectors of this model are that there were before: another width is an error from the first on.
         on_batch : callable, optional
             Told the numbers of texts in the stream, int64 (n,), and their vectors, float32 (n, dim), as soon as these are
             there, in the thread that embedded them: for what keeps them from being lost.
@@ -386,6 +390,11 @@ class Embedder:
         check_on_error(on_error)
         self._held.check_open()
         check_latency(max_latency)
+        if dim is not None:
+            check_whole("dim", dim)
+            known = self._width.first(dim)
+            if known != dim:
+                raise InvalidInput(f"dim={dim} contradicts the model, whose vectors have width {known}")
         window = Window(WINDOW if ordered else 0) if deduplicate else None
         most = checked_most(max_errors)
         prompt = self._prompt_for(None, prompt)

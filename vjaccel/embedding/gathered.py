@@ -109,6 +109,11 @@ class Gathered:
             self.tally.failures[code] += 1
         self.recording.failed(self.first + index, code, message)
 
+    def first_errors(self, count: int) -> list[ItemError]:
+        """The first of the errors that there are so far."""
+        with self.lock:
+            return [self.errors[index] for index in sorted(self.errors)[:count]]
+
     def cut_into(self, indices: np.ndarray, chunks: np.ndarray) -> None:
         """Note how many windows the texts `indices` of this chunk were cut into."""
         if self.chunks is None:

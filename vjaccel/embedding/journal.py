@@ -16,22 +16,99 @@ import shutil
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 
-__all__ = ["Journal", "changed", "described", "recorded"]
+__all__ = ["Journal", "Kept", "changed", "described", "recorded"]
 
 DESCRIPTION, VECTORS, LINES, RECORDING = "run.json", "vectors.f32", "journal.jsonl", "recording.json"
 
 
-class Journal:
+class Kept:
+    """What a journal has, up to its first line that is not whole.
+
+    Attributes
+    ----------
+    done : ndarray of bool, shape (rows,)
+        Which rows have their vector.
+    dim : int or None
+        The width of the vectors; None before the first.
+    anew : bool
+        Whether its run began with nothing, whatever there was: an output that is there is then none of its own.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.done = np.zeros(rows, np.bool_)
+        self.dim: int | None = None
+        self.anew = False
+        self._has_failed = np.zeros(rows, np.bool_)
+        self._failed: dict[int, tuple[str, str]] = {}
+
+    @classmethod
+    def of(cls, folder: Path, rows: int) -> Self:
+        """What is in the folder of a journal, which stays as it is: also where a run is writing it, or it is torn."""
+        found = cls(rows)
+        with ExitStack() as held, suppress(FileNotFoundError):
+            lines = held.enter_context((folder / LINES).open("rb"))
+            vectors = held.enter_context((folder / VECTORS).open("rb"))
+            if described(folder) is not None:
+                found._read(lines, vectors.fileno())
+        return found
+
+    def settled(self, start: int, stop: int) -> np.ndarray:
+        """Which of the rows from `start` to `stop` need nothing more: they are done, or have failed."""
+        settled: np.ndarray = self.done[start:stop] | self._has_failed[start:stop]
+        return settled
+
+    def error(self, row: int) -> tuple[str, str] | None:
+        """The code and message of a row that has failed."""
+        return self._failed.get(row)
+
+    def _read(self, lines: BinaryIO, vectors: int) -> int:
+        """Take up what the lines say; where the first begins that is not whole."""
+        end = 0
+        for line in lines:
+            record = _record(line)
+            if record is None or not self._taken(record, vectors):
+                break
+            end += len(line)
+        return end
+
+    def _taken(self, record: dict[str, Any], vectors: int) -> bool:
+        if "dim" in record:
+            self.dim = int(record["dim"])
+        elif "anew" in record:
+            self.anew = True
+        elif "failed" in record:
+            self._note({int(row): (code, message) for row, code, message in record["failed"]})
+        elif "again" in record:
+            self._forget()
+        elif "rows" in record:
+            rows = np.array(record["rows"], np.int64)
+            if self.dim is None or not len(rows) or rows[-1] >= len(self.done):
+                return False
+            # Only of these rows the vectors are lost where they are torn: what follows has checksums of its own.
+            if zlib.crc32(b"".join(_stored(vectors, rows, self.dim * 4))) == record["crc32"]:
+                self.done[rows] = True
+        return True
+
+    def _note(self, failed: dict[int, tuple[str, str]]) -> None:
+        self._failed |= failed
+        self._has_failed[list(failed)] = True
+
+    def _forget(self) -> None:
+        self._failed.clear()
+        self._has_failed[:] = False
+
+
+class Journal(Kept):
     """The state of one run, in a folder of its own.
 
     Parameters
@@ -43,15 +120,8 @@ class Journal:
     rows : int
     anew : bool
         Forget what is there.
-
-    Attributes
-    ----------
-    done : ndarray of bool, shape (rows,)
-        Which rows have their vector.
-    dim : int or None
-        The width of the vectors; None before the first.
-    found : int
-        Rows that were done or had failed when the journal was opened.
+    goes_on : str
+        What a run goes on by when it could not write, as people are told.
 
     Raises
     ------
@@ -59,13 +129,14 @@ class Journal:
         The journal is another run's, or one of a run that goes on now; or it cannot be written.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], rows: int, *, anew: bool = False) -> None:
+    def __init__(
+        self, folder: Path, description: dict[str, Any], rows: int, *, anew: bool = False,
+        goes_on: str = "the same command",
+    ) -> None:  # fmt: skip
+        super().__init__(rows)
         self._folder = folder
+        self._goes_on = goes_on
         self._lock = threading.Lock()
-        self.done = np.zeros(rows, np.bool_)
-        self.dim: int | None = None
-        self._has_failed = np.zeros(rows, np.bool_)
-        self._failed: dict[int, tuple[str, str]] = {}
         try:
             folder.mkdir(exist_ok=True)
             self._lines = (folder / LINES).open("a+b")
@@ -74,17 +145,19 @@ class Journal:
         try:
             self._locked()
             if anew:
-                with _writing(folder):
+                with self._writing():
                     (folder / DESCRIPTION).unlink(missing_ok=True)
                     (folder / RECORDING).unlink(missing_ok=True)
-            self._described(description)
-            with _writing(folder):
+            self._described(description, anew=anew)
+            with self._writing():
                 self._vectors = os.open(folder / VECTORS, os.O_RDWR | os.O_CREAT, 0o644)
         except BaseException:
             self._lines.close()
             raise
-        self._read()
-        self.found = int(self.settled(0, rows).sum())
+        self._lines.seek(0)
+        end = self._read(self._lines, self._vectors)
+        self._lines.truncate(end)
+        self._lines.seek(end)
 
     # Writing
 
@@ -98,7 +171,7 @@ class Journal:
         """
         order = np.argsort(rows)
         rows, vectors = rows[order], np.ascontiguousarray(vectors[order], "<f4")
-        with self._lock, _writing(self._folder):
+        with self._lock, self._writing():
             if self.dim is None:
                 self.dim = vectors.shape[1]
                 self._line({"dim": self.dim})
@@ -123,7 +196,7 @@ class Journal:
         """
         found = {row: (code, message) for row, code, message in errors}
         if found:
-            with self._lock, _writing(self._folder):
+            with self._lock, self._writing():
                 self._line({"failed": [[row, *why] for row, why in found.items()]})
                 self._note(found)
 
@@ -135,7 +208,7 @@ class Journal:
         OutputError
         """
         part = self._folder / f"{RECORDING}.part"
-        with _writing(self._folder):
+        with self._writing():
             part.write_text(json.dumps(recording.to_dict()), encoding="utf-8")
             part.replace(self._folder / RECORDING)
 
@@ -146,20 +219,11 @@ class Journal:
         ------
         OutputError
         """
-        with self._lock, _writing(self._folder):
+        with self._lock, self._writing():
             self._line({"again": True})
             self._forget()
 
     # Reading
-
-    def settled(self, start: int, stop: int) -> np.ndarray:
-        """Which of the rows from `start` to `stop` need nothing more: they are done, or have failed."""
-        settled: np.ndarray = self.done[start:stop] | self._has_failed[start:stop]
-        return settled
-
-    def error(self, row: int) -> tuple[str, str] | None:
-        """The code and message of a row that has failed."""
-        return self._failed.get(row)
 
     def vectors(self, rows: np.ndarray, dim: int) -> np.ndarray:
         """The vectors of some rows, float32 (n, dim); NaN where a row has none. `dim` is the width, if any has one."""
@@ -176,7 +240,7 @@ class Journal:
     def close(self) -> None:
         """Write out what the system still holds, and let go of the files."""
         if not self._lines.closed:
-            with _writing(self._folder):
+            with self._writing():
                 os.fsync(self._vectors)
                 os.fsync(self._lines.fileno())
             os.close(self._vectors)
@@ -208,7 +272,7 @@ class Journal:
         except BlockingIOError as exc:
             raise OutputError(f"another run is writing {self._folder}: wait for it, or stop it") from exc
 
-    def _described(self, description: dict[str, Any]) -> None:
+    def _described(self, description: dict[str, Any], *, anew: bool) -> None:
         path = self._folder / DESCRIPTION
         wanted = json.loads(json.dumps(description))
         if path.exists() and (before := _json(path)) is not None:
@@ -218,57 +282,29 @@ class Journal:
                     f"{self._folder} is the journal of another run: {'; '.join(differences)}. --restart would begin anew"
                 )
             return
-        with _writing(self._folder):
+        with self._writing():
             # Without its description nothing in the folder can be trusted.
             self._lines.truncate(0)
+            if anew:
+                self._line({"anew": True})
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(wanted), encoding="utf-8")
             partial.replace(path)
-
-    def _note(self, failed: dict[int, tuple[str, str]]) -> None:
-        self._failed |= failed
-        self._has_failed[list(failed)] = True
-
-    def _forget(self) -> None:
-        self._failed.clear()
-        self._has_failed[:] = False
 
     def _line(self, record: dict[str, Any]) -> None:
         self._lines.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         self._lines.flush()
 
-    def _read(self) -> None:
-        """Take up what a run before has left, up to the first line that is not whole."""
-        end = 0
-        self._lines.seek(0)
-        for line in self._lines:
-            record = _record(line)
-            if record is None or not self._taken(record):
-                break
-            end += len(line)
-        self._lines.truncate(end)
-        self._lines.seek(end)
-
-    def _taken(self, record: dict[str, Any]) -> bool:
-        if "dim" in record:
-            self.dim = int(record["dim"])
-        elif "failed" in record:
-            self._note({int(row): (code, message) for row, code, message in record["failed"]})
-        elif "again" in record:
-            self._forget()
-        elif "rows" in record:
-            rows = np.array(record["rows"], np.int64)
-            if self.dim is None or not len(rows) or rows[-1] >= len(self.done):
-                return False
-            # Only of these rows the vectors are lost where they are torn: what follows has checksums of its own.
-            if zlib.crc32(b"".join(self._stored(rows))) == record["crc32"]:
-                self.done[rows] = True
-        return True
-
-    def _stored(self, rows: np.ndarray) -> Iterator[bytes]:
-        size = (self.dim or 0) * 4
-        for part in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
-            yield os.pread(self._vectors, size * len(part), int(part[0]) * size)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """An OSError inside it is the error of writing the journal."""
+        try:
+            yield
+        except OutputError:
+            raise
+        except OSError as exc:
+            kept = f"what is done is kept, and {self._goes_on} goes on"
+            raise OutputError(f"cannot write {self._folder}: {exc.strerror or exc}; {kept}") from exc
 
 
 def changed(before: dict[str, Any], now: dict[str, Any], within: str = "") -> list[str]:
@@ -344,11 +380,7 @@ def _written(file: int, content: memoryview, place: int) -> None:
         content, place = content[count:], place + count
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """An OSError inside it is the error of writing the journal."""
-    try:
-        yield
-    except OSError as exc:
-        kept = "what is done is kept, and the same command goes on"
-        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}; {kept}") from exc
+def _stored(vectors: int, rows: np.ndarray, size: int) -> Iterator[bytes]:
+    """The bytes of some rows' vectors, each `size`."""
+    for part in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+        yield os.pread(vectors, size * len(part), int(part[0]) * size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,39 @@ class Lookup:
         """Those of `places` in a chunk that this run is to embed; `gathered` gets the vectors that are there."""
         keys = self._keys.of([texts[i] for i in places])
         places = self._taken(keys, places, gathered)
+        left = self._claimed(places, gathered)
+        _missed(gathered, len(left))
+        return left
+
+    def waits(self, gathered: Gathered) -> bool:
+        """Whether another run was embedding texts of a chunk."""
+        return gathered.first in self._deferred
+
+    def waited(self, gathered: Gathered, stop: threading.Event) -> list[int]:
+        """The places that another run was embedding and has not, and that are now this run's to embed.
+
+        Others may have waited for the same: what one of them embeds now is waited for again.
+        """
+        deferred = self._deferred.pop(gathered.first, None)
+        if deferred is None:
+            return []
+        to_the_end = self._flyer.wait(deferred.claimed.others, stop)
+        left = self._taken([gathered.keys[i] for i in deferred.places], deferred.places, gathered)
+        if to_the_end:
+            left = self._claimed(left, gathered)
+        _missed(gathered, len(left))
+        return left
+
+    def keep(self, gathered: Gathered, indices: np.ndarray, vectors: np.ndarray) -> None:
+        """Put vectors that came for the texts `indices` of a chunk."""
+        self._cache.put([gathered.keys[i] for i in indices.tolist()], vectors)
+
+    def release(self, gathered: Gathered, indices: Iterable[int]) -> None:
+        """The texts `indices` of a chunk are kept, or have failed."""
+        self._flyer.release([gathered.keys[i] for i in indices])
+
+    def _claimed(self, places: list[int], gathered: Gathered) -> list[int]:
+        """Those of `places` that this run is to embed; the others are put off."""
         if not places:
             return []
         claimed = self._flyer.claim([gathered.keys[i] for i in places])
@@ -52,30 +85,7 @@ class Lookup:
         if len(left) < len(mine):
             wanted = set(left)
             self._flyer.release([gathered.keys[i] for i in mine if i not in wanted])
-        gathered.tally.cache_misses += len(left)
         return left
-
-    def waits(self, gathered: Gathered) -> bool:
-        """Whether another run was embedding texts of a chunk."""
-        return gathered.first in self._deferred
-
-    def waited(self, gathered: Gathered, stop: threading.Event) -> list[int]:
-        """The places that another run was embedding and has not: they are this run's to embed."""
-        deferred = self._deferred.pop(gathered.first, None)
-        if deferred is None:
-            return []
-        self._flyer.wait(deferred.claimed.others, stop)
-        left = self._taken([gathered.keys[i] for i in deferred.places], deferred.places, gathered)
-        gathered.tally.cache_misses += len(left)
-        return left
-
-    def keep(self, gathered: Gathered, indices: np.ndarray, vectors: np.ndarray) -> None:
-        """Put vectors that came for the texts `indices` of a chunk."""
-        self._cache.put([gathered.keys[i] for i in indices.tolist()], vectors)
-
-    def release(self, gathered: Gathered, indices: np.ndarray) -> None:
-        """The texts `indices` of a chunk are kept, or have failed."""
-        self._flyer.release([gathered.keys[i] for i in indices.tolist()])
 
     def _taken(self, keys: Sequence[bytes], places: list[int], gathered: Gathered) -> list[int]:
         """Have `gathered` take what the cache has; the places of the rest."""
@@ -89,9 +99,15 @@ class Lookup:
             gathered.acknowledge(indices)
             gathered.tally.cache_hits += len(hits)
             gathered.recording.settled("cached", len(hits))
+            gathered.recording.looked_up(len(hits), 0)
             gathered.looked_up += len(hits)
             there = set(hits.tolist())
             left = [place for i, place in enumerate(places) if i not in there]
             keys = [key for i, key in enumerate(keys) if i not in there]
         gathered.keys.update(zip(left, keys, strict=True))
         return left
+
+
+def _missed(gathered: Gathered, texts: int) -> None:
+    gathered.tally.cache_misses += texts
+    gathered.recording.looked_up(0, texts)

@@ -70,7 +70,7 @@ def prepared(
     if known.lookup is not None and valid:
         valid = known.lookup.missing(texts, valid, gathered)
     gathered.tally.texts = len(texts)
-    chunk = _tokenised(valid, texts, prompt, provider, gathered)
+    chunk = _tokenised(valid, texts, prompt, provider, gathered, known.lookup)
     gathered.set_aside = len(gathered.errors) + gathered.looked_up
     gathered.recording.prepared(len(texts))
     return chunk
@@ -79,7 +79,7 @@ def prepared(
 def prepared_alone(texts: Sequence[str], prompt: str, provider: Provider) -> Chunk:
     """Texts as the provider wants them, for nobody to gather their vectors."""
     nobody = Gathered(0, len(texts), Width(None), None, Recording("", 1))
-    return _tokenised(list(range(len(texts))), texts, prompt, provider, nobody)
+    return _tokenised(list(range(len(texts))), texts, prompt, provider, nobody, None)
 
 
 def left_over(
@@ -87,10 +87,12 @@ def left_over(
 ) -> Chunk | None:
     """What of a chunk another run was to embed, and has not."""
     places = [] if known.lookup is None else known.lookup.waited(gathered, stop)
-    return _tokenised(places, texts, prompt, provider, gathered) if places else None
+    return _tokenised(places, texts, prompt, provider, gathered, known.lookup) if places else None
 
 
-def _tokenised(valid: list[int], texts: Sequence[Any], prompt: str, provider: Provider, gathered: Gathered) -> Chunk:
+def _tokenised(
+    valid: list[int], texts: Sequence[Any], prompt: str, provider: Provider, gathered: Gathered, lookup: Lookup | None
+) -> Chunk:
     parts = _prepared(valid, texts, prompt, provider, gathered) if valid else []
     whole = parts[0][1] if len(parts) == 1 else _joined([part for _, part in parts])
     tally = gathered.tally
@@ -103,6 +105,9 @@ def _tokenised(valid: list[int], texts: Sequence[Any], prompt: str, provider: Pr
         gathered.of_length(chunk.valid, whole.lengths)
     if whole.chunks is not None:
         gathered.cut_into(chunk.valid, whole.chunks)
+    if lookup is not None and len(chunk.valid) < len(valid):
+        # Nobody is to wait to this run's end for what will not be embedded.
+        lookup.release(gathered, set(valid) - set(chunk.valid.tolist()))
     return chunk
 
 
@@ -223,7 +228,7 @@ def embedded(
                 raise failed.__cause__ or failed
             waiting.extend(_after(failed, chunk, part, provider, tuner))
     if lookup is not None:
-        lookup.release(chunk.gathered, chunk.valid[batch.places])
+        lookup.release(chunk.gathered, chunk.valid[batch.places].tolist())
     return len(batch.places)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 __all__ = ["Contradicted", "Width"]
 
@@ -21,19 +22,25 @@ class Width:
     ----------
     known : int or None
         What is known before there is any vector.
+    told : callable, optional
+        Called with what is known from vectors that there were before.
     """
 
-    def __init__(self, known: int | None) -> None:
+    def __init__(self, known: int | None, told: Callable[[int], object] | None = None) -> None:
         self.known = known
+        self._told = told
         self._confirmed = known is not None
         self._shown_by: object = None
         self._other: tuple[int, object] | None = None
         self._lock = threading.Lock()
 
     def first(self, seen: int) -> int:
-        """The width there is to be, now that a cache has vectors of width `seen`: maybe another model's."""
+        """The width there is to be, now that there were vectors of width `seen` before: maybe another model's."""
         with self._lock:
-            self.known = self.known or seen
+            if self.known is None:
+                self.known = seen
+                if self._told is not None:
+                    self._told(seen)
             return self.known
 
     def agrees(self, seen: int, batch: object) -> bool:

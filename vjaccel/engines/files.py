@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vjaccel import __version__
-from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
+from vjaccel.embedding import Embedder, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal, recorded
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines.places import Places
+from vjaccel.engines.places import Places, said_of
 from vjaccel.engines.standing import (
     FileRun,
     Standing,
@@ -30,10 +30,10 @@ from vjaccel.engines.standing import (
     recording_of,
     run_path,
     standing,
-    written_by,
+    taken_up,
 )
 from vjaccel.errors import InvalidInput, OutputError
-from vjaccel.io import Inputs, error_log, error_path, open_output, stored_vectors, whole_file
+from vjaccel.io import Inputs, error_log, error_path, open_output, remove_partial, stored_vectors, whole_file
 from vjaccel.telemetry import Recording
 
 __all__ = ["Report", "embed_files"]
@@ -115,21 +115,23 @@ def embed_files(
     _check_retry(asked, stands, embedder)
     anew = stands is Standing.NEW
     with ExitStack() as held:
-        journal = held.enter_context(Journal(journal_path(output), described, inputs.rows, anew=anew))
+        journal = held.enter_context(
+            Journal(journal_path(output), described, inputs.rows, anew=anew, goes_on=asked.goes_on)
+        )
         if inputs.from_stdin:
             held.callback(journal.remove)
-        if not anew and written_by(output, described):
+        if not journal.anew and taken_up(output, described):
             # By a run whose failed rows are tried again, in this call or in one before that was stopped.
-            _taken_up(journal, output)
+            _take_up(journal, output)
         if asked.retry_failed:
             journal.forget_failures()
         found = int(journal.settled(0, inputs.rows).sum())
         begun(found if stands is Standing.BEGUN else 0)
-        # Of a file that a kill left while it was put together; nobody else writes it while the journal is ours.
-        for left in output.parent.glob(f".{output.name}.*.partial"):
-            left.unlink(missing_ok=True)
-        with SeenTexts(journal_path(output) / "seen.sqlite") as seen:
-            before = None if anew else recorded(journal_path(output)) or recording_of(output)
+        # Of a run that was killed; nobody else writes these while the journal is ours.
+        for path in (output, error_path(output), run_path(output)):
+            remove_partial(path)
+        with SeenTexts(journal_path(output) / "seen.sqlite", asked.goes_on) as seen:
+            before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
             statistics, recording = _embedded(inputs, embedder, asked, journal, seen, show, before)
             made_by = how_made(inputs, embedder, journal.dim)
             counts = _put_together(inputs, journal, seen, embedder, output, made_by)
@@ -160,7 +162,7 @@ def _check_retry(asked: FileRun, stands: Standing, embedder: Embedder) -> None:
         )
 
 
-def _taken_up(journal: Journal, output: Path) -> None:
+def _take_up(journal: Journal, output: Path) -> None:
     """Have the journal hold what a finished output has."""
     start = 0
     for vectors, ok in stored_vectors(output):
@@ -210,18 +212,26 @@ def _embedded(
             journal.record(whole(now.recording))
         show(replace(now, total=inputs.rows), passed_over)
 
+    failed: dict[int, int] = {}
+
+    def in_the_files(error: ItemError) -> ItemError:
+        row = failed.get(error.index)
+        return replace(error, index=int(places.of(np.array([error.index]))[0]) if row is None else row)
+
     statistics: EmbeddingStatistics | None = None
     chunks = embedder.stream(
         texts(), chunk_size=CHUNK, prompt=embedder.prompt_for("document"), on_error="collect", progress=progress, on_batch=keep,
-        deduplicate=False, max_errors=asked.max_errors,
+        deduplicate=False, max_errors=asked.max_errors, dim=journal.dim,
     )  # fmt: skip
     # Closed here, so that whatever happens no batch comes back to a journal that is closed.
     try:
-        with closing(chunks):  # type: ignore[type-var]  # it is a generator
+        with closing(chunks), said_of(in_the_files):  # type: ignore[type-var]  # it is a generator
             for result in chunks:
                 numbers = np.array([error.index for error in result.errors], np.int64)
                 rows = places.of(numbers).tolist()
                 journal.fail((row, error.code, error.message) for row, error in zip(rows, result.errors, strict=True))
+                if asked.max_errors is not None:
+                    failed.update(zip(numbers.tolist(), rows, strict=True))
                 places.forget(len(result))
                 statistics = result.statistics
     finally:
@@ -236,28 +246,36 @@ def _put_together(
 ) -> _Counts:
     """Write the output from the journal; how many rows are duplicates and have an empty text, and what failed by code."""
     dim = journal.dim or embedder.dim or 0
-    if inputs.rows and not dim:
-        why = next(filter(None, (journal.error(row) for row in range(inputs.rows))), ("", "no reason"))[1]
-        journal.remove()
-        raise OutputError(f"no text could be embedded, so there is nothing to write; the first failed with {why}")
     start = duplicates = empty = 0
+    first_failed = ""
     failures: Counter[str] = Counter()
     quantizer = _quantizer(embedder, journal, inputs.rows, dim)
     if quantizer.ranges is not None:
         made_by["ranges"] = [bound.tolist() for bound in quantizer.ranges]
     width, dtype = quantizer.width(dim), quantizer.dtype.name
-    with error_log(output) as log, open_output(output, inputs.schema, width, inputs.rows, made_by, dtype) as file:
+    with ExitStack() as held:
+        log, file = held.enter_context(error_log(output)), None
+        if dim or not inputs.rows:
+            file = held.enter_context(open_output(output, inputs.schema, width, inputs.rows, made_by, dtype))
         for rows in inputs.batches(CHUNK):
             sources = seen.first(start, rows.texts)
             ok = journal.done[sources]
-            file.write(rows, quantizer.codes(journal.vectors(sources, dim), ok), ok)
+            if file is not None:
+                file.write(rows, quantizer.codes(journal.vectors(sources, dim), ok), ok)
             for i in np.flatnonzero(~ok):
                 code, message = journal.error(int(sources[i])) or ("EMBEDDING_GENERATION_FAILED", "it was not embedded")
                 failures[code] += 1
+                first_failed = first_failed or message
                 log([{"index": start + int(i), "code": code, "message": message, "id": rows.ids[i]}])
             duplicates += int((sources != np.arange(start, start + len(rows))).sum())
             empty += sum(text == "" for text in rows.texts)
             start += len(rows)
+    if file is None:
+        journal.remove()
+        raise OutputError(
+            f"no text could be embedded, so there is nothing to write; the first failed with {first_failed}: see "
+            f"{error_path(output)}"
+        )
     return _Counts(duplicates, empty, dict(failures))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from vjaccel.collection import BatchResult, Collection
 from vjaccel.collection.arrow import array_of, field_of
+from vjaccel.collection.metadata import Columns, Kind, same
 from vjaccel.embedding import ItemError
 from vjaccel.errors import InvalidInput
 from vjaccel.io import VECTORS, Rows, VectorRows, json_record, open_output, whole_file
@@ -62,7 +65,8 @@ def import_rows(
         Called with how many rows have been looked at.
     """
     done = Imported()
-    for rows in batches:
+    for read in batches:
+        rows = _timed(read, collection.columns)
         result = collection.insert(rows.ids, rows.vectors, rows.metadata)
         done.added += len(result.ok)
         errors = {error.index: error for error in result.errors}
@@ -132,16 +136,41 @@ def _just_so(rows: VectorRows, places: Sequence[int], collection: Collection) ->
     wanted = [str(rows.ids[place]) for place in places]
     found = collection.get(wanted)
     stored = {name: i for i, name in enumerate(found.ids)}
-    same = []
+    there = []
     for place, name in zip(places, wanted, strict=True):
         number = stored.get(name)
         if number is None:
             continue
         about = {key: value for key, value in rows.metadata[place].items() if value is not None}
+        # JSON has no NaN and no infinity, and an export has null for them.
+        before = {key: value for key, value in found.metadata[number].items() if key in about or not _no_number(value)}
         vector = np.asarray(rows.vectors[place], np.float32)
-        if found.metadata[number] == about and np.array_equal(found.vectors[number], vector):
-            same.append(place)
-    return same
+        if same(before, about) and np.array_equal(found.vectors[number], vector):
+            there.append(place)
+    return there
+
+
+def _no_number(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _timed(rows: VectorRows, columns: Columns) -> VectorRows:
+    """The rows, with times where JSON has text and the collection a column of times."""
+    times = [key for key, column in columns.items() if column.kind in (Kind.DATETIME, Kind.DATETIME_UTC)]
+    if not times:
+        return rows
+    read = [row | {key: _time(row[key]) for key in times if key in row} for row in rows.metadata]
+    return rows._replace(metadata=read)
+
+
+def _time(value: Any) -> Any:
+    """A time that stands there as text; what is none stays, for the collection to refuse."""
+    if isinstance(value, list):
+        return [_time(item) for item in value]
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _upserted(rows: VectorRows, places: Sequence[int], collection: Collection) -> BatchResult:

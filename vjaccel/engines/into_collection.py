@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 
 from vjaccel.collection import Collection
-from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
+from vjaccel.collection.judging import unfit
+from vjaccel.collection.metadata import Columns, same
+from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
+from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines.places import said_of
+from vjaccel.errors import TooManyErrors
 from vjaccel.io import as_metadata
 
 __all__ = ["Collected", "TextRow", "embed_into"]
@@ -28,7 +34,7 @@ class TextRow:
     Attributes
     ----------
     id : str or None
-        None where the input has none: the row is then known by its text.
+        None where the input has none: the row is then known by its text and fields.
     text : object
     fields : dict
         All of the input's, the text among them, the id not.
@@ -52,6 +58,8 @@ class Collected:
         Rows that are not in, by the code of their error.
     statistics : EmbeddingStatistics or None
         Of what was embedded.
+    first_failed : list of ItemError
+        The first few rows that are not in.
     """
 
     rows: int = 0
@@ -60,6 +68,7 @@ class Collected:
     there: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     statistics: EmbeddingStatistics | None = None
+    first_failed: list[ItemError] = field(default_factory=list)
 
 
 CHUNK = 1024
@@ -115,36 +124,48 @@ def embed_into(
     done, embedded = Collected(), _Embedded()
     # By their number in the stream; an interrupt may come anywhere, and leaves no doubt which vector is whose.
     waiting: dict[int, _Wanted] = {}
+    failed: dict[int, _Wanted] = {}
     numbers = count()
     into = opened(embedder.dim)
+    columns: Columns = {} if into is None else into.columns
+
+    def too_many() -> bool:
+        return max_errors is not None and done.failures.total() > max_errors
+
+    def in_the_input(error: ItemError) -> ItemError:
+        row = failed.get(error.index) or waiting[error.index]
+        return replace(error, index=row.number, id=row.id)
 
     def texts() -> Iterator[Any]:
         for rows in groups:
-            named = [
-                _Wanted(done.rows + i, _id(row), {k: as_metadata(v) for k, v in row.fields.items() if v is not None})
-                for i, row in enumerate(rows)
-            ]
+            named = [_wanted(done.rows + i, row, text_field) for i, row in enumerate(rows)]
             first, done.rows = done.rows, done.rows + len(rows)
             if seen is not None:
                 named = _once(rows, named, seen, done, log)
+            named = _fitting(named, columns, done, log)
             if into is not None and max_latency is None:
                 named = _missing(named, into, text_field, done, log)
+            if too_many():
+                return
             for row in named:
                 waiting[next(numbers)] = row
                 yield rows[row.number - first].text
 
     results = embedder.stream(
         texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
-        max_errors=max_errors, on_batch=embedded.add, progress=lambda now: show(now, done.there + done.updated),
+        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=embedded.add,
+        progress=lambda now: show(now, done.there + done.updated),
     )  # fmt: skip
     try:
-        with closing(results):  # type: ignore[type-var]  # it is a generator
+        with closing(results), said_of(in_the_input):  # type: ignore[type-var]  # it is a generator
             for result in results:
                 if into is None and result.ok.any():
                     into = opened(result.embeddings.shape[1])
                 places = range(result.start, result.start + len(result))
                 _store_result([waiting[number] for number in places], result, into, done, log)
                 done.statistics = result.statistics
+                if max_errors is not None:
+                    failed.update((error.index, waiting[error.index]) for error in result.errors)
                 for number in places:
                     del waiting[number]
                 embedded.forget(places.stop)
@@ -155,7 +176,9 @@ def embed_into(
             vectors = np.array([*rest.values()])
             into = opened(vectors.shape[1]) if into is None else into
             assert into is not None  # its width is known
-            _store([waiting[number] for number in rest], vectors, into, done)
+            _failed(_store([waiting[number] for number in rest], vectors, into, done), done, log)
+    if max_errors is not None and too_many():
+        raise TooManyErrors(done.failures, max_errors, done.first_failed)
     return done
 
 
@@ -193,6 +216,13 @@ def _once(rows: list[TextRow], named: list[_Wanted], seen: SeenTexts, done: Coll
     return [row for row, new in zip(named, own, strict=True) if new]
 
 
+def _fitting(rows: list[_Wanted], columns: Columns, done: Collected, log: Log) -> list[_Wanted]:
+    """The rows that can be stored: nothing is paid for the others."""
+    bad = unfit([row.id for row in rows], [row.metadata for row in rows], columns)
+    _failed([(rows[i], code, message) for i, (code, message) in sorted(bad.items())], done, log)
+    return [row for i, row in enumerate(rows) if i not in bad]
+
+
 def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Collected, log: Log) -> list[_Wanted]:
     """The rows whose texts are to be embedded; of those that need no vector the other fields are brought up to date."""
     found = into.get([row.id for row in rows])
@@ -202,7 +232,7 @@ def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Colle
         there = before.get(row.id)
         if there is None or there.get(text_field) != row.metadata.get(text_field):
             missing.append(row)
-        elif there == row.metadata:
+        elif same(there, row.metadata):
             done.there += 1
         else:
             other.append((row, there))
@@ -238,11 +268,19 @@ def _store(
 
 def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -> None:
     done.failures.update(code for _, code, _ in errors)
+    some = errors[: NAMED - len(done.first_failed)]
+    done.first_failed += [ItemError(row.number, code, message, row.id) for row, code, message in some]
     log({"index": row.number, "code": code, "message": message, "id": row.id} for row, code, message in errors)
 
 
-def _id(row: TextRow) -> str:
-    if row.id is not None:
-        return row.id
-    text = row.text if isinstance(row.text, str) else repr(row.text)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _wanted(number: int, row: TextRow, text_field: str) -> _Wanted:
+    metadata = {key: as_metadata(value) for key, value in row.fields.items() if value is not None}
+    return _Wanted(number, _made_id(row.text, metadata, text_field) if row.id is None else row.id, metadata)
+
+
+def _made_id(text: Any, metadata: dict[str, Any], text_field: str) -> str:
+    """The id of a row without one: rows that differ in anything are several rows."""
+    whole = text if isinstance(text, str) else repr(text)
+    if metadata.keys() - {text_field}:
+        whole = json.dumps([whole, metadata], ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,12 +1,26 @@
-"""From a text's number in a run to its row in the files."""
+"""From a text's number in a run to its row in the files, and errors that say the one as errors that say the other."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-__all__ = ["Places"]
+from vjaccel.embedding import ItemError
+from vjaccel.errors import TooManyErrors
+
+__all__ = ["Places", "said_of"]
+
+
+@contextmanager
+def said_of(row: Callable[[ItemError], ItemError]) -> Iterator[None]:
+    """Within it a run that stops for too many errors names the rows that `row` gives for its texts."""
+    try:
+        yield
+    except TooManyErrors as exc:
+        raise TooManyErrors(exc.failures, exc.max_errors, [row(error) for error in exc.errors]) from exc
 
 
 class Places:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vjaccel.embedding import Embedder
-from vjaccel.embedding.journal import Journal, changed, described
+from vjaccel.embedding.journal import Kept, changed, described
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, stored_vectors
 from vjaccel.telemetry import Recording
@@ -27,7 +27,7 @@ __all__ = [
     "run_path",
     "settled_before",
     "standing",
-    "written_by",
+    "taken_up",
 ]
 
 RUN_SUFFIX = ".run.json"
@@ -55,6 +55,11 @@ class FileRun:
     overwrite: bool = False
     retry_failed: bool = False
     max_errors: int | None = None
+
+    @property
+    def goes_on(self) -> str:
+        """What goes on where this run is stopped."""
+        return "the same command without --restart" if self.restart else "the same command"
 
 
 class Standing(StrEnum):
@@ -90,10 +95,12 @@ def recording_of(output: Path) -> Recording | None:
     return Recording.from_dict(found) if isinstance(found, dict) else None
 
 
-def written_by(output: Path, run: dict[str, Any]) -> bool:
-    """Whether the run that `run` describes wrote `output`."""
+def taken_up(output: Path, run: dict[str, Any]) -> bool:
+    """Whether the run that `run` describes wrote `output`, and its vectors can be had from it: from codes none comes back."""
     manifest = manifest_of(output)
-    return manifest is not None and output.exists() and not changed(manifest["run"], json.loads(json.dumps(run)))
+    if manifest is None or not output.exists() or run["identity"]["precision"] != "float32":
+        return False
+    return not changed(manifest["run"], json.loads(json.dumps(run)))
 
 
 def how_made(inputs: Inputs, embedder: Embedder, dim: int | None = None) -> dict[str, Any]:
@@ -139,9 +146,11 @@ def settled_before(inputs: Inputs, embedder: Embedder, asked: FileRun) -> np.nda
     stands = standing(inputs, asked, run)
     settled = np.full(inputs.rows, stands is Standing.FINISHED and not asked.retry_failed)
     if stands is Standing.BEGUN:
-        with Journal(journal_path(asked.output), run, inputs.rows) as journal:
-            settled |= journal.done if asked.retry_failed else journal.settled(0, inputs.rows)
-    if stands is not Standing.NEW and written_by(asked.output, run):
+        kept = Kept.of(journal_path(asked.output), inputs.rows)
+        settled |= kept.done if asked.retry_failed else kept.settled(0, inputs.rows)
+        if kept.anew:
+            return settled
+    if stands is not Standing.NEW and taken_up(asked.output, run):
         settled |= np.concatenate([ok for _, ok in stored_vectors(asked.output)] or [settled])
     return settled
 

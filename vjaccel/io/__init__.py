@@ -6,11 +6,20 @@
 from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Inputs, Rows, line_format
 from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json, opened
-from vjaccel.io.outputs import Output, check_output, error_log, error_path, json_line, json_record, open_output
+from vjaccel.io.outputs import (
+    Output,
+    check_output,
+    error_log,
+    error_path,
+    json_line,
+    json_record,
+    named_after,
+    open_output,
+)
 from vjaccel.io.stored import stored_vectors
 from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
 from vjaccel.io.vectors import VectorFile
-from vjaccel.io.whole import whole_file
+from vjaccel.io.whole import remove_partial, whole_file, whole_pair
 
 __all__ = [
     "LINE_FORMATS",
@@ -31,9 +40,12 @@ __all__ = [
     "line_format",
     "looks_like_json",
     "made_by",
+    "named_after",
     "open_output",
     "opened",
+    "remove_partial",
     "stored_vectors",
     "vector_rows",
     "whole_file",
+    "whole_pair",
 ]

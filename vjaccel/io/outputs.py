@@ -18,7 +18,17 @@ from vjaccel.io.columns import VECTORS
 from vjaccel.io.inputs import Rows
 from vjaccel.io.whole import check_place, whole_file, writing
 
-__all__ = ["METADATA", "Output", "check_output", "error_log", "error_path", "json_line", "json_record", "open_output"]
+__all__ = [
+    "METADATA",
+    "Output",
+    "check_output",
+    "error_log",
+    "error_path",
+    "json_line",
+    "json_record",
+    "named_after",
+    "open_output",
+]
 
 METADATA = b"vjaccel"
 """The key in a parquet schema's metadata under which a file says, in JSON, how its vectors were made."""
@@ -111,15 +121,26 @@ def error_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.errors.jsonl")
 
 
+def named_after(collection: str) -> Path:
+    """What the errors of a run into a collection are beside: its folder; here, where it is elsewhere."""
+    return Path(collection.rstrip("/").rpartition("/")[2] if "://" in collection else collection)
+
+
 @contextmanager
-def error_log(output: Path) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
-    """A function that adds records to `error_path(output)`, which appears with the first; one of an earlier run goes.
+def error_log(output: Path, *, of_stopped: bool = False) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
+    """A function that adds records to `error_path(output)`, which is there at the end if any came; one of an earlier run goes.
+
+    Parameters
+    ----------
+    of_stopped : bool
+        Whether what came before an error is left.
 
     Raises
     ------
     OutputError
     """
     path = error_path(output)
+    stopped: BaseException | None = None
     with ExitStack() as held:
         files: list[BinaryIO] = []
 
@@ -130,7 +151,14 @@ def error_log(output: Path) -> Iterator[Callable[[Iterable[dict[str, Any]]], Non
                 with writing(path):
                     files[0].write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
-        yield add
+        try:
+            yield add
+        except BaseException as exc:
+            if not of_stopped:
+                raise
+            stopped = exc
+    if stopped is not None:
+        raise stopped
     if not files:
         path.unlink(missing_ok=True)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,11 +41,11 @@ class VectorRows(NamedTuple):
         return len(self.ids)
 
 
-def vector_rows(path: Path, id_field: str = "id", *, size: int) -> Iterator[VectorRows]:
+def vector_rows(path: Path, id_field: str = "id", *, size: int, start: int = 0) -> Iterator[VectorRows]:
     """The rows of a ``.parquet``, ``.jsonl`` or ``.npy`` file, `size` at a time; the last may be fewer.
 
     The vectors stand in the field ``embedding``; the ids and fields of an npy file in a jsonl file of the same name beside it,
-    if there is one.
+    if there is one. A row without an id is called by its number, which of the first is `start`.
 
     Raises
     ------
@@ -56,7 +56,6 @@ def vector_rows(path: Path, id_field: str = "id", *, size: int) -> Iterator[Vect
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise FileFormatError(f"{path} is none of {', '.join(_READERS)}, which have vectors")
-    start = 0
     for records, vectors in reader(path, size):
         ids = [str(start + i if row.get(id_field) is None else row[id_field]) for i, row in enumerate(records)]
         metadata = [{k: as_metadata(v) for k, v in row.items() if k not in (id_field, VECTORS)} for row in records]
@@ -122,16 +121,16 @@ def _from_npy(path: Path, size: int) -> Read:
     if stored.ndim != 2:
         raise FileFormatError(f"{path} has {stored.ndim} dimensions; vectors have two, (n, dim)")
     beside = path.with_suffix(".jsonl")
-    rows: Iterable[dict[str, Any]] = _json_rows(beside) if beside.exists() else ({} for _ in range(len(stored)))
-    rows = iter(rows)
+    rows: Iterator[dict[str, Any]] = repeat({})
+    if beside.exists():
+        with opened(beside) as lines:  # before a row is given out that is another's
+            count = sum(1 for line in lines if line.strip())
+        if count != len(stored):
+            raise FileFormatError(f"{path} has {len(stored)} rows, and {beside} {count}: they are no pair")
+        rows = _json_rows(beside)
     for start in range(0, len(stored), size):
         vectors = np.array(stored[start : start + size])
-        records = list(islice(rows, len(vectors)))
-        if len(records) < len(vectors):
-            raise FileFormatError(f"{path} has {len(stored)} rows, and {beside} fewer: they are no pair")
-        yield records, vectors
-    if next(rows, None) is not None:
-        raise FileFormatError(f"{path} has {len(stored)} rows, and {beside} more: they are no pair")
+        yield list(islice(rows, len(vectors))), vectors
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ class Found(NamedTuple):
     """A row's id and text, as text."""
 
     id: str
-    text: str
+    text: str = ""
 
 
 class VectorFile:
@@ -56,11 +56,7 @@ class VectorFile:
         try:
             self.made_by: dict[str, Any] = json.loads((schema.metadata or {})[METADATA])
             self.dim = int(schema.field(VECTORS).type.list_size)
-            _ = (
-                schema.field(self.made_by["id_field"]),
-                schema.field(self.made_by["text_field"]),
-                self.made_by["identity"],
-            )
+            _ = [schema.field(name) for name in self._fields()], self.made_by["identity"]
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             self._file.close()
             raise FileFormatError(
@@ -83,7 +79,7 @@ class VectorFile:
 
     def found(self, rows: np.ndarray) -> list[Found]:
         """Ids and texts of some rows, in their order; only the row groups that hold them are read."""
-        names = [self.made_by["id_field"], self.made_by["text_field"]]
+        names = self._fields()
         starts = np.cumsum([0, *(self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups))])
         groups = np.searchsorted(starts, rows, side="right") - 1
         tables = {int(group): self._file.read_row_group(int(group), columns=names) for group in np.unique(groups)}
@@ -92,6 +88,10 @@ class VectorFile:
             values = (tables[int(group)].column(name)[int(row - starts[group])].as_py() for name in names)
             found.append(Found(*("" if value is None else str(value) for value in values)))
         return found
+
+    def _fields(self) -> list[str]:
+        """Those of the id and of the text; of a collection of which nobody knows its texts, that of the id alone."""
+        return [self.made_by[name] for name in ("id_field", "text_field") if name in self.made_by or name == "id_field"]
 
     def close(self) -> None:
         """Let go of the file."""

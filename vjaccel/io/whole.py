@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import BinaryIO
 
 from vjaccel.errors import OutputError
 
-__all__ = ["check_place", "whole_file", "writing"]
+__all__ = ["check_place", "remove_partial", "whole_file", "whole_pair", "writing"]
 
 
 def check_place(path: Path) -> None:
@@ -38,6 +40,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         It cannot be made, or put under its name.
     """
     target = Path(os.path.realpath(path))
+    # As `remove_partial` finds it.
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with writing(path):
         file = partial.open("wb")
@@ -56,6 +59,41 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what processes that were killed have left of `path`, which nobody may be writing."""
+    target = Path(os.path.realpath(path))
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9]+\.partial")
+    for left in target.parent.iterdir():
+        if name.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_pair(path: Path, beside: Path | None) -> Iterator[Path]:
+    """A path to write at, which becomes `path` when the block ends; what lies beside it then, under the name of `beside`, too.
+
+    No two files that do not belong together are there at any moment: the old one goes before the other is replaced. Where
+    there is no `beside`, it is `path` itself.
+
+    Raises
+    ------
+    OutputError
+    """
+    if beside is None:
+        yield path
+        return
+    target, other = Path(os.path.realpath(path)), Path(os.path.realpath(beside))
+    with writing(path):
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".pair", dir=target.parent)
+    with folder as inside:
+        written = Path(inside) / path.name
+        yield written
+        with writing(path):
+            target.unlink(missing_ok=True)
+            written.with_name(beside.name).replace(other)
+            written.replace(target)
 
 
 @contextmanager

@@ -5,27 +5,33 @@ until asked to.
 """
 
 from vjaccel.telemetry.events import (
+    NOTHING,
     BatchEnded,
+    CacheLookedUp,
     Called,
     CircuitChanged,
     ConcurrencyChanged,
     Event,
     Happened,
+    RequestEnded,
     RunBegan,
     RunEnded,
     TextsSettled,
+    heard,
     listening,
     operation,
     tell,
 )
 from vjaccel.telemetry.latencies import Latencies
-from vjaccel.telemetry.recording import RUN, Example, Recording, Stages
+from vjaccel.telemetry.recording import RUN, Example, Recording, Stages, running
 from vjaccel.telemetry.timeline import SUMMED, Timeline
 
 __all__ = [
+    "NOTHING",
     "RUN",
     "SUMMED",
     "BatchEnded",
+    "CacheLookedUp",
     "Called",
     "CircuitChanged",
     "ConcurrencyChanged",
@@ -34,12 +40,15 @@ __all__ = [
     "Happened",
     "Latencies",
     "Recording",
+    "RequestEnded",
     "RunBegan",
     "RunEnded",
     "Stages",
     "TextsSettled",
     "Timeline",
+    "heard",
     "listening",
     "operation",
+    "running",
     "tell",
 ]

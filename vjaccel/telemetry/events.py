@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Literal, NamedTuple
 
 __all__ = [
+    "NOTHING",
     "BatchEnded",
+    "CacheLookedUp",
     "Called",
     "CircuitChanged",
     "ConcurrencyChanged",
     "Event",
     "Happened",
+    "RequestEnded",
     "RunBegan",
     "RunEnded",
     "TextsSettled",
+    "heard",
     "listening",
     "operation",
     "tell",
@@ -70,6 +75,13 @@ class BatchEnded(NamedTuple):
     failed: bool
 
 
+class CacheLookedUp(NamedTuple):
+    """Texts were looked up: so many were there, and so many were not."""
+
+    hits: int
+    misses: int
+
+
 class CircuitChanged(NamedTuple):
     """The circuit of an endpoint has opened, or is closed again."""
 
@@ -82,6 +94,27 @@ class ConcurrencyChanged(NamedTuple):
 
     endpoint: str
     limit: int
+
+
+class RequestEnded(NamedTuple):
+    """A request of a `BatchProcessor` has ended.
+
+    Attributes
+    ----------
+    operation : str
+        ``embeddings``, or the operation on vectors.
+    processed, failed_items : int
+        Of its texts or vectors.
+    seconds : float
+    failed : bool
+        By an exception: then nothing is known of its items.
+    """
+
+    operation: str
+    processed: int
+    failed_items: int
+    seconds: float
+    failed: bool
 
 
 class Called(NamedTuple):
@@ -104,7 +137,17 @@ class Called(NamedTuple):
     failed: bool
 
 
-Event = RunBegan | RunEnded | TextsSettled | BatchEnded | CircuitChanged | ConcurrencyChanged | Called
+Event = (
+    RunBegan
+    | RunEnded
+    | TextsSettled
+    | BatchEnded
+    | CacheLookedUp
+    | CircuitChanged
+    | ConcurrencyChanged
+    | RequestEnded
+    | Called
+)
 
 
 class Happened(NamedTuple):
@@ -123,9 +166,14 @@ def tell(event: Event, model: str = "") -> None:
         listener(Happened(event, model))
 
 
+def heard() -> bool:
+    """Whether anybody listens."""
+    return bool(_listeners)
+
+
 def operation(name: str, place: str) -> AbstractContextManager[None]:
-    """What an operation is done inside of, so that who listens hears what it took."""
-    return _timed(name, place) if _listeners else _NOTHING
+    """What an operation is done inside of, so that who listens hears what it took. Those inside another are part of it."""
+    return _timed(name, place) if _listeners and not _inside.get() else NOTHING
 
 
 @contextmanager
@@ -140,14 +188,18 @@ def listening(listener: Callable[[Happened], object]) -> Iterator[None]:
         _listeners = tuple(one for one in _listeners if one is not listener)
 
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
+NOTHING: AbstractContextManager[None] = nullcontext()
+"""What an operation is inside of while nobody listens."""
+
+_inside: ContextVar[bool] = ContextVar("inside an operation", default=False)
 
 
 @contextmanager
 def _timed(name: str, place: str) -> Iterator[None]:
-    began, failed = time.perf_counter(), True
+    began, failed, token = time.perf_counter(), True, _inside.set(True)
     try:
         yield
         failed = False
     finally:
+        _inside.reset(token)
         tell(Called(name, place, time.perf_counter() - began, failed))

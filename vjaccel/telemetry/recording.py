@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -15,11 +16,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from vjaccel.telemetry.events import BatchEnded, Event, RunBegan, RunEnded, TextsSettled, tell
+from vjaccel.telemetry.events import BatchEnded, CacheLookedUp, Event, RunBegan, RunEnded, TextsSettled, tell
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.timeline import Timeline
 
-__all__ = ["RUN", "Example", "Recording", "Stages"]
+__all__ = ["RUN", "Example", "Recording", "Stages", "running"]
 
 EXAMPLES = 5
 """Errors of one code that are kept whole; the others are counted."""
@@ -135,6 +136,8 @@ class Recording:
         self._read = self._prepared = self._at_work = self._batches = 0
         self._budget: int | None = None
         self._cpu_seconds = 0.0
+        self._moved = self._began
+        self._device_bytes: int | None = None
 
     # Written to
 
@@ -142,6 +145,8 @@ class Recording:
         """The run begins."""
         fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
         logger.info("the run begins, with %s", self.model, extra={"fields": fields})
+        with _lock:
+            _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
 
     def ended(self, *, failed: bool) -> None:
@@ -152,22 +157,32 @@ class Recording:
             fields = {"run": self.id, "seconds": round(self._ended, 3), **self.outcomes, "failures": failures}
             how = "is stopped by an error" if failed else "is over"
             logger.info("the run %s, after %.1f s", how, self._ended, extra={"fields": fields})
+        with _lock:
+            _running.discard(self)
         self._tell(RunEnded(failed))
 
     def read(self, texts: int) -> None:
         """So many texts more were read."""
+        if self._read == self._outcomes.total():
+            self._moved = self._clock()  # until now there was nothing to do
         self._read += texts
 
     def prepared(self, texts: int) -> None:
         """So many texts more were looked up and tokenised."""
         with self._lock:
             self._prepared += texts
+            self._moved = self._clock()
+
+    def looked_up(self, hits: int, misses: int) -> None:
+        """Texts were looked up in the cache."""
+        self._tell(CacheLookedUp(hits, misses))
 
     def settled(self, outcome: Literal["embedded", "cached", "duplicate"], texts: int) -> None:
         """So many texts more have their vector."""
         if texts:
             with self._lock:
                 self._outcomes[outcome] += texts
+                self._moved = self._clock()
                 self.timeline.add(self.seconds, **{outcome: texts})
             self._tell(TextsSettled(outcome, texts))
 
@@ -178,6 +193,7 @@ class Recording:
         logger.debug("text %d has failed: %s", index, code, extra={"fields": fields})
         with self._lock:
             self._outcomes["failed"] += 1
+            self._moved = self._clock()
             self.timeline.add(self.seconds, failed=1)
             if code not in self._failures and len(self._failures) >= CODES:
                 code = OTHERS
@@ -203,6 +219,7 @@ class Recording:
             )  # fmt: skip
         with self._lock:
             self._at_work -= 1
+            self._moved = self._clock()
             self.timeline.add(
                 now, batches=1, batch_seconds=batch.seconds, retries=batch.retries, waited=batch.waited,
                 tokens=batch.tokens or 0, padded=batch.padded or 0,
@@ -221,6 +238,7 @@ class Recording:
             first = self.timeline.is_new(now)
             queued = self._prepared - self._outcomes.total()
             device = device_bytes() if first else None
+            self._device_bytes = self._device_bytes if device is None else device
             self.timeline.look(now, memory_bytes=memory_bytes, queued=max(0, queued), device_bytes=device)
             if first:
                 used = cpu_seconds()
@@ -238,6 +256,16 @@ class Recording:
     def stages(self) -> Stages:
         """How far each stage is now."""
         return Stages(self._read, self._prepared, self._outcomes.total(), self._at_work, self._workers, self._budget)
+
+    @property
+    def idle(self) -> float:
+        """Seconds since anything came of what was read; 0 where it is all settled, and the run waits for more to read."""
+        return 0.0 if self._read == self._outcomes.total() else max(0.0, self._clock() - self._moved)
+
+    @property
+    def device_bytes(self) -> int | None:
+        """What the model's device held when it was last asked; None on a CPU."""
+        return self._device_bytes
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -368,3 +396,13 @@ class Recording:
             own = self._failures.setdefault(code, _Failures())
             own.texts += failed.texts
             own.examples = [*own.examples, *failed.examples][:EXAMPLES]
+
+
+_running: weakref.WeakSet[Recording] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def running() -> list[Recording]:
+    """Those of the runs that are going on in this process."""
+    with _lock:
+        return list(_running)

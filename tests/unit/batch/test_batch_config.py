@@ -100,7 +100,7 @@ def test_the_environment_alone_is_read_without_a_file(monkeypatch: pytest.Monkey
         ),
         ("vector_config: {zzz: 1}", r"vector_config\.zzz is unknown; known here: default_batch_size, "),
         ("embedding_config: {retry_attempts: 3}", r"retry_attempts is not supported; requests to a provider are"),
-        ("monitoring_config: {enable_metrics: true}", "enable_metrics is not supported; get_statistics"),
+        ("monitoring_config: {metrics_port: 65536}", "metrics_port: input should be less than or equal to 65535"),
         ("vector_config: {operation_settings: {serch: {}}}", r"operation_settings\.serch: input should be 'insert'"),
         ("performance_config: {memory_pool_size: 2 apples}", "could not interpret byte unit: apples"),
         ("vector_config: {worker_count: 0}", "worker_count: input should be greater than or equal to 1, not 0"),

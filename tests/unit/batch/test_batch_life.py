@@ -6,9 +6,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import vjaccel as vj
@@ -209,6 +211,18 @@ def test_closing_an_embedder_that_was_given_is_its_owners() -> None:
         with vj.BatchProcessor(embedder=embedder) as processor:
             processor.process_batch_embeddings(request("a"))
         assert len(embedder.embed(["b"])) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"collections": {"notes": 3}}, {"embedder": {"custom": Letters(), "other": 3}}],
+    ids=["collection", "embedder"],
+)
+def test_a_processor_that_cannot_be_made_leaves_no_cache_open(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    config = vj.BatchConfig(embedding_config={"enable_cache": True, "cache": str(tmp_path / "cache")})
+    with pytest.raises(vj.InvalidType):
+        vj.BatchProcessor(config, **{"embedder": Letters(), **wrong})
+    assert [file.path for file in psutil.Process().open_files() if str(tmp_path) in file.path] == []
 
 
 def test_many_threads_may_ask_at_once_and_the_counts_are_right() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import warnings
@@ -13,6 +14,7 @@ import pytest
 
 from tests.unit.cli.letters import install
 from vjaccel.cli import main
+from vjaccel.telemetry import RUN
 
 
 class Done(NamedTuple):
@@ -40,11 +42,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def of(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["vjaccel", *arguments])
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        logger, run_id = logging.getLogger("vjaccel"), RUN.set(None)
+        handlers, level = list(logger.handlers), logger.level
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as left:
                 main()
         finally:
+            # A command has its process to itself, and leaves its log as it is.
+            logger.handlers[:], logger.level = handlers, level
+            RUN.reset(run_id)
             for number, handler in before.items():
                 signal.signal(number, handler)
         out, err = capsys.readouterr()

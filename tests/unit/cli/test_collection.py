@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,38 @@ def test_a_file_of_vectors_becomes_a_collection_with_all_its_fields(run: Run, na
     assert there.metadata[0] == {"year": 2007, "tags": ["a"]}
 
 
+def test_rows_without_ids_are_numbered_over_all_files(run: Run) -> None:
+    for name, value in (("a.jsonl", 1.0), ("b.jsonl", 2.0)):
+        Path(name).write_text("".join(json.dumps({"embedding": [value, i]}) + "\n" for i in range(3)))
+    for replace in ((), ("--replace",)):  # a second time nothing is new, or replaced
+        report = json.loads(run("collection", "import", "notes", "a.jsonl", "b.jsonl", *replace, "--json").out)
+        assert (report["rows"], report["replaced"], report["failed"]) == (6, 0, 0)
+    with vj.Collection.open("notes") as found:
+        np.testing.assert_array_equal(found.get(["0", "2", "3", "5"]).vectors, [[1, 0], [1, 2], [2, 0], [2, 2]])
+
+
+@pytest.mark.parametrize("lines", [29, 31])
+def test_a_pair_that_is_none_is_refused_before_a_row_of_any_file_is_put_in(run: Run, lines: int) -> None:
+    written("half.npy")
+    Path("half.jsonl").write_text("".join(json.dumps({"id": f"h{i}"}) + "\n\n" for i in range(lines)))
+    done = run("collection", "import", "notes", written("in.parquet"), "half.npy")
+    assert (done.code, done.err) == (
+        1,
+        f"vjaccel: half.npy has 30 rows, and half.jsonl {lines}: they are no pair\n",
+    )
+    assert not Path("notes").exists()
+
+
+@pytest.mark.parametrize("first", ["text", "", ["a", "b"], 7, [float("inf"), 1.0, 2.0]])
+def test_what_stands_for_a_vector_and_is_none_does_not_give_the_width(run: Run, first: Any) -> None:
+    rows = [{"id": "bad", "embedding": first}, {"id": "good", "embedding": [1.0, 2.0]}]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = json.loads(run("collection", "import", "notes", "in.jsonl", "--json").out)
+    assert (report["added"], report["failed"]) == (1, 1)
+    with vj.Collection.open("notes") as found:
+        assert found.dim == 2
+
+
 @pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.npy"])
 def test_what_is_written_out_comes_in_again_the_same(run: Run, name: str) -> None:
     run("collection", "import", "notes", written("in.parquet"))
@@ -57,6 +90,26 @@ def test_what_is_written_out_comes_in_again_the_same(run: Run, name: str) -> Non
     report = json.loads(run("collection", "import", "notes", name, "--json").out)
     assert (report["there"], report["added"], report["replaced"]) == (30, 0, 0)
     assert json.loads(run("collection", "import", "others", name, "--json").out)["added"] == 30
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.npy"])
+def test_times_and_numbers_that_are_none_come_in_again_the_same(run: Run, name: str) -> None:
+    at, zone = datetime(2024, 2, 29, 12, 30, 1, 5), timezone(timedelta(hours=2))
+    about = [
+        {"at": at, "zoned": at.replace(tzinfo=zone), "days": [at, at + timedelta(1)], "n": float("nan")},
+        {"at": datetime(2024, 3, 1), "n": float("inf"), "name": "b"},
+        {"n": 1.5},
+    ]
+    with vj.Collection.open("notes", WIDTH, create=True) as made:
+        made.insert(["a", "b", "c"], vectors(3), about)
+    run("collection", "export", "notes", "-o", name)
+    report = json.loads(run("collection", "import", "notes", name, "--json").out)
+    assert (report["there"], report["failures"]) == (3, {})
+    with vj.Collection.open("notes") as found:
+        found.delete(["a"])
+        assert json.loads(run("collection", "import", "notes", name, "--json").out)["added"] == 1
+        again = found.get(["a"]).metadata[0]
+    assert (again["at"], again["zoned"], again["days"]) == (at, at.replace(tzinfo=zone), [at, at + timedelta(1)])
 
 
 def test_only_the_rows_that_are_asked_for_are_written_out(run: Run) -> None:
@@ -117,7 +170,7 @@ def test_it_is_made_looked_at_searched_and_compacted(run: Run) -> None:
         (("import", "notes", "in.txt"), 1, "in.txt is none of .parquet, .jsonl, .npy"),
         (("import", "notes", "missing.npy"), 1, "missing.npy: No such file or directory"),
         (("import", "notes", "plain.jsonl"), 1, "plain.jsonl has no field 'embedding'; it has 'text'"),
-        (("import", "notes", "half.npy"), 1, "half.npy has 30 rows, and half.jsonl fewer: they are no pair"),
+        (("import", "notes", "half.npy"), 1, "half.npy has 30 rows, and half.jsonl 1: they are no pair"),
         (("import", "notes", "in.parquet", "--metric", "dot"), 2, "metric='dot' contradicts the collection"),
         (("export", "notes", "-o", "in.parquet"), 2, "in.parquet is there: --overwrite would replace it"),
         (("export", "notes", "-o", "out.csv"), 2, "out.csv is none of .parquet, .jsonl, .npy"),
@@ -160,6 +213,63 @@ def test_vectors_of_several_models_are_not_put_together(run: Run) -> None:
         done = run(*command, *model)
         assert done.code == 2
         assert "the vectors of the collection at notes are of another model: provider 'letters' and not" in done.err
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.npy"])
+@pytest.mark.parametrize("precision", ["int8", "ubinary"])
+def test_codes_are_not_taken_for_vectors(run: Run, name: str, precision: str) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    run("embed", "in.txt", "-o", name, "--model", "letters:32", "--precision", precision)
+    done = run("collection", "import", "notes", name)
+    assert done.code == 2
+    assert f"{name} has {precision} codes, and a collection has float32 vectors: embed without --precision" in done.err
+    assert not Path("notes").exists()
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.npy"])
+def test_every_output_of_a_run_says_which_model_made_it(run: Run, name: str) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    run("embed", "in.txt", "-o", name, "--model", "letters:26")
+    run("collection", "import", "notes", name)
+    assert json.loads(run("collection", "info", "notes", "--json").out)["model"] == "letters:26"
+
+
+def test_a_file_that_names_no_model_joins_one_that_is_known_only_where_that_is_said(run: Run) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    run("embed", "in.txt", "-o", "named.parquet", "--model", "letters:8")
+    written("bare.npy")
+    done = run("collection", "import", "notes", "named.parquet", "bare.npy")
+    assert (done.code, done.err) == (
+        2,
+        "vjaccel: bare.npy does not say which model its vectors are of, and other files do: --same-model says that it is the "
+        "same\n",
+    )
+    run("collection", "import", "notes", "named.parquet")
+    done = run("collection", "import", "notes", "bare.npy")
+    assert done.code == 2
+    assert "bare.npy does not say which model its vectors are of, and the collection at notes does: --same" in done.err
+    done = run("collection", "import", "notes", "bare.npy", "--same-model", "--json")
+    assert json.loads(done.out)["added"] == 30
+    both = run("collection", "import", "others", "bare.npy", "named.parquet", "--same-model", "--json")
+    assert json.loads(both.out)["added"] == 33
+    assert json.loads(run("collection", "info", "others", "--json").out)["model"] == "letters:8"
+
+
+def test_what_is_written_over_a_runs_output_is_not_taken_for_that(run: Run) -> None:
+    Path("in.txt").write_text("aaa\nabc\nzzz\n")
+    run("embed", "in.txt", "-o", "out.npy", "--model", "letters:26")
+    run("collection", "import", "notes", written("in.parquet"))
+    assert run("collection", "export", "notes", "-o", "out.npy", "--overwrite").code == 0
+    run("collection", "import", "others", "out.npy")
+    assert json.loads(run("collection", "info", "others", "--json").out)["model"] is None
+
+
+def test_a_collection_whose_texts_are_under_another_key_is_written_out_and_searched(run: Run) -> None:
+    Path("in.jsonl").write_text('{"id": "a", "gloss": "abc"}\n{"id": "z", "gloss": "zzz"}\n')
+    run("embed", "in.jsonl", "--text-field", "gloss", "-o", "lance:notes", "--model", "letters:26")
+    assert run("collection", "export", "notes", "-o", "out.parquet").code == 0
+    found = json.loads(run("search", "out.parquet", "zz", "-k", "1", "--json").out)
+    assert (found["id"], found["text"]) == ("z", "")
 
 
 def test_a_collection_without_a_model_is_searched_by_its_own_rows_alone(run: Run) -> None:

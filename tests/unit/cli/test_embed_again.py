@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.letters import letters
+from vjaccel.embedding.journal import Journal
 from vjaccel.io import stored_vectors
 
 LETTERS = ("--model", "letters:16")
@@ -167,6 +169,32 @@ def test_a_run_in_which_every_row_fails_has_an_output_whose_rows_can_be_tried_ag
     np.testing.assert_allclose(vectors[0], letters(16, ["FAIL"])[0], atol=1e-7)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_where_no_text_can_be_embedded_and_no_width_is_known_each_failed_row_is_named(run: Run, precision: str) -> None:
+    write([{"id": "a", "text": "FAIL"}, {"id": "b", "text": 7}, {"id": "c", "text": "FAIL"}])
+    done = run("embed", "in.jsonl", "-o", "out.parquet", "--model", "untold:16", "--precision", precision)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "ValueError: this text is refused: see out.parquet.errors.jsonl" in done.err
+    errors = [json.loads(line) for line in Path("out.parquet.errors.jsonl").read_text().splitlines()]
+    assert [(error["index"], error["id"], error["code"]) for error in errors] == [
+        (0, "a", "EMBEDDING_GENERATION_FAILED"),
+        (1, "b", "INVALID_TEXT"),
+        (2, "c", "EMBEDDING_GENERATION_FAILED"),
+    ]
+    assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl", "out.parquet.errors.jsonl"]
+
+
+def test_what_a_killed_run_left_of_its_files_goes_and_what_others_are_writing_stays(run: Run) -> None:
+    write([{"id": "a", "text": "x"}])
+    own = [".a[1].parquet.77.partial", ".a[1].parquet.errors.jsonl.77.partial", ".a[1].parquet.run.json.77.partial"]
+    others = [".a[1].parquet.jsonl.77.partial", ".a1.parquet.77.partial", ".a[1].parquet.mine.partial"]
+    for name in own + others:
+        Path(name).write_text("")
+    assert run("embed", "in.jsonl", "-o", "a[1].parquet", *LETTERS).code == 0
+    there = {path.name for path in Path().iterdir()}
+    assert (there & set(own), there & set(others)) == (set(), set(others))
+
+
 def test_a_width_that_only_vectors_tell_is_kept_where_a_run_has_none(run: Run) -> None:
     write([{"id": "a", "text": "one"}, {"id": "b", "text": "FAIL"}])
     command = ("embed", "in.jsonl", "-o", "out.parquet", "--model", "untold:16")
@@ -189,6 +217,9 @@ def test_too_many_errors_stop_the_run_and_what_is_done_is_kept(run: Run, rows: l
     done = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--max-errors", "5")
     assert done.code == 1
     assert "texts have failed, and max_errors is 5" in done.err
+    named = [int(row) for row in re.findall(r"(\d+) \(EMBEDDING", done.err.partition("; the first: ")[2])]
+    assert len(named) == 5
+    assert set(named) <= {3, *range(60, 110)}, "rows of the input, some of which were not embedded"
     assert not Path("out.parquet").exists()
     again = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS)
     assert again.code == 3
@@ -225,6 +256,10 @@ def test_a_dry_run_leaves_out_what_an_earlier_run_has_settled(run: Run, rows: li
     report = json.loads(run(*command, "--dry-run", "--json").out)
     assert (journal.read_bytes(), report["rows"]) == (begun, 60)
     assert 0 < report["settled"] <= 41
+    with Journal(Path("out.parquet.journal"), json.loads(Path("out.parquet.journal/run.json").read_text()), 60):
+        journal.write_bytes(begun + b'{"rows":[')
+        while_another_runs = json.loads(run(*command, "--dry-run", "--json").out)
+    assert (while_another_runs, journal.read_bytes()) == (report, begun + b'{"rows":[')
     assert "rows are settled by an earlier run" in run(*command, "--dry-run").out
     assert run(*command).code == 3
     said = run(*command, "--dry-run").out

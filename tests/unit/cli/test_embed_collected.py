@@ -94,6 +94,86 @@ def test_a_row_that_fails_is_named_and_the_same_command_tries_it_again(
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ID", "'ID' is taken"),
+        ("vector", "'vector' is taken"),
+        ("_x", "'_x' is taken"),
+        ("a.b", "'a.b' has a dot"),
+        ("Year", "'Year' is 'year' but for case"),
+    ],
+)
+def test_a_column_that_no_collection_takes_is_refused_before_anything_is_embedded(
+    run: Run, name: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    write([*rows(3), {**rows(4)[3], name: 1}])
+    done = run("embed", "in.jsonl", *INTO)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+    assert not (tmp_path / "asked").exists()
+    assert not Path("notes").exists()
+
+
+def test_the_column_id_is_no_field_where_the_ids_are_in_another(run: Run) -> None:
+    write([{"key": "a", "id": 1, "text": "x"}])
+    done = run("embed", "in.jsonl", *INTO, "--id-field", "key")
+    assert (done.code, "'id' is taken" in done.err) == (2, True)
+
+
+def test_rows_that_cannot_be_stored_are_not_embedded(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    bad = [
+        {"id": "kind", "text": "one", "year": "unknown"},
+        {"id": "", "text": "two"},
+        {"id": "big", "text": "three", "n": 1 << 70},
+    ]
+    write([*rows(2), *bad])
+    for stored in (2, 0):
+        report = embedded(run, "in.jsonl")
+        assert (report["stored"], report["failures"]) == (stored, {"INVALID_METADATA": 2, "INVALID_VECTOR_ID": 1})
+    errors = [json.loads(line) for line in Path("notes.errors.jsonl").read_text().splitlines()]
+    assert [(error["index"], error["code"]) for error in errors] == [
+        (2, "INVALID_METADATA"),
+        (3, "INVALID_VECTOR_ID"),
+        (4, "INVALID_METADATA"),
+    ]
+    assert sorted((tmp_path / "asked").read_text().splitlines()) == ["text 0", "text 1"]
+
+
+def test_rows_without_ids_that_differ_in_another_field_are_all_there(run: Run) -> None:
+    write(
+        [{"text": "yes", "label": "a"}, {"text": "yes", "label": "b"}, {"label": "a", "text": "yes"}, {"text": "yes"}]
+    )
+    first, second = embedded(run, "in.jsonl"), embedded(run, "in.jsonl")
+    assert (first["stored"], first["there"]) == (3, 1)
+    assert (second["stored"], second["updated"], second["there"]) == (0, 0, 4)
+    with vj.Collection.open("notes") as found:
+        labels = [about.get("label", "") for batch in found.iter_batches() for about in batch.metadata]
+    assert sorted(labels) == ["", "a", "b"]
+
+
+def test_too_many_rows_that_cannot_be_stored_or_embedded_stop_the_run_and_are_named(run: Run) -> None:
+    write([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}, {"id": "", "text": "z"}, {"id": "b", "text": "FAIL"}])
+    done = run("embed", "in.jsonl", *INTO, "--max-errors", "1")
+    assert done.code == 1
+    assert "2 texts have failed, and max_errors is 1" in done.err
+    assert "the first: 1 'a' (DUPLICATE_ID), 2 (INVALID_VECTOR_ID)" in done.err
+    assert len(Path("notes.errors.jsonl").read_text().splitlines()) == 2
+    write([{"id": "a", "text": "x"}, {"id": "b", "text": "FAIL"}, {"id": "c", "text": "FAIL 2"}])
+    embedded(run, "in.jsonl")
+    done = run("embed", "in.jsonl", *INTO, "--max-errors", "1")
+    assert "the first: 1 'b' (EMBEDDING_GENERATION_FAILED), 2 'c' (EMBEDDING_GENERATION_FAILED)" in done.err
+
+
+def test_a_number_that_is_none_is_the_same_the_next_time(run: Run) -> None:
+    Path("in.jsonl").write_text('{"id": "a", "text": "x", "n": NaN}\n{"id": "b", "text": "y", "n": 1.5}\n')
+    assert embedded(run, "in.jsonl")["stored"] == 2
+    report = embedded(run, "in.jsonl")
+    assert (report["updated"], report["there"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--precision", "int8"), "a collection has float32 vectors"),

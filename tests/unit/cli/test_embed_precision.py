@@ -65,7 +65,7 @@ def test_codes_are_not_searched(run: Run) -> None:
     run("embed", written(TEXTS[:9]), "-o", "out.parquet", "--model", "letters:20", "--precision", "ubinary")
     done = run("search", "out.parquet", "text")
     assert done.code != 0
-    assert "out.parquet holds ubinary codes, and only files of float32 vectors are searched" in done.err
+    assert "out.parquet holds ubinary codes, and only float32 vectors are searched" in done.err
 
 
 def test_no_failed_row_is_added_to_codes(run: Run) -> None:

@@ -46,7 +46,7 @@ def test_doctor_shows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_version_and_the_help_are_said(run: Run) -> None:
     assert run("--version").out == f"vjaccel {vj.__version__}\n"
-    for command in ("embed", "search", "backends", "doctor", "bench"):
+    for command in ("embed", "search", "backends", "doctor", "bench", "monitor"):
         assert command in run("--help").out
         assert "Usage: vjaccel" in run(command, "--help").out
 

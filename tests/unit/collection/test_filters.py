@@ -51,6 +51,8 @@ def col(request: pytest.FixtureRequest, tmp_path: Path) -> vj.Collection:
         ("(lexname = 'noun.food') AND (id = 'b')", "b"),
         ("lexname = ')' OR id = 'c'", "c"),
         ("year > 3000", ""),
+        ("year > 2001 /* :) */", "ac"),
+        ("year > 2001 /* (:\n */ AND id = 'a' -- )", "a"),
     ],
 )
 def test_a_filter_says_which_rows_are_found_counted_gone_through_and_deleted(
@@ -80,6 +82,10 @@ def test_a_filter_says_which_rows_are_found_counted_gone_through_and_deleted(
         ("year = 'three'", 7, "could not convert"),
         ("lexname = 17", 10, "could not convert"),
         ("nothing(year) = 3", 0, "Invalid function"),
+        ("year > 1 /* ( */) and more (", 16, "the bracket closes none"),
+        ("lexname = 'x)", 10, "Unterminated"),
+        ("lexname = 'yeer' AND yeer = 1", 21, "No field named yeer"),
+        ("lexname = 'at1' OR lexname = 1", 29, "could not convert"),
     ],
 )
 def test_a_filter_that_cannot_be_used_is_an_error_with_the_place_and_the_columns(
@@ -96,6 +102,7 @@ def test_a_filter_that_cannot_be_used_is_an_error_with_the_place_and_the_columns
         assert f"{where!r} cannot be used at position {place}: " in message
         assert said in message
         assert "\n" not in message
+        assert "_rowid" not in message
         assert ".rs" not in message
     assert len(col) == 4
 
@@ -103,6 +110,32 @@ def test_a_filter_that_cannot_be_used_is_an_error_with_the_place_and_the_columns
 def test_what_is_no_condition_is_refused_with_the_columns(col: vj.Collection) -> None:
     with pytest.raises(vj.InvalidInput, match="does not return a boolean; the columns are id, lexname, year"):
         col.count("year")
+
+
+@pytest.mark.parametrize("where", ["year = ?", "year = $1", "lexname = :name", "lexname = N'x'"])
+def test_what_stands_for_a_value_is_refused(col: vj.Collection, where: str) -> None:
+    for call in (
+        lambda: col.search([1.0, 0.0], where=where),
+        lambda: col.count(where),
+        lambda: col.delete(where=where),
+        lambda: col.iter_batches(where=where),
+    ):
+        with pytest.raises(vj.InvalidInput, match=r"it has what Lance does not know, .*; the columns are id, lexname"):
+            call()
+    assert col.count("year > 2001") == 2
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_filter(tmp_path: Path) -> None:
+    place = tmp_path / "filters"
+    with vj.Collection.open(place, 2, create=True) as made:
+        made.insert(["a"], [[1.0, 0.0]], ROWS[:1])
+    for path in (place / "data").iterdir():
+        path.unlink()
+    with vj.Collection.open(place) as col:
+        for call in (lambda: col.count("year > 1"), lambda: list(col.iter_batches())):
+            with pytest.raises((OSError, ValueError), match="Not found") as caught:
+                call()
+            assert not isinstance(caught.value, vj.InvalidInput)
 
 
 def test_a_filter_follows_what_changes(col: vj.Collection) -> None:

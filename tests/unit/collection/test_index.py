@@ -10,7 +10,7 @@ import pytest
 
 import vjaccel as vj
 
-pytest.importorskip("lance", reason="the extra store is not installed")
+lance = pytest.importorskip("lance", reason="the extra store is not installed")
 
 DIM = 16
 
@@ -55,6 +55,20 @@ def test_rows_that_come_after_an_index_are_found_by_it_and_those_that_went_are_n
     assert {hit.id for hit in col.search(far, 2, probes=4)[0]} == {"new", "r5"}
     col.delete(["new"])
     assert "new" not in {hit.id for hit in col.search(far, 5, probes=4)[0]}
+
+
+def test_an_index_of_few_rows_is_brought_up_to_date_as_rows_come(tmp_path: Path) -> None:
+    def left_out() -> int:
+        stats = lance.dataset(str(tmp_path / "col")).stats.index_stats("vector_idx")
+        return int(stats["num_unindexed_rows"])
+
+    col = filled(tmp_path)
+    col.create_index(partitions=4)
+    for turn in range(400):
+        col.insert([f"new{turn}"], rows(1, turn))
+    assert left_out() < 300
+    col.compact()
+    assert left_out() == 0
 
 
 def test_an_index_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -156,18 +156,38 @@ def test_many_small_changes_leave_few_files(tmp_path: Path) -> None:
     assert len(col) == 301
 
 
-@pytest.mark.parametrize("durability", ["fsync", "process"])
-def test_what_a_call_wrote_has_been_synced_when_it_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any
-) -> None:
-    synced: set[str] = set()
+def test_small_files_do_not_stay_between_large_ones(tmp_path: Path) -> None:
+    col = made(tmp_path, durability="process")
+    col.insert(names(0, 5000), rows(5000))
+    for turn in range(300):  # an index of ids is made on the way
+        col.upsert([f"r{turn if turn % 2 else 5000 + turn}"], rows(1, turn))
+    sizes = [part.physical_rows for part in lance.dataset(str(tmp_path / "col")).get_fragments()]
+    assert len(sizes) < 40
+    assert [later for later, size in zip(sizes[1:], sizes, strict=False) if later > 16 * size] == []
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The paths of what has been synced."""
+    paths: set[str] = set()
     fsync = os.fsync
 
     def watched(file: int) -> None:
-        synced.add(os.path.realpath(f"/proc/self/fd/{file}"))
+        paths.add(os.path.realpath(f"/proc/self/fd/{file}"))
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", watched)
+    return paths
+
+
+def test_the_folders_that_were_made_for_a_collection_have_been_synced(tmp_path: Path, synced: set[str]) -> None:
+    vj.Collection.open(tmp_path / "of" / "mine" / "col", dim=DIM, create=True).close()
+    top = Path(os.path.realpath(tmp_path))
+    assert {str(top), str(top / "of"), str(top / "of" / "mine"), str(top / "of" / "mine" / "col")} <= synced
+
+
+@pytest.mark.parametrize("durability", ["fsync", "process"])
+def test_what_a_call_wrote_has_been_synced_when_it_returns(tmp_path: Path, synced: set[str], durability: Any) -> None:
     col = made(tmp_path, durability=durability)
     folder = Path(os.path.realpath(tmp_path / "col"))
     for turn in range(40):  # files are put together on the way

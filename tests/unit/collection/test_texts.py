@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
+from vjaccel.embedding import ModelIdentity
 
 WORDS = ["butter", "solid", "liquid", "plan"]
 
 
+ASKED: list[str] = []
+
+
 def counted(texts: list[str]) -> np.ndarray:
     """How often each of a few words is in a text, and its length."""
+    ASKED.extend(texts)
     if any("fail" in text for text in texts):
         raise RuntimeError("the model does not like it")
     return np.array([[*(text.count(word) for word in WORDS), 0.01 * len(text)] for text in texts], np.float32)
@@ -70,6 +75,29 @@ def test_all_or_nothing_holds_for_texts_too(
         assert len(col) == 0
 
 
+def test_what_is_known_to_be_wrong_costs_no_embedding(opened: Callable[[], vj.Collection]) -> None:
+    with opened() as col:
+        col.add_texts(["there"], ["plan"], [{"year": 1}])
+        ids: list[Any] = ["there", "", 7, "a", "a", "b", "c", "d"]
+        texts: list[Any] = ["t", "u", "v", "butter", "w", "x", None, "y"]
+        metadata: list[Any] = [None, None, None, None, None, {"year": "late"}, None, {"text": "mine"}]
+        codes = {
+            0: "ALREADY_EXISTS", 1: "INVALID_VECTOR_ID", 2: "INVALID_VECTOR_ID", 4: "DUPLICATE_ID", 5: "INVALID_METADATA",
+            6: "INVALID_TEXT", 7: "INVALID_METADATA",
+        }  # fmt: skip
+        ASKED.clear()
+        with pytest.raises(vj.CollectionErrors) as caught:
+            col.add_texts(ids, texts, metadata, on_error="raise")
+        with pytest.raises(vj.InvalidInput, match="on_error 'never' is neither"):
+            col.add_texts(["e"], ["solid"], on_error="never")  # type: ignore[arg-type]  # what is tested
+        assert ASKED == []
+        done = col.add_texts(ids, texts, metadata)
+        assert ASKED == ["butter"]
+        assert done.ok == ("a",)
+        assert done.errors == caught.value.result.errors
+        assert {error.index: error.code for error in done.errors} == codes
+
+
 def test_another_model_is_refused_and_none_leaves_the_vectors_usable(tmp_path: Path) -> None:
     pytest.importorskip("lance", reason="the extra store is not installed")
     place = tmp_path / "notes"
@@ -86,6 +114,13 @@ def test_another_model_is_refused_and_none_leaves_the_vectors_usable(tmp_path: P
     vj.Collection.open(tmp_path / "bare", 5, create=True).close()
     with pytest.raises(vj.InvalidInput, match="does not say which model"):
         vj.Collection.open(tmp_path / "bare", embedder=embedder())
+
+
+def test_a_model_of_codes_is_refused(tmp_path: Path) -> None:
+    model = ModelIdentity("letters", "26", None, 5, "", True, precision="int8")
+    with pytest.raises(vj.InvalidInput, match="a collection has float32 vectors, and the model's precision is 'int8'"):
+        vj.Collection.open(tmp_path / "notes", 5, create=True, model=model)
+    assert not (tmp_path / "notes").exists()
 
 
 def test_a_width_that_is_not_the_models_is_refused() -> None:

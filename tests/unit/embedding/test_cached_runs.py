@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import vjaccel as vj
 from tests.unit.embedding.counting import Counting
-from tests.unit.embedding.tiny_models import Tiny
+from tests.unit.embedding.tiny_models import LONGEST, Tiny
 from vjaccel.embedding.cache import flights_of
 from vjaccel.embedding.cache.memory import MemoryCache
 from vjaccel.embedding.driver import CHUNK
@@ -203,3 +204,58 @@ def test_a_text_that_another_run_keeps_between_the_look_and_the_claim_is_not_emb
     assert (result.statistics.cache_hits, result.statistics.cache_misses) == (2, 1)
     assert result.embeddings[:, 0].tolist() == [1, 2, 3]
     assert len(flights_of(cache)) == 0
+
+
+@pytest.mark.parametrize("waiters", [2, 4])
+def test_of_runs_that_wait_for_a_text_that_fails_one_after_the_other_embeds_it(waiters: int) -> None:
+    lock, at_once, asked = threading.Lock(), [0, 0], Counter[str]()
+    begun = threading.Event()
+
+    def failing(texts: list[str]) -> np.ndarray:
+        with lock:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+            asked.update(texts)
+        begun.set()
+        time.sleep(0.3)
+        with lock:
+            at_once[0] -= 1
+        raise ValueError("it is refused")
+
+    with vj.Embedder(failing, cache="memory") as embedder:
+        threads = [threading.Thread(target=embedder.embed, args=(["x"],), kwargs={"on_error": "collect"})]
+        threads[0].start()
+        assert begun.wait(WAIT)
+        threads += [
+            threading.Thread(target=embedder.embed, args=(["x"],), kwargs={"on_error": "collect"})
+            for _ in range(waiters)
+        ]
+        for thread in threads[1:]:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+    assert (at_once[1], asked["x"]) == (1, 1 + waiters)
+
+
+def test_a_text_that_the_tokenizer_refuses_is_not_waited_for(tiny: Callable[[str], Tiny]) -> None:
+    more, of_many = threading.Event(), "a " * (2 * LONGEST)
+
+    def texts() -> Iterator[str]:
+        yield of_many
+        assert more.wait(WAIT)
+
+    with vj.Embedder(f"local:{tiny('mean').folder}", device="cpu", cache="memory", truncate="error") as embedder:
+        lines = embedder.stream(texts(), max_latency=0.01, on_error="collect")
+        assert [error.code for error in next(lines).errors] == ["TOKEN_LIMIT_EXCEEDED"]
+        found: list[vj.EmbeddingResult] = []
+        other = threading.Thread(
+            target=lambda: found.append(embedder.embed([of_many], on_error="collect")), daemon=True
+        )
+        other.start()
+        other.join(WAIT / 2)
+        waited = other.is_alive()
+        more.set()
+        assert list(lines) == []
+        other.join(WAIT)
+    assert not waited
+    assert found[0].errors[0].code == "TOKEN_LIMIT_EXCEEDED"

@@ -114,6 +114,21 @@ def test_a_run_that_may_bear_few_errors_stops(counting: Counting) -> None:
     assert counting.asked.total() < 5000
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_stops_for_errors_names_the_first(counting: Counting, workers: int) -> None:
+    texts = ["1", "bad", None, "2", "bad", "3", *("bad" for _ in range(20))]
+    said = r"26 .*max_errors is 3 .*; the first: 1 \(EMBEDDING_GENERATION_FAILED\), 2 \(INVALID_TEXT\), 4 \(EMB"
+    with pytest.raises(vj.TooManyErrors, match=said.replace("26", "(22|23)")) as stopped:
+        vj.Embedder(counting, workers=workers).embed(texts, max_errors=3)
+    assert [(error.index, error.code) for error in stopped.value.errors] == [
+        (1, "EMBEDDING_GENERATION_FAILED"),
+        (2, "INVALID_TEXT"),
+        (4, "EMBEDDING_GENERATION_FAILED"),
+        (6, "EMBEDDING_GENERATION_FAILED"),
+        (7, "EMBEDDING_GENERATION_FAILED"),
+    ]
+
+
 @pytest.mark.parametrize("call", [lambda e: e.embed(["a"], max_errors=-1), lambda e: e.stream(["a"], max_errors=True)])
 def test_a_number_of_errors_that_is_none_is_refused(call: Callable[[vj.Embedder], object]) -> None:
     with pytest.raises(vj.InvalidInput, match="max_errors must be a whole number"):

@@ -170,6 +170,16 @@ def test_a_cache_of_another_model_ends_the_run_and_condemns_no_text() -> None:
         embedded(2, ["a", "b", "c"])
 
 
+def test_a_width_that_earlier_vectors_had_is_that_of_the_first_reply_too() -> None:
+    widths = iter([3, 2, 2])
+    embedder = vj.Embedder(lambda texts: np.ones((len(texts), next(widths))), batch_tokens=1)
+    (result,) = embedder.stream(["a", "b", "c"], dim=2, on_error="collect")
+    assert result.errors == (vj.ItemError(0, "DIMENSION_MISMATCH", "its vector has width 3, not 2"),)
+    assert embedder.dim == 2
+    with pytest.raises(vj.InvalidInput, match="dim=5 contradicts the model, whose vectors have width 2"):
+        embedder.stream(["a"], dim=5)
+
+
 def test_the_width_is_one_for_all_chunks_and_runs() -> None:
     widths = iter([2, 2, 5, 5])
     embedder = vj.Embedder(lambda texts: np.ones((len(texts), next(widths))))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
-from vjaccel.embedding.journal import Journal, changed
+from vjaccel.embedding.journal import Journal, Kept, changed
 
 RUN = {"inputs": {"1: a.txt as txt": "digest"}, "identity": {"model": "m", "dimensions": 3}}
 VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)
@@ -26,7 +26,7 @@ def test_what_was_kept_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     with Journal(tmp_path / "j", RUN, 6) as journal:
         assert journal.done.tolist() == [True, True, False, True, True, False]
         assert journal.settled(1, 6).tolist() == [True, True, True, True, False]
-        assert (journal.found, journal.dim, journal.error(2)) == (5, 3, ("INVALID_TEXT", "it is none"))
+        assert (journal.settled(0, 6).sum(), journal.dim, journal.error(2)) == (5, 3, ("INVALID_TEXT", "it is none"))
         found = journal.vectors(np.array([4, 5, 0]), 3)
         np.testing.assert_array_equal(found[[0, 2]], VECTORS[[4, 0]])
         assert np.isnan(found[1]).all()
@@ -38,7 +38,7 @@ def test_rows_that_failed_are_open_again_when_asked_and_stay_so(tmp_path: Path) 
         journal.forget_failures()
     with Journal(tmp_path / "j", RUN, 6) as journal:
         assert journal.error(2) is None
-        assert journal.found == 4
+        assert journal.settled(0, 6).sum() == 4
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -86,11 +86,42 @@ def test_two_runs_at_once_do_not_share_a_journal(tmp_path: Path) -> None:
         Journal(tmp_path / "j", RUN, 6)
 
 
+def test_what_is_kept_is_read_beside_the_run_that_writes_it_and_stays_as_it_is(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        lines = tmp_path / "j" / "journal.jsonl"
+        with lines.open("ab") as file:
+            file.write(b'{"rows":[5')
+        before = lines.read_bytes()
+        kept = Kept.of(tmp_path / "j", 6)
+        assert kept.done.tolist() == journal.done.tolist()
+        assert (kept.settled(0, 6).sum(), kept.dim, kept.error(2)) == (5, 3, ("INVALID_TEXT", "it is none"))
+        assert lines.read_bytes() == before
+
+
+def test_of_a_journal_that_is_not_there_or_says_nothing_nothing_is_kept(tmp_path: Path) -> None:
+    assert not Kept.of(tmp_path / "none", 6).done.any()
+    assert list(tmp_path.iterdir()) == []
+    filled(tmp_path / "j")
+    (tmp_path / "j" / "run.json").write_text("{torn")
+    assert not Kept.of(tmp_path / "j", 6).done.any()
+
+
+def test_whether_a_journal_was_begun_anew_lasts(tmp_path: Path) -> None:
+    filled(tmp_path / "j")
+    assert not Kept.of(tmp_path / "j", 6).anew
+    Journal(tmp_path / "j", RUN, 6, anew=True).close()
+    assert Kept.of(tmp_path / "j", 6).anew
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.anew
+        assert not journal.settled(0, 6).any()
+
+
 def test_a_journal_without_its_description_begins_anew(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     (tmp_path / "j" / "run.json").write_text("{torn")
     with Journal(tmp_path / "j", RUN, 6) as journal:
-        assert journal.found == 0
+        assert journal.settled(0, 6).sum() == 0
 
 
 def test_differences_name_what_is_new_and_what_is_gone() -> None:
@@ -100,7 +131,7 @@ def test_differences_name_what_is_new_and_what_is_gone() -> None:
 def test_vectors_of_another_width_are_refused_and_those_there_stay(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     with Journal(tmp_path / "j", RUN, 6) as journal:
-        with pytest.raises(vj.OutputError, match="have width 3, and now 5"):
+        with pytest.raises(vj.OutputError, match=r"^the vectors in .* have width 3, and now 5: .* begin anew$"):
             journal.append(np.array([2]), np.ones((1, 5), np.float32))
         np.testing.assert_array_equal(journal.vectors(np.array([3, 4]), 3), VECTORS[[3, 4]])
 
@@ -108,7 +139,7 @@ def test_vectors_of_another_width_are_refused_and_those_there_stay(tmp_path: Pat
 def test_a_journal_begun_anew_has_nothing_and_is_not_another_runs(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     with Journal(tmp_path / "j", {"inputs": {}}, 6, anew=True) as journal:
-        assert journal.found == 0
+        assert journal.settled(0, 6).sum() == 0
 
 
 def test_a_journal_in_use_is_not_begun_anew(tmp_path: Path) -> None:
@@ -116,7 +147,7 @@ def test_a_journal_in_use_is_not_begun_anew(tmp_path: Path) -> None:
     with Journal(tmp_path / "j", RUN, 6) as journal:
         with pytest.raises(vj.OutputError, match="another run is writing"):
             Journal(tmp_path / "j", RUN, 6, anew=True)
-        assert journal.found == 5
+        assert journal.settled(0, 6).sum() == 5
 
 
 def test_a_journal_that_is_removed_leaves_nothing(tmp_path: Path) -> None:

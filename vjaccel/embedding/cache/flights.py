@@ -54,7 +54,9 @@ class Flights:
             while missing:
                 claimed = flyer.claim(missing)
                 own = [missing[i] for i in claimed.mine]
-                cache.put(own, embedded(own))
+                # Another run may have kept them, and let go of them, since they were looked up.
+                rest = [key for key in own if cache.get([key]) == [None]]
+                cache.put(rest, embedded(rest))
                 flyer.release(own)
                 missing = [key for key in missing if cache.get([key]) == [None]]
                 if missing and not flyer.wait(claimed.others):

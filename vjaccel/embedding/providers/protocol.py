@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["BatchFailed", "ModelIdentity", "Prepared", "Provider", "ProviderOptions", "Reply"]
+__all__ = ["BatchFailed", "Expecting", "ModelIdentity", "Prepared", "Provider", "ProviderOptions", "Reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,4 +235,13 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Let go of what is held. Called once, when no run goes on."""
+        ...
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A provider that looks at the width of its vectors itself."""
+
+    def expect(self, dim: int) -> None:
+        """Called when it is known from vectors that there were before, in a journal or a cache."""
         ...

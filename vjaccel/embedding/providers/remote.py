@@ -217,6 +217,9 @@ class RemoteProvider:
         if last:
             self._calls.halt()
 
+    def expect(self, dim: int) -> None:
+        self._width.first(dim)
+
     def close(self) -> None:
         if self._loop is not None:
             self._loop.stop()

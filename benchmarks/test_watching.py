@@ -1,0 +1,114 @@
+"""What watching costs: the same run with metrics served and scraped each second, and without, in turn. Bar: within 2%."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any, NamedTuple
+from urllib.request import urlopen
+
+import numpy as np
+import texts
+
+import vjaccel as vj
+from vjaccel.observe import Monitor
+
+WIDTH = 384
+EVERY = 1.0
+"""Seconds between two scrapes: more often than anyone does."""
+
+
+SETTLING = 0.02
+"""Seconds until threads that were started wait for something."""
+
+
+@contextmanager
+def scraped() -> Iterator[None]:
+    """As under a Prometheus."""
+    ended = threading.Event()
+
+    def scrape(url: str | None) -> None:
+        while not ended.wait(EVERY):
+            with urlopen(f"{url}/metrics") as reply:
+                reply.read()
+
+    with Monitor() as monitor:
+        thread = threading.Thread(target=scrape, args=(monitor.url,))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+class Took(NamedTuple):
+    """Seconds of a call, by the clock and of processors."""
+
+    clock: float
+    processors: float
+
+
+def timed(call: Callable[[], object], times: int) -> Took:
+    time.sleep(SETTLING)
+    call()
+    clock, processors = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        call()
+    return Took((time.perf_counter() - clock) / times, (time.process_time() - processors) / times)
+
+
+def compare(benchmark: Any, call: Callable[[], object], rounds: int, times: int, work: int) -> None:
+    """Seconds of a call watched and not; which is first changes from round to round.
+
+    The best of many short measurements, since others use the machine too; a scrape each second takes a thousandth beside them.
+    """
+    watched: list[Took] = []
+    plain: list[Took] = []
+    call()
+
+    def with_metrics() -> None:
+        with scraped():
+            watched.append(timed(call, times))
+
+    def without() -> None:
+        plain.append(timed(call, times))
+
+    def all_rounds() -> None:
+        for number in range(rounds):
+            for measure in (with_metrics, without)[:: 1 if number % 2 else -1]:
+                measure()
+
+    benchmark.pedantic(all_rounds, rounds=1)
+    benchmark.extra_info["bar"] = "watching"
+    for key, of in (("best_ms", min), ("median_ms", median)):
+        benchmark.extra_info[key] = {
+            name: round(of([one.clock for one in all_]) * 1e3, 4)
+            for name, all_ in (("vjaccel", watched), ("unwatched", plain))
+        }
+    clock = min(one.clock for one in watched) / min(one.clock for one in plain) - 1
+    processors = min(one.processors for one in watched) / min(one.processors for one in plain) - 1
+    benchmark.extra_info["cost"] = f"{clock:+.1%} by the clock, {processors:+.1%} of processors"
+    benchmark.extra_info["work"] = work
+
+
+def test_the_model_on_this_cpu(benchmark) -> None:
+    some = texts.glosses()[:200]
+    with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu", batch_tokens=1024) as embedder:
+        compare(benchmark, lambda: embedder.embed(some), rounds=20, times=1, work=len(some))
+
+
+def test_a_function_that_answers_at_once(benchmark) -> None:
+    some = [f"this is text number {i}, about as long as the gloss of a word in a dictionary" for i in range(4000)]
+    answer = np.ones((1024, WIDTH), np.float32)
+    with vj.Embedder(lambda asked: answer[: len(asked)]) as embedder:
+        compare(benchmark, lambda: embedder.embed(some), rounds=200, times=5, work=len(some))
+
+
+def test_vectors_one_at_a_time(benchmark) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50_000, WIDTH), dtype=np.float32)
+    corpus = vj.Corpus(vectors)
+    compare(benchmark, lambda: corpus.topk(vectors[:1]), rounds=200, times=5, work=1)

@@ -1,0 +1,194 @@
+"""A monitor counts what happens, for Prometheus; its page does not grow with what users name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from tests.debian import program
+from tests.unit.observe.scraping import page, until, value
+from vjaccel.observe import Monitor
+from vjaccel.observe.catalogue import CATALOGUE
+from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, tell
+
+
+@pytest.fixture
+def monitor() -> Iterator[Monitor]:
+    with Monitor(interval=0.02) as made:
+        yield made
+
+
+def vectors(texts: list[str]) -> list[list[float]]:
+    if any("bad" in text for text in texts):
+        raise ValueError("no")
+    return [[1.0, float(len(text))] for text in texts]
+
+
+def test_texts_are_counted_by_what_became_of_them(monitor: Monitor) -> None:
+    with vj.Embedder(vectors, name="counted", cache="memory") as embedder:
+        embedder.embed(["a", "b", "a", 7, "bad"], on_error="collect")
+        embedder.embed(["a", "c"])
+    text, model = page(monitor.url), {"model": "function:counted"}
+    outcomes = {
+        name: value(text, "vjaccel_texts_total", **model, outcome=name)
+        for name in ("embedded", "cached", "duplicate", "failed")
+    }
+    assert outcomes == {"embedded": 3, "cached": 1, "duplicate": 1, "failed": 2}
+    codes = {
+        code: value(text, "vjaccel_text_errors_total", **model, code=code)
+        for code in ("INVALID_TEXT", "EMBEDDING_GENERATION_FAILED")
+    }
+    assert codes == {"INVALID_TEXT": 1, "EMBEDDING_GENERATION_FAILED": 1}
+    assert value(text, "vjaccel_cache_lookups_total", **model, outcome="hit") == 1
+    assert value(text, "vjaccel_cache_lookups_total", **model, outcome="miss") == 4
+    assert value(text, "vjaccel_runs_total", **model, outcome="done") == 2
+
+
+def test_batches_have_their_durations_sizes_and_failures(monitor: Monitor) -> None:
+    with vj.Embedder(vectors, name="batches") as embedder:
+        embedder.embed(["a", "bad"], on_error="collect")
+    text, model = page(monitor.url), {"model": "function:batches"}
+    # Both together, and each alone.
+    assert value(text, "vjaccel_batches_total", **model, outcome="failed") == 2
+    assert value(text, "vjaccel_batches_total", **model, outcome="done") == 1
+    assert value(text, "vjaccel_batch_duration_seconds_count", **model) == 1
+    assert value(text, "vjaccel_batch_texts_sum", **model) == 1
+
+
+def test_a_run_that_failed_is_counted_as_such(monitor: Monitor) -> None:
+    with vj.Embedder(vectors, name="stopped") as embedder, pytest.raises(vj.TooManyErrors):
+        embedder.embed(["bad", "bad 2"], max_errors=0)
+    assert value(page(monitor.url), "vjaccel_runs_total", model="function:stopped", outcome="failed") == 1
+
+
+def test_a_run_that_goes_on_shows_its_stages_and_none_when_it_is_over(monitor: Monitor) -> None:
+    go, model = threading.Event(), {"model": "function:waiting"}
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        go.wait(30)
+        return vectors(texts)
+
+    def shown(name: str, **labels: str) -> float:
+        return value(page(monitor.url), f"vjaccel_{name}", **model, **labels)
+
+    with vj.Embedder(embed, name="waiting", workers=2) as embedder:
+        running = threading.Thread(target=embedder.embed, args=(["a", "b", "c"],))
+        running.start()
+        until(lambda: shown("batches_active") == 1)
+        until(lambda: shown("stage_texts", stage="embed") == 3)
+        assert shown("runs_active") == 1
+        assert shown("workers") == 2
+        until(lambda: shown("run_idle_seconds") > 0)
+        go.set()
+        running.join()
+    for name in ("runs_active", "batches_active", "workers", "stage_texts", "run_idle_seconds"):
+        until(lambda name=name: shown(name) == 0)
+
+
+def test_operations_are_measured_by_backend_and_place(monitor: Monitor) -> None:
+    vj.topk([[1.0, 0.0]], np.eye(2, dtype=np.float32), k=1)
+    vj.Collection("notes", dim=2).insert(["a"], [[1.0, 0.0]])
+    with pytest.raises(vj.InvalidInput):
+        vj.Corpus(np.eye(2)).topk([[1.0]])
+    text, name = page(monitor.url), "vjaccel_operation_duration_seconds_count"
+    assert value(text, name, operation="topk", place="numpy:cpu") == 2
+    assert value(text, name, operation="collection.insert", place="memory") == 1
+    assert value(text, "vjaccel_operation_failures_total", operation="topk", place="numpy:cpu") == 1
+
+
+def test_endpoints_have_their_circuit_and_their_limit(monitor: Monitor) -> None:
+    tell(CircuitChanged("openai at http://a", is_open=True))
+    tell(ConcurrencyChanged("openai at http://a", 3))
+    text, endpoint = page(monitor.url), {"endpoint": "openai at http://a"}
+    assert value(text, "vjaccel_circuit_open", **endpoint) == 1
+    assert value(text, "vjaccel_circuit_openings_total", **endpoint) == 1
+    assert value(text, "vjaccel_concurrency_limit", **endpoint) == 3
+    tell(CircuitChanged("openai at http://a", is_open=False))
+    text = page(monitor.url)
+    assert value(text, "vjaccel_circuit_open", **endpoint) == 0
+    assert value(text, "vjaccel_circuit_openings_total", **endpoint) == 1
+
+
+def test_memory_and_processors_are_looked_at(monitor: Monitor) -> None:
+    text = page(monitor.url)
+    assert value(text, "vjaccel_memory_bytes") > 1e6
+    assert value(text, "vjaccel_memory_limit_bytes") >= value(text, "vjaccel_memory_available_bytes") > 0
+    assert value(text, "vjaccel_cpu_seconds_total") > 0
+    assert value(text, "vjaccel_build_info", version=vj.__version__) == 1
+
+
+def test_a_gauge_is_as_old_as_the_interval_says() -> None:
+    with Monitor(interval=3600.0) as rarely:
+        first = value(page(rarely.url), "vjaccel_cpu_seconds_total")
+        sum(i * i for i in range(2_000_000))
+        assert value(page(rarely.url), "vjaccel_cpu_seconds_total") == first
+
+
+def test_the_page_does_not_grow_with_names_and_has_no_text(monitor: Monitor) -> None:
+    for i in range(80):
+        with vj.Embedder(vectors, name=f"many {i}") as embedder:
+            embedder.embed([f"a secret {i}"])
+    text = page(monitor.url)
+    models = {line for line in text.splitlines() if line.startswith("vjaccel_runs_total")}
+    assert len(models) == 2 * 51
+    assert value(text, "vjaccel_runs_total", model="other", outcome="done") == 30
+    assert "secret" not in text
+
+
+def test_the_page_has_every_metric_of_the_catalogue_and_no_other(monitor: Monitor) -> None:
+    named = {line.split()[2] for line in page(monitor.url).splitlines() if line.startswith("# TYPE")}
+    assert named == {measure.shown for measure in CATALOGUE}
+
+
+def test_promtool_finds_nothing_to_say_of_the_page(monitor: Monitor) -> None:
+    promtool = program("promtool", package="prometheus")
+    with vj.Embedder(vectors, name="checked", cache="memory") as embedder:
+        embedder.embed(["a", "bad"], on_error="collect")
+    vj.normalize([1.0, 2.0])
+    tell(CircuitChanged("openai", is_open=True))
+    tell(ConcurrencyChanged("openai", 3))
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=page(monitor.url), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_two_monitors_each_count_once() -> None:
+    with Monitor() as one, Monitor() as other:
+        with vj.Embedder(vectors, name="twice") as embedder:
+            embedder.embed(["a"])
+        for monitor in (one, other):
+            assert value(page(monitor.url), "vjaccel_texts_total", model="function:twice", outcome="embedded") == 1
+
+
+def test_a_monitor_that_is_closed_leaves_no_thread_and_no_port(monitor: Monitor) -> None:
+    threads = threading.active_count()
+    with Monitor() as another:
+        port = int(str(another.url).rpartition(":")[2])
+    another.close()
+    assert threading.active_count() == threads
+    with Monitor(port):
+        pass
+
+
+def test_nothing_is_imported_unless_it_is_asked_for() -> None:
+    code = (
+        "import sys, vjaccel as vj, vjaccel.observe, vjaccel.cli.app\n"
+        "vj.Embedder(lambda texts: [[1.0]] * len(texts)).embed(['a']); vj.normalize([1.0])\n"
+        "vj.BatchProcessor().close()\n"
+        "print('prometheus_client' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(vj.MissingExtra, match=r"pip install 'vjaccel\[metrics\]'"):
+        Monitor()

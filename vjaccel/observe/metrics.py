@@ -1,0 +1,224 @@
+"""What happens, counted as Prometheus wants it. Needs prometheus-client; nothing imports this before it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from vjaccel import __version__
+from vjaccel.observe.catalogue import CATALOGUE, Measure
+from vjaccel.observe.memory import memory_limit
+from vjaccel.telemetry import (
+    BatchEnded,
+    CacheLookedUp,
+    Called,
+    CircuitChanged,
+    ConcurrencyChanged,
+    Happened,
+    Recording,
+    RequestEnded,
+    RunBegan,
+    RunEnded,
+    TextsSettled,
+)
+
+if TYPE_CHECKING:
+    from vjaccel.observe.monitor import Load
+
+__all__ = ["Metrics"]
+
+VALUES = 50
+"""Values of a label that are kept apart, at most: a page must not grow with what users name."""
+
+OTHERS = "other"
+
+SUMMED = ("runs_active", "workers", "batches_active", "prepare", "embed")
+"""Of all runs of a model; of the others, the highest is told."""
+
+HIGHEST = ("run_idle_seconds", "batch_budget_tokens", "device_memory_bytes")
+
+OUTCOMES = ("embedded", "cached", "duplicate", "failed")
+
+STAGES = ("prepare", "embed")
+
+
+class Metrics:
+    """Counts what it hears, and looks at what must be looked at.
+
+    Attributes
+    ----------
+    registry : CollectorRegistry
+        One of its own.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._of = {measure.name.removeprefix("vjaccel_"): self._made(measure) for measure in CATALOGUE}
+        self._models, self._codes, self._endpoints, self._operations, self._places = (_Bounded() for _ in range(5))
+        self._by_model: dict[str, _OfModel] = {}
+        self._by_operation: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
+        self._process = psutil.Process()
+        self._cpu: float = 0.0
+        self._looking = threading.Lock()
+        self._of["build_info"].labels(__version__).set(1)
+
+    def heard(self, happened: Happened) -> None:
+        """Count it."""
+        event = happened.event
+        match event:
+            case BatchEnded():
+                self._model(happened.model).batch(event)
+            case TextsSettled():
+                self._model(happened.model).texts[event.outcome].inc(event.texts)
+                if event.code is not None:
+                    labels = self._models(happened.model), self._codes(event.code)
+                    self._of["text_errors"].labels(*labels).inc(event.texts)
+            case CacheLookedUp():
+                self._model(happened.model).hits.inc(event.hits)
+                self._model(happened.model).misses.inc(event.misses)
+            case RunBegan():
+                self._model(happened.model)
+            case RunEnded():
+                self._model(happened.model).runs[event.failed].inc()
+            case CircuitChanged():
+                endpoint = self._endpoints(event.endpoint)
+                self._of["circuit_open"].labels(endpoint).set(event.is_open)
+                self._of["circuit_openings"].labels(endpoint).inc(event.is_open)
+            case ConcurrencyChanged():
+                self._of["concurrency_limit"].labels(self._endpoints(event.endpoint)).set(event.limit)
+            case Called():
+                durations, failures = self._operation(event.operation, event.place)
+                durations.observe(event.seconds)
+                if event.failed:
+                    failures.inc()
+            case RequestEnded():
+                self._request(event)
+
+    def look(self, runs: Iterable[Recording], loads: Iterable[Load]) -> None:
+        """Bring up to date what tells of nothing by itself: how far runs are, what waits, memory."""
+        with self._looking:
+            # Of a model whose runs are over, too.
+            seen = {(model, name): 0.0 for model in self._models.known for name in (*SUMMED, *HIGHEST)}
+            for run in runs:
+                model = self._models(run.model)
+                for name, value in _of_run(run).items():
+                    before = seen.get((model, name), 0.0)
+                    seen[model, name] = before + value if name in SUMMED else max(before, value)
+            for (model, name), value in seen.items():
+                if name in STAGES:
+                    self._of["stage_texts"].labels(model, name).set(value)
+                else:
+                    self._of[name].labels(model).set(value)
+            found = list(loads)
+            self._of["processor_requests_active"].set(sum(load.active for load in found))
+            self._of["processor_batches_queued"].set(sum(load.queued for load in found))
+            self._of["memory_bytes"].set(self._process.memory_info().rss)
+            self._of["memory_available_bytes"].set(psutil.virtual_memory().available)
+            self._of["memory_limit_bytes"].set(memory_limit())
+            times = self._process.cpu_times()
+            self._of["cpu_seconds"].inc(max(0.0, times.user + times.system - self._cpu))
+            self._cpu = times.user + times.system
+
+    def _made(self, measure: Measure) -> Any:
+        if measure.kind == "gauge":
+            assert measure.over_processes
+            return Gauge(
+                measure.name, measure.says, measure.labels, registry=self.registry,
+                multiprocess_mode=measure.over_processes,
+            )  # fmt: skip
+        if measure.kind == "histogram":
+            return Histogram(
+                measure.name, measure.says, measure.labels, registry=self.registry, buckets=measure.buckets
+            )
+        return Counter(measure.name, measure.says, measure.labels, registry=self.registry)
+
+    def _model(self, name: str) -> _OfModel:
+        label = self._models(name)
+        found = self._by_model.get(label)
+        if found is None:
+            # By two threads at once it is two of the same.
+            found = self._by_model[label] = _OfModel(self._of, label)
+        return found
+
+    def _operation(self, name: str, place: str) -> tuple[Histogram, Counter]:
+        labels = self._operations(name), self._places(place)
+        found = self._by_operation.get(labels)
+        if found is None:
+            of = self._of["operation_duration_seconds"], self._of["operation_failures"]
+            found = self._by_operation[labels] = of[0].labels(*labels), of[1].labels(*labels)
+        return found
+
+    def _request(self, event: RequestEnded) -> None:
+        operation = self._operations(event.operation)
+        self._of["processor_requests"].labels(operation, "failed" if event.failed else "done").inc()
+        self._of["processor_request_duration_seconds"].labels(operation).observe(event.seconds)
+        self._of["processor_items"].labels(operation, "processed").inc(event.processed)
+        self._of["processor_items"].labels(operation, "failed").inc(event.failed_items)
+
+
+class _OfModel:
+    """What is counted of one model, by its first run at zero: a rate is that of what was there before.
+
+    Finding a metric by its labels takes longer than to count; a run of a fast model would notice.
+    """
+
+    def __init__(self, of: Mapping[str, Any], model: str) -> None:
+        self.texts = {outcome: of["texts"].labels(model, outcome) for outcome in OUTCOMES}
+        self.runs = {failed: of["runs"].labels(model, "failed" if failed else "done") for failed in (False, True)}
+        self.hits, self.misses = (of["cache_lookups"].labels(model, outcome) for outcome in ("hit", "miss"))
+        self._batches = {
+            failed: of["batches"].labels(model, "failed" if failed else "done") for failed in (False, True)
+        }
+        self._seconds, self._sizes = of["batch_duration_seconds"].labels(model), of["batch_texts"].labels(model)
+        self._tokens, self._padding = of["tokens"].labels(model), of["padding_tokens"].labels(model)
+        self._retries, self._waiting = of["batch_retries"].labels(model), of["batch_waiting_seconds"].labels(model)
+
+    def batch(self, event: BatchEnded) -> None:
+        """Count it."""
+        self._batches[event.failed].inc()
+        if event.retries:
+            self._retries.inc(event.retries)
+        if event.waited > 0:
+            self._waiting.inc(event.waited)
+        if event.failed:
+            return
+        self._seconds.observe(event.seconds)
+        self._sizes.observe(event.texts)
+        tokens = event.tokens or 0
+        if tokens:
+            self._tokens.inc(tokens)
+        if event.padded is not None and event.padded > tokens:
+            self._padding.inc(event.padded - tokens)
+
+
+class _Bounded:
+    """The values of a label: the first ones as they are, the others as one."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        if value in self.known:
+            return value
+        if not value or len(self.known) >= VALUES:
+            return OTHERS if value else value
+        self.known = self.known | {value}  # a new one: others go through the old one
+        return value
+
+
+def _of_run(run: Recording) -> dict[str, float]:
+    stages = run.stages
+    return {
+        "runs_active": 1,
+        "run_idle_seconds": run.idle,
+        "workers": stages.workers,
+        "batches_active": stages.at_work,
+        "batch_budget_tokens": stages.budget or 0,
+        "device_memory_bytes": run.device_bytes or 0,
+        "prepare": max(0, stages.read - stages.prepared),
+        "embed": max(0, stages.prepared - stages.settled),
+    }

@@ -1,0 +1,245 @@
+"""Metrics of this process for Prometheus, and its health, over HTTP: off until somebody makes a `Monitor`."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from socketserver import TCPServer, ThreadingMixIn
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from vjaccel.errors import InvalidInput, MissingExtra
+from vjaccel.observe.health import STALLED, Answer, healthy, ready
+from vjaccel.observe.processes import bury, died_with_this_process, page, shared_folder
+from vjaccel.telemetry import Happened, RunBegan, listening, running
+
+__all__ = ["HOST", "Load", "Monitor", "Source"]
+
+HOST = "127.0.0.1"
+"""Nobody is asked who they are: whoever can reach the port can read the page."""
+
+PATIENCE = 10.0
+"""Seconds that a client may take to say what it wants."""
+
+POLL = 0.1
+"""Seconds until a server that is to end sees it."""
+
+
+class Load(NamedTuple):
+    """What a processor has to do: requests under way, and batches that wait for a thread."""
+
+    active: int
+    queued: int
+
+
+class Source(NamedTuple):
+    """A processor to be watched, beside all runs: what it has to do, and what is wrong with it."""
+
+    load: Callable[[], Load]
+    problems: Callable[[], Sequence[str]]
+
+
+class Monitor:
+    """Counts what happens in this process from now on, and serves ``/metrics``, ``/healthz`` and ``/readyz``.
+
+    Needs the extra ``metrics``. Where ``PROMETHEUS_MULTIPROC_DIR`` names a folder, the page is the sum over all processes that
+    share it.
+
+    Parameters
+    ----------
+    port : int or None
+        0 is any that is free; None serves nothing: then another process of the same folder does.
+    host : str
+        An address of this machine; others than 127.0.0.1 let others read the page.
+    interval : float
+        Seconds after which gauges that must be looked at, such as memory, are brought up to date.
+    stalled_after : float
+        Seconds without anything coming of a run after which ``/healthz`` says so.
+    source : Source, optional
+
+    Raises
+    ------
+    InvalidInput
+        The port is in use, the host is no address of this machine, or the folder of several processes is not there.
+    MissingExtra
+
+    Examples
+    --------
+    >>> import urllib.request
+    >>> with Monitor() as monitor:
+    ...     page = urllib.request.urlopen(f"{monitor.url}/metrics").read().decode()
+    >>> "vjaccel_memory_bytes" in page
+    True
+    """
+
+    def __init__(
+        self,
+        port: int | None = 0,
+        host: str = HOST,
+        *,
+        interval: float = 1.0,
+        stalled_after: float = STALLED,
+        source: Source | None = None,
+    ) -> None:
+        self._stalled_after = stalled_after
+        self._source = source
+        self._begun = threading.Event()
+        self._ended = threading.Event()
+        self._held = ExitStack()
+        folder = shared_folder()
+        try:
+            # Not before it is wanted.
+            from prometheus_client import make_wsgi_app
+
+            from vjaccel.observe.metrics import Metrics
+        except ModuleNotFoundError as exc:
+            raise MissingExtra("metrics", "metrics") from exc
+        server = None if port is None else _server(port, host)
+        self._metrics = Metrics()
+        if server is not None:
+            server.set_app(_Pages(make_wsgi_app(page(self._metrics.registry, folder)), folder, self._health))
+            self._url: str | None = _url(server, host)
+            thread = threading.Thread(target=server.serve_forever, args=(POLL,), name="vjaccel-metrics", daemon=True)
+            thread.start()
+            self._held.callback(_stop, server, thread)
+        else:
+            self._url = None
+        if source is not None:
+            with _lock:
+                _sources.append(source)
+            self._held.callback(_forget, source)
+        self._held.enter_context(listening(self._heard))
+        if folder is not None:
+            died_with_this_process()
+        self._look()
+        looking = threading.Thread(target=self._looks, args=(interval,), name="vjaccel-look", daemon=True)
+        looking.start()
+        self._held.callback(looking.join)
+        self._held.callback(self._ended.set)
+
+    @property
+    def url(self) -> str | None:
+        """Where it is served, as ``http://127.0.0.1:9464``; None where it is not."""
+        return self._url
+
+    def close(self) -> None:
+        """Count and serve no more. Closing twice is fine."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _heard(self, happened: Happened) -> None:
+        if isinstance(happened.event, RunBegan):
+            self._begun.set()
+        self._metrics.heard(happened)
+
+    def _look(self) -> None:
+        with _lock:
+            sources = list(_sources)
+        self._metrics.look(running(), [source.load() for source in sources])
+
+    def _looks(self, interval: float) -> None:
+        while not self._ended.wait(interval):
+            self._look()
+        self._look()  # so that nothing is left of what is over, where other processes go on
+
+    def _health(self, path: str) -> Answer | None:
+        if path == "/readyz":
+            return ready(begun=self._begun.is_set(), takes_requests=self._source is not None)
+        if path == "/healthz":
+            problems = () if self._source is None else self._source.problems()
+            return healthy(running(), problems, self._stalled_after)
+        return None
+
+
+_lock = threading.Lock()
+_sources: list[Source] = []
+
+
+def _forget(source: Source) -> None:
+    with _lock:
+        _sources.remove(source)
+
+
+class _Pages:
+    """What is served, as WSGI wants it."""
+
+    def __init__(self, metrics: Any, folder: Path | None, health: Callable[[str], Answer | None]) -> None:
+        self._metrics, self._folder, self._health = metrics, folder, health
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            if self._folder is not None:
+                bury(self._folder)
+            found: Iterable[bytes] = self._metrics(environ, start)
+            return found
+        answer = self._health(path) if environ["REQUEST_METHOD"] in ("GET", "HEAD") else None
+        if answer is None:
+            answer = Answer(404, {"status": "not found", "there are": ["/metrics", "/healthz", "/readyz"]})
+        body = json.dumps(answer.body).encode() + b"\n"
+        said = {200: "200 OK", 404: "404 Not Found", 503: "503 Service Unavailable"}[answer.status]
+        start(said, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's, which asks for the host's full name, and waits for it where no name server answers.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of a run."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Whoever is scraped each second is not told so."""
+
+
+def _server(port: int, host: str) -> _Server:
+    """One that is bound, and serves nothing yet."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        kind = _Server6 if family == socket.AF_INET6 else _Server
+        return make_server(host, port, _nothing, kind, _Handler)
+    except OverflowError as exc:
+        raise InvalidInput(f"metrics cannot be served at port {port}: ports are 0 to 65535") from exc
+    except OSError as exc:
+        why = (exc.strerror or str(exc)).lower()
+        raise InvalidInput(f"metrics cannot be served at {host}, port {port}: {why}; name another") from exc
+
+
+def _nothing(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
+    return []
+
+
+def _url(server: _Server, host: str) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+
+
+def _stop(server: _Server, thread: threading.Thread) -> None:
+    server.shutdown()
+    thread.join()
+    server.server_close()
