@@ -16,8 +16,10 @@ from fastapi import FastAPI, Request, Response
 
 from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput, VjaccelError
+from vjaccel.observe import Load, Monitor, Source
 from vjaccel.serve.batching import Answer, Batcher, Busy
 from vjaccel.serve.replies import Asked, Refused, embeddings, read
+from vjaccel.telemetry import operation
 
 __all__ = ["Limits", "Service", "made_app"]
 
@@ -76,9 +78,13 @@ class Service:
         self._embedder = embedder
         self._prompt, self._max_latency = prompt, max_latency
         self._batcher: Batcher | None = None
+        self._monitor: Monitor | None = None
+        self._active = 0
 
     def begin(self) -> None:
         """Take texts from now on."""
+        source = Source(self._load, lambda: [self.problem] if self.problem else [])
+        self._monitor = Monitor(None, source=source)
         self._batcher = Batcher(
             self._embedder, self._prompt, max_waiting=self.limits.waiting, max_latency=self._max_latency
         )
@@ -88,9 +94,19 @@ class Service:
         self.draining = True
         if self._batcher is not None:
             self._batcher.close()
+        if self._monitor is not None:
+            self._monitor.close()
+
+    def metrics(self) -> bytes:
+        """The page for Prometheus."""
+        assert self._monitor is not None  # begun before the first request
+        return self._monitor.rendered()
+
+    def _load(self) -> Load:
+        return Load(self._active, 0 if self._batcher is None else self._batcher.waiting)
 
     @property
-    def healthy(self) -> str | None:
+    def problem(self) -> str | None:
         """What is wrong, if anything."""
         stalled = 0.0 if self._batcher is None else self._batcher.stalled
         return f"nothing was done for {stalled:.0f} s, and texts are waiting" if stalled else None
@@ -107,6 +123,14 @@ class Service:
         ------
         Refused
         """
+        self._active += 1
+        try:
+            with operation("serve.embeddings", "http"):
+                return await self._embedded(asked, request)
+        finally:
+            self._active -= 1
+
+    async def _embedded(self, asked: Asked, request: Request) -> bytes:
         self._check(asked)
         assert self._batcher is not None  # begun before the first request
         try:
@@ -174,12 +198,16 @@ def made_app(service: Service) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        wrong = service.healthy
+        wrong = service.problem
         return Response(wrong or "ok", 503 if wrong else 200, media_type="text/plain")
 
     @app.get("/readyz")
     async def readyz() -> Response:
         return Response("ok" if service.ready else "not ready", 200 if service.ready else 503, media_type="text/plain")
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(await asyncio.to_thread(service.metrics), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
 
