@@ -20,6 +20,7 @@ from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
 from vjaccel.cli.monitor import monitor
 from vjaccel.cli.search import search
+from vjaccel.cli.serve import serve
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
 from vjaccel.observe import say_on_stderr
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(embed)
 app.command()(search)
+app.command()(serve)
 app.command()(backends)
 app.command()(doctor)
 app.command()(bench)

@@ -25,7 +25,7 @@ from vjaccel.embedding.arguments import (
     checked_prompt,
     checked_texts,
 )
-from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, windows_of
+from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, tokens_of, windows_of
 from vjaccel.embedding.cache import Cache
 from vjaccel.embedding.described import described
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
@@ -338,7 +338,9 @@ class Embedder:
         coded = self.quantizer()
         embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)
         windows = windows_of(chunks) if self._options.truncate == "chunk" else None
-        result = EmbeddingResult(embeddings, ok, errors_of(chunks), run.statistics(), recording, chunks=windows)
+        result = EmbeddingResult(
+            embeddings, ok, errors_of(chunks), run.statistics(), recording, chunks=windows, tokens=tokens_of(chunks)
+        )
         return settled(result, on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
@@ -473,7 +475,14 @@ class Embedder:
                         windows_of([chunk]) if self._options.truncate == "chunk" else None,
                     )
                     result = EmbeddingResult(
-                        rows, chunk.ok, errors, run.statistics(), run.recording, chunk.first, windows
+                        rows,
+                        chunk.ok,
+                        errors,
+                        run.statistics(),
+                        run.recording,
+                        chunk.first,
+                        windows,
+                        tokens_of([chunk]),
                     )
                     yield settled(result, on_error)
                     self._held.check_open()
