@@ -21,6 +21,7 @@ from vjaccel.cli.embed import embed
 from vjaccel.cli.monitor import monitor
 from vjaccel.cli.report import report
 from vjaccel.cli.search import search
+from vjaccel.cli.serve import serve
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
 from vjaccel.observe import say_on_stderr
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(embed)
 app.command()(search)
 app.command()(report)
+app.command()(serve)
 app.command()(backends)
 app.command()(doctor)
 app.command()(bench)

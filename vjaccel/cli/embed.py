@@ -94,6 +94,9 @@ def embed(
     ] = 120.0,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
+    shared_limits: Annotated[
+        str | None, typer.Option(help="redis://HOST, where these two are counted for all that name it.")
+    ] = None,
     cache: Annotated[
         str | None,
         typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),
@@ -199,7 +202,7 @@ def embed(
                 dimensions=dimensions, prompt=prompt, trust_remote_code=trust_remote_code,
                 allow_pickle=allow_pickle, truncate=truncate, precision=precision, engine=engine, cache=cache,
                 base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
-                tokens_per_minute=tokens_per_minute,
+                tokens_per_minute=tokens_per_minute, shared_limits=shared_limits,
             )
         )  # fmt: skip
         reporting.begins(embedder, rows)

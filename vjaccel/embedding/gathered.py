@@ -58,6 +58,8 @@ class Gathered:
         How many had an error or a vector before any was embedded.
     chunks : ndarray of int64 or None
         How many windows each text was cut into; None where texts are not, 0 for those that were not looked at.
+    tokens : ndarray of int64 or None
+        Of each text; None where nobody counts them, 0 for those that were not looked at.
     """
 
     first: int
@@ -72,6 +74,7 @@ class Gathered:
     looked_up: int = 0
     set_aside: int = 0
     chunks: np.ndarray | None = None
+    tokens: np.ndarray | None = None
     parts: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     ok: np.ndarray = field(init=False)
     errors: dict[int, ItemError] = field(default_factory=dict)
@@ -117,6 +120,12 @@ class Gathered:
             self.chunks = np.zeros(self.size, np.int64)
         self.chunks[indices] = chunks
 
+    def of_length(self, indices: np.ndarray, tokens: np.ndarray) -> None:
+        """Note how many tokens the texts `indices` of this chunk have."""
+        if self.tokens is None:
+            self.tokens = np.zeros(self.size, np.int64)
+        self.tokens[indices] = tokens
+
     def settled(self, indices: np.ndarray) -> bool:
         """Whether each of the texts `indices` of this chunk has a vector or an error."""
         return all(self.ok[i] or i in self.errors for i in indices.tolist())
@@ -135,6 +144,8 @@ class Gathered:
             self.ok[index] = True
             if source.chunks is not None:
                 self.cut_into(np.array([index]), source.chunks[place])
+            if source.tokens is not None:
+                self.of_length(np.array([index]), source.tokens[place])
         self.tally.duplicates += len(self.copies)
         self.recording.settled("duplicate", sum(bool(self.ok[index]) for index, _, _ in self.copies))
         self.acknowledge(np.array([index for index, _, _ in self.copies if self.ok[index]], np.int64))

@@ -148,6 +148,9 @@ class EmbeddingResult:
     chunks : ndarray of int64, shape (n,), or None
         With ``truncate="chunk"``, how many windows each text was cut into: 1 for one that is not too long, 0 for one that has
         no vector or whose vector was in the cache.
+    tokens : ndarray of int64, shape (n,), or None
+        Of each text as the model has seen it; 0 for one that was not tokenised, as its vector was in the cache. None where they
+        are not counted here: of a service, and of functions.
     """
 
     embeddings: Any
@@ -157,6 +160,7 @@ class EmbeddingResult:
     recording: Recording
     start: int = 0
     chunks: np.ndarray | None = None
+    tokens: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ok)

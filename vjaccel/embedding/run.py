@@ -101,6 +101,8 @@ def _tokenised(
     tally.truncated += int((whole.lost > 0).sum())
     tally.tokens_lost += int(whole.lost.sum())
     chunk = Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
+    if whole.counted and len(chunk.valid):
+        gathered.of_length(chunk.valid, whole.lengths)
     if whole.chunks is not None:
         gathered.cut_into(chunk.valid, whole.chunks)
     if lookup is not None and len(chunk.valid) < len(valid):

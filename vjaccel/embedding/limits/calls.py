@@ -20,7 +20,7 @@ from vjaccel.embedding.providers.protocol import BatchFailed, Reply
 from vjaccel.errors import ProviderRefused
 from vjaccel.telemetry import ConcurrencyChanged, tell
 
-__all__ = ["Answer", "Calls"]
+__all__ = ["ONE_ATTEMPT", "Answer", "Calls"]
 
 ONE_ATTEMPT = 0.5
 """The share of the time that one attempt may take, so that a hanging connection leaves time for another."""

@@ -83,6 +83,7 @@ class ProviderOptions:
     timeout: float = 120.0
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    shared_limits: str | None = None
 
 
 class Reply(NamedTuple):

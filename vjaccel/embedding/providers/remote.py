@@ -19,14 +19,17 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from vjaccel.embedding.limits import (
+    ONE_ATTEMPT,
     Answer,
     BadReply,
     Calls,
     Place,
+    Rates,
     RatesPerMinute,
     Unfit,
     breaker_of,
     rates_of,
+    shared_rates_of,
 )
 from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.loop import Loop
@@ -92,7 +95,7 @@ class RemoteProvider:
     """Whether the service refuses a text that is too long; otherwise it cuts it off, or may, and says of none that it did."""
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
-        ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", *self.able}
+        ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", "shared_limits", *self.able}
         refuse_others(options, ours, f"{self.name} decides for itself")
         if options.truncate == "chunk":
             raise NotSupported(
@@ -119,7 +122,7 @@ class RemoteProvider:
         digest = hashlib.sha256(key.encode()).hexdigest()
         self._calls = Calls(
             Place(self.name, model, endpoint, key_name, key if key_name else ""),
-            rates_of(self.name, endpoint, digest),
+            self._rates(endpoint, digest),
             breaker_of(self.name, endpoint),
             limits=limits,
             timeout=options.timeout,
@@ -229,6 +232,12 @@ class RemoteProvider:
     def _address(self, options: ProviderOptions) -> str | None:
         found = options.base_url or os.environ.get(self.url_name or "")
         return checked_url(found) if found else None
+
+    def _rates(self, endpoint: str, digest: str) -> Rates:
+        shared, longest = self.options.shared_limits, ONE_ATTEMPT * self.options.timeout
+        if shared is None:
+            return rates_of(self.name, endpoint, digest)
+        return shared_rates_of(shared, self.name, endpoint, digest, longest)
 
     def _key(self) -> tuple[str, str]:
         """The variable that has the key, and the key; a local server needs none, and SDKs insist on one."""
