@@ -166,6 +166,8 @@ def embed(
             retry_failed=retry_failed,
             dry_run=dry_run,
             as_json=as_json,
+            overwrite=overwrite,
+            price=price is not None,
         )
     else:
         check_output(Path(output), inputs)
@@ -223,6 +225,7 @@ def embed(
                 reporting=reporting,
             )
         elif isinstance(source, Live):
+            stopping.say = "stopped; the rows that were printed are done, and nothing else is kept"
             # A bar would be drawn among the lines.
             shown = bar if watch or log_format == "json" else None
             done = embed_live(source, embedder, sys.stdout.buffer, max_errors, shown, reporting)

@@ -54,9 +54,13 @@ class Live:
         """
         lines: Any = self._lines
         if self._format is None:
-            first = next((line for line in lines if line.strip()), b"")
-            self._format = "jsonl" if looks_like_json(first) else "txt"
-            lines = chain([first] if first else [], lines)
+            read = []
+            for line in lines:
+                read.append(line)
+                if line.strip():
+                    break
+            self._format = "jsonl" if read and looks_like_json(read[-1]) else "txt"
+            lines = chain(read, lines)
         for row in LINE_FORMATS[self._format](lines, self._text_field):
             if isinstance(row, BadLine):
                 if not self._skip:

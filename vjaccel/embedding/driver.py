@@ -96,8 +96,10 @@ class Run:
 
     def check(self, under_way: Gathered | None = None) -> None:
         """Raise TooManyErrors if there are, with those of a chunk that is under way."""
-        failures = self.tally.failures if under_way is None else self.tally.failures + under_way.tally.failures
-        if self.max_errors is not None and failures.total() > self.max_errors:
+        if self.max_errors is None:
+            return
+        failures = self.tally.failures if under_way is None else self.tally.failures + under_way.failures()
+        if failures.total() > self.max_errors:
             errors = self.failed + ([] if under_way is None else under_way.first_errors(NAMED))
             raise TooManyErrors(failures, self.max_errors, errors[:NAMED])
 

@@ -155,6 +155,7 @@ class Embedder:
         self._precision = precision
         self._calibration = calibration
         self.quantizer()
+        self._prompt = checked_prompt(prompt)
         check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
@@ -164,7 +165,6 @@ class Embedder:
         self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
         expect = self._provider.expect if isinstance(self._provider, Expecting) else None
         self._width = Width(self._provider.dimensions, expect)
-        self._prompt = checked_prompt(prompt)
         self._digest: str | None = None
 
     # What it is

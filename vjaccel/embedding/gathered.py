@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,6 +115,11 @@ class Gathered:
         with self.lock:
             return [self.errors[index] for index in sorted(self.errors)[:count]]
 
+    def failures(self) -> Counter[str]:
+        """Texts of this chunk that have failed until now, by their errors' code."""
+        with self.lock:
+            return self.tally.failures.copy()
+
     def cut_into(self, indices: np.ndarray, chunks: np.ndarray) -> None:
         """Note how many windows the texts `indices` of this chunk were cut into."""
         if self.chunks is None:
@@ -154,6 +160,8 @@ class Gathered:
         """The vectors, for whom may change them; a copy is kept for texts that come again."""
         assert self.rows is not None
         rows, self.rows = self.rows, None
+        # Each holds the chunk that it was copied from, which holds others: all that a stream has ever given out.
+        self.copies.clear()
         self._kept = rows.made(self.width.known or 0).copy() if self.ok.any() else None
         return rows
 

@@ -240,11 +240,13 @@ class Journal(Kept):
     def close(self) -> None:
         """Write out what the system still holds, and let go of the files."""
         if not self._lines.closed:
-            with self._writing():
-                os.fsync(self._vectors)
-                os.fsync(self._lines.fileno())
-            os.close(self._vectors)
-            self._lines.close()
+            try:
+                with self._writing():
+                    os.fsync(self._vectors)
+                    os.fsync(self._lines.fileno())
+            finally:
+                os.close(self._vectors)
+                self._lines.close()
 
     def remove(self) -> None:
         """Close it, and remove its folder."""

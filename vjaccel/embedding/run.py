@@ -100,6 +100,7 @@ def _tokenised(
     tally.cuts_known = tally.cuts_known and (whole.counted or whole.whole)
     tally.truncated += int((whole.lost > 0).sum())
     tally.tokens_lost += int(whole.lost.sum())
+    gathered.recording.cut_off(int((whole.lost > 0).sum()), int(whole.lost.sum()), known=whole.counted or whole.whole)
     chunk = Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
     if whole.counted and len(chunk.valid):
         gathered.of_length(chunk.valid, whole.lengths)
@@ -120,6 +121,7 @@ def _joined(parts: list[Prepared]) -> Prepared:
         all(part.counted for part in parts),
         np.concatenate(chunks) if chunks else None,
         whole=all(part.whole for part in parts),
+        at_most=all(part.at_most for part in parts),
     )
 
 
@@ -150,7 +152,7 @@ def _accepted(places: list[int], found: Prepared, gathered: Gathered) -> tuple[l
     chunks = None if found.chunks is None else found.chunks[kept]
     items = [found.items[i] for i in kept]
     return [places[i] for i in kept], Prepared(
-        items, found.lengths[kept], found.lost[kept], found.counted, chunks, whole=found.whole
+        items, found.lengths[kept], found.lost[kept], found.counted, chunks, whole=found.whole, at_most=found.at_most
     )
 
 

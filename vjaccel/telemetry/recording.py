@@ -136,6 +136,8 @@ class Recording:
         self._cpu_seconds = 0.0
         self._moved = self._began
         self._device_bytes: int | None = None
+        self._tokens, self._told = 0, True
+        self._truncated, self._tokens_lost, self._cuts_known = 0, 0, True
 
     # Written to
 
@@ -175,6 +177,12 @@ class Recording:
     def looked_up(self, hits: int, misses: int) -> None:
         """Texts were looked up in the cache."""
         self._tell(CacheLookedUp(hits, misses))
+
+    def cut_off(self, texts: int, tokens: int, *, known: bool) -> None:
+        """So many texts were too long, and have lost so many tokens; `known` is whether anybody knows."""
+        with self._lock:
+            self._truncated, self._tokens_lost = self._truncated + texts, self._tokens_lost + tokens
+            self._cuts_known = self._cuts_known and known
 
     def settled(self, outcome: Literal["embedded", "cached", "duplicate"], texts: int) -> None:
         """So many texts more have their vector."""
@@ -223,6 +231,7 @@ class Recording:
                 tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
             if not batch.failed:
+                self._tokens, self._told = self._tokens + (batch.tokens or 0), self._told and batch.tokens is not None
                 self.latencies.append(batch.seconds)
                 self._learn(batch, now)
                 if lengths is not None and batch.padded is not None:
@@ -278,6 +287,16 @@ class Recording:
         return {name: self._outcomes[name] for name in ("embedded", "cached", "duplicate", "failed")}
 
     @property
+    def tokens(self) -> int | None:
+        """Of the texts that were embedded; None where they are not counted."""
+        return self._tokens if self._told else None
+
+    @property
+    def truncated(self) -> tuple[int, int] | None:
+        """Texts that were too long, and the tokens that they have lost; None where nobody knows."""
+        return (self._truncated, self._tokens_lost) if self._cuts_known else None
+
+    @property
     def failures(self) -> dict[str, tuple[int, list[Example]]]:
         """By the errors' code how many texts, and some of them."""
         with self._lock:
@@ -315,10 +334,22 @@ class Recording:
                 setattr(both, name, getattr(self, name) + getattr(other, name))
             for one in (self, other):
                 both._take_in(one)
+            both._tokens, both._told = self._tokens + other._tokens, self._told and other._told
+            both._truncated = self._truncated + other._truncated
+            both._tokens_lost = self._tokens_lost + other._tokens_lost
+            both._cuts_known = self._cuts_known and other._cuts_known
             both._tries = self._tries + [(offset + at, budget, rate) for at, budget, rate in other._tries]
             while len(both._tries) > TRIES:
                 both._tries = both._tries[::2]
         return both
+
+    def without_failures(self) -> Self:
+        """The same, but for the texts that have failed: they are tried again."""
+        made = self.from_dict(self.to_dict())
+        del made._outcomes["failed"]
+        made._failures.clear()
+        made._prepared = made._read = made._outcomes.total()
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -331,6 +362,8 @@ class Recording:
                 "workers": self._workers,
                 "calls": self.calls,
                 "outcomes": dict(self._outcomes),
+                "tokens": self.tokens,
+                "truncated": self.truncated,
                 "timeline": self.timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
                 "lengths": {str(most): found.tolist() for most, found in sorted(self.lengths.items())},
@@ -366,6 +399,9 @@ class Recording:
         made._ended = float(values["seconds"])
         made._before = [(float(at), str(when)) for at, when in values["calls"]]
         made._outcomes = Counter(values["outcomes"])
+        made._tokens, made._told = values["tokens"] or 0, values["tokens"] is not None
+        made._cuts_known = values["truncated"] is not None
+        made._truncated, made._tokens_lost = values["truncated"] or (0, 0)
         made.timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
         made.lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}

@@ -192,7 +192,7 @@ def test_another_run_may_ask_again_after_a_refusal() -> None:
         )
         with pytest.raises(BatchFailed):
             await calls[0].made(lambda: service.request(clock), 1)
-        calls[0].begin()
+        calls[0].begin(first=True)
         return await calls[0].made(lambda: service.request(clock), 1)
 
     assert virtually(script).vectors == [[1.0]]

@@ -223,3 +223,27 @@ def test_quantiles_are_within_a_step_whatever_the_length() -> None:
     assert sum(found.counts().values()) == 5000
     assert Latencies().quantile(0.5) is None
     assert Latencies.from_dict(json.loads(json.dumps(found.to_dict()))).counts() == found.counts()
+
+
+def test_tokens_and_what_was_cut_off_are_those_of_all_calls() -> None:
+    first, second = Recording("m", 1), Recording("m", 1)
+    for recording, tokens in ((first, 40), (second, 2)):
+        recording.batch_began(512)
+        recording.batch_ended(BatchEnded(4, tokens, 50, 0.1, 0.0, 0, 512, failed=False), None)
+        recording.cut_off(1, tokens, known=True)
+    both = Recording.from_dict(first.followed_by(second).to_dict())
+    assert (both.tokens, both.truncated) == (42, (2, 42))
+    second.batch_began(512)
+    second.batch_ended(BatchEnded(4, None, None, 0.1, 0.0, 0, 512, failed=False), None)
+    second.cut_off(0, 0, known=False)
+    untold = Recording.from_dict(first.followed_by(second).to_dict())
+    assert (untold.tokens, untold.truncated) == (None, None)
+
+
+def test_failures_that_are_tried_again_are_not_counted_twice() -> None:
+    recording = Recording("m", 1)
+    recording.failed(3, "TIMEOUT", "late")
+    recording.settled("embedded", 9)
+    again = recording.without_failures()
+    assert (again.outcomes["failed"], again.failures, again.outcomes["embedded"]) == (0, {}, 9)
+    assert recording.outcomes["failed"] == 1

@@ -96,12 +96,14 @@ class Calls:
         """Whether a request has succeeded."""
         return self._slots.adaptive.proven
 
-    def begin(self) -> None:
-        """A run begins: what was refused may be asked again."""
-        self._refused, self._halted = None, False
+    def begin(self, *, first: bool) -> None:
+        """A run begins; if no other goes on, what was refused may be asked again."""
+        self._halted = False
+        if first:
+            self._refused = None
 
     def halt(self) -> None:
-        """From now on, until `begin`: what waits gives up, what is under way gets its reply, nothing is sent."""
+        """From now on, until a run begins: what waits gives up, what is under way gets its reply, nothing is sent."""
         self._halted = True
 
     async def made(self, request: Callable[[], Awaitable[Answer]], tokens: int) -> Reply:

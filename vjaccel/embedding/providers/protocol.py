@@ -161,6 +161,8 @@ class Prepared(NamedTuple):
         Texts that are too long, where that is an error: why, by their place.
     whole : bool
         Whether whoever embeds them refuses a text that is too long, so that none is cut off.
+    at_most : bool
+        Whether lengths that are not counted are what the tokens are at most.
     """
 
     items: list[Any]
@@ -170,6 +172,7 @@ class Prepared(NamedTuple):
     chunks: np.ndarray | None = None
     refused: dict[int, str] | None = None
     whole: bool = False
+    at_most: bool = False
 
 
 class Provider(Protocol):

@@ -176,7 +176,7 @@ class RemoteProvider:
             raise ValueError(f"{self.name} takes no empty text")
         lengths = np.fromiter(map(_bound, items), np.int64, len(items))
         nothing = np.zeros(len(items), np.int64)
-        return Prepared(items, lengths, nothing, counted=False, whole=self.refuses_long)
+        return Prepared(items, lengths, nothing, counted=False, whole=self.refuses_long, at_most=True)
 
     def embed(self, items: list[str], prompt: str) -> Reply:
         _, role = self._parted(prompt)
@@ -199,8 +199,7 @@ class RemoteProvider:
     def begun(self) -> None:
         with self._lock:
             self._runs += 1
-            if self._runs == 1:
-                self._calls.begin()
+            self._calls.begin(first=self._runs == 1)
             look = self.base_url is not None and not self._looked
             self._looked = True
         if look:

@@ -66,9 +66,7 @@ class Account:
     @property
     def tokens(self) -> int | None:
         """Of all calls of the run together; None where they were not counted, or not of all texts."""
-        found = int(self.recording.timeline.values["tokens"].sum())
-        told = self.statistics is None or self.statistics.get("tokens") is not None
-        return found if found and told else None
+        return self.recording.tokens
 
     @property
     def cost(self) -> float | None:

@@ -68,9 +68,9 @@ def _points(account: Account) -> Iterator[str]:
     share = _padding(account)
     if share is not None:
         yield f"{percent(share)} of what the model was given was padding."
-    found = account.statistics or {}
-    if found.get("truncated"):
-        yield f"{found['truncated']:,} texts were longer than the model takes, and lost {found['tokens_lost']:,} tokens."
+    texts, lost = recording.truncated or (0, 0)
+    if texts:
+        yield f"{texts:,} texts were longer than the model takes, and lost {lost:,} tokens."
     if len(recording.calls) > 1:
         yield f"It was stopped and gone on with {_times(len(recording.calls) - 1)}."
 
