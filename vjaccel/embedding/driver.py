@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -81,6 +82,11 @@ class Run:
             known = self.tally.told and under_way.told
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds(), self.recording))
+
+    def stopped(self, under_way: Gathered) -> bool:
+        """Whether no more is to be begun of a chunk: all is over, or too much of it has failed."""
+        failed = self.tally.failures.total() + under_way.tally.failures.total()
+        return self.stop.is_set() or (self.max_errors is not None and failed > self.max_errors)
 
     def check(self, under_way: Gathered | None = None) -> None:
         """Raise TooManyErrors if there are, with those of a chunk that is under way."""
@@ -287,7 +293,8 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
 
 def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: Batch) -> int:
     try:
-        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, run.stop)
+        stopped = partial(run.stopped, chunk.gathered)
+        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, stopped)
     except BaseException as exc:
         run.failure = run.failure or exc
         run.stop.set()
