@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -93,6 +93,12 @@ class Run:
             known = self.tally.told and under_way.told
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds(), self.recording))
+
+    def stopped(self, under_way: Gathered) -> bool:
+        """Whether no more is to be begun of a chunk: all is over, or too much of it has failed."""
+        if self.stop.is_set() or self.max_errors is None:
+            return self.stop.is_set()
+        return self.tally.failures.total() + under_way.failures().total() > self.max_errors
 
     def check(self, under_way: Gathered | None = None) -> None:
         """Raise TooManyErrors if there are, with those of a chunk that is under way."""
@@ -299,7 +305,8 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
 
 def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: Batch) -> int:
     try:
-        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, run.stop)
+        stopped = partial(run.stopped, chunk.gathered)
+        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, stopped)
     except BaseException as exc:
         run.failure = run.failure or exc
         run.stop.set()

@@ -132,6 +132,11 @@ class Rates:
         with self._lock:
             self._uses.end(use, self._clock(), tokens)
 
+    def paused(self) -> float:
+        """Seconds until anybody may send again, as the service has asked for it; 0 where it has not."""
+        with self._lock:
+            return max(0.0, self._resumes - self._clock())
+
     def pause(self, seconds: float) -> None:
         """Nobody sends for so long: the service has asked for it."""
         with self._lock:
