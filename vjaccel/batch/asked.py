@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vjaccel.batch.buffers import Buffers
 from vjaccel.batch.given import Vectors
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
     vectors: Vectors
     items: int
-    work: Callable[[Plan, Finished], VectorWork]
+    work: Callable[[Plan, Finished], VectorWork[Any]]
 
 
 def asked(request: BatchVectorRequest, collections: Collections, buffers: Buffers) -> Asked:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from vjaccel.batch.asked import asked
 from vjaccel.batch.buffers import Buffers
@@ -18,7 +18,7 @@ from vjaccel.batch.garbage import collection_deferred
 from vjaccel.batch.in_collections import Collections
 from vjaccel.batch.in_thread import in_thread
 from vjaccel.batch.load import processors
-from vjaccel.batch.measure import Meter, resident_bytes
+from vjaccel.batch.meter import Meter, resident_bytes
 from vjaccel.batch.progress import Finished, ProgressCallback
 from vjaccel.batch.providers import Embedders, Given
 from vjaccel.batch.requests import BatchEmbeddingRequest, BatchVectorRequest
@@ -196,6 +196,7 @@ class BatchProcessor:
                 cache_hit_rate=totals.cache_hits / lookups if lookups else None,
                 memory_usage=resident_bytes(),
                 active_batches=totals.active,
+                abandoned_batches=self._texts.left() + self._vectors.left(),
                 concurrency={"embeddings": self._texts.allowed, "vectors": self._vectors.allowed},
                 buffers_allocated=self._buffers.allocated,
                 buffers_reused=self._buffers.reused,
@@ -250,8 +251,9 @@ class BatchProcessor:
     def _embedded(self, request: BatchEmbeddingRequest, stopped: threading.Event) -> BatchEmbeddingResponse:
         if not isinstance(request, BatchEmbeddingRequest):
             raise InvalidType(f"the request is a BatchEmbeddingRequest, not {type(request).__name__}")
-        with self._totals.request("embeddings"):
+        with self._totals.request("embeddings") as under_way:
             meter = Meter()
+            under_way.items = len(request.texts)
             chosen = self._embedders.chosen(request.provider, request.model)
             plan = self._settings.embedding(request, chosen, self._sizes.of_texts(chosen, len(request.texts)))
             finished = Finished(len(request.texts), self._callback)
@@ -268,9 +270,10 @@ class BatchProcessor:
     def _operated(self, request: BatchVectorRequest, stopped: threading.Event) -> BatchVectorResponse:
         if not isinstance(request, BatchVectorRequest):
             raise InvalidType(f"the request is a BatchVectorRequest, not {type(request).__name__}")
-        with self._totals.request(request.operation):
+        with self._totals.request(request.operation) as under_way:
             meter = Meter()
             vectors, items, work_of = asked(request, self._collections, self._buffers)
+            under_way.items = len(vectors)
             plan = self._settings.vectors(request, vectors, self._sizes.of_vectors(request.operation, items))
             finished = Finished(len(vectors), self._callback)
             work = work_of(plan, finished)
@@ -283,15 +286,19 @@ class BatchProcessor:
         return _in_time(response, plan)
 
     def _done(
-        self, workers: Workers, work: Work, plan: Plan, priority: str, finished: Finished, stopped: threading.Event
+        self, workers: Workers, work: Work[Any], plan: Plan, priority: str, finished: Finished, stopped: threading.Event
     ) -> tuple[ItemError, ...]:
         """Do the batches of a request: the errors of its items."""
         until = None if plan.timeout is None else time.monotonic() + plan.timeout
-        work.job = Job(work.pieces(), plan.at_once, priority, until, stopped)
-        workers.run(work.job)
-        errors = work.errors(TIMEOUT, "the request's time was up before it was done")
-        if not any(error.code == TIMEOUT for error in errors):
-            finished.add(finished.total - finished.done)  # of batches whose workers died
+        work.job = Job(work.pieces(), plan.at_once, priority, until, stopped, work.can_be_left)
+        try:
+            workers.run(work.job)
+            work.end()
+            errors = work.errors(TIMEOUT, "the request's time was up before it was done")
+            if not any(error.code == TIMEOUT for error in errors):
+                finished.complete()
+        finally:
+            finished.end()
         return errors
 
     def _monitored(self, config: MonitoringConfig) -> Monitor:

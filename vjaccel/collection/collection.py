@@ -371,8 +371,10 @@ class Collection:
         with self._told("collection.similarity"):
             queries, single = self._queries(query)
             with self._store.reading() as view:
-                ids, vectors = view.everything()
-            values = similarity(queries, vectors, metric=self.metric)
+                ids, blocks = view.everything()
+                values = np.empty((len(queries), len(ids)), np.float32)
+                for places, vectors in blocks:
+                    values[:, places] = similarity(queries, vectors, metric=self.metric)
             return Scores(tuple(ids), values[0] if single else values)
 
     def iter_batches(self, batch_size: int = BATCH, *, where: str | None = None) -> Iterator[Rows]:

@@ -141,10 +141,13 @@ class LanceView:
             handles[place, :count], scores[place, :count] = found.indices[0], found.values[0]
         return Nearest(handles, scores)
 
-    def everything(self) -> tuple[list[str], np.ndarray]:
-        table = self._table(["id", "vector"], None)
-        order = np.argsort(table.column("_rowid").to_numpy())
-        return table.column("id").take(order).to_pylist(), vectors_of(table.column("vector"), self._dim)[order]
+    def everything(self) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
+        table = self._table(["id"], None)
+        numbers = table.column("_rowid").to_numpy()
+        order = np.argsort(numbers)
+        numbers = numbers[order]
+        blocks = ((np.searchsorted(numbers, found), vectors) for found, vectors in self._blocks(None))
+        return table.column("id").take(order).to_pylist(), blocks
 
     # Below
 
