@@ -60,9 +60,7 @@ def asked(request: BatchVectorRequest, collections: Collections, buffers: Buffer
     vectors = Vectors(request.vectors, None if query is None else query.shape[-1], buffers)
     other = None if query is None else vectors.other_width()
     if query is not None and other is not None:
-        raise InvalidInput(
-            f"query_vector has width {query.shape[-1]}, and the vectors {other}; they must be the same"
-        )
+        raise InvalidInput(f"query_vector has width {query.shape[-1]}, and the vectors {other}; they must be the same")
     if operation == "search" and query is not None:
         return Asked(vectors, len(query), lambda plan, done: Search(vectors, query, plan, done))
     return Asked(vectors, len(vectors), lambda plan, done: Rows(vectors, query, operation, plan, done))
