@@ -82,7 +82,7 @@ def collected(
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
+            _groups(rows, id_field or "id"), embedder, opened, text_field, floats=_floats(rows), seen=seen,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
             show=telling(bar, price, total),
         )  # fmt: skip
@@ -99,6 +99,16 @@ def collected(
         "failures": dict(done.failures),
         **measured(done.statistics, price),
     }
+
+
+def _floats(rows: Inputs | Live) -> set[str]:
+    """The fields that are floats in some row; what comes line by line tells nothing before it is there."""
+    from pyarrow import types
+
+    if isinstance(rows, Live):
+        return set()
+    kinds = {field.name: field.type for field in rows.schema}
+    return {name for name, kind in kinds.items() if types.is_floating(kind.value_type if types.is_list(kind) else kind)}
 
 
 def _groups(rows: Inputs | Live, id_field: str) -> Iterator[list[TextRow]]:

@@ -80,7 +80,7 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
 def _collected_lines(report: dict[str, Any]) -> Iterator[str]:
     yield from _run_lines(report)
     yield (
-        f"{report['output']}: {report['stored']:,} rows embedded and stored, {report['updated']:,} with the same text "
+        f"{report['output']}: {report['stored']:,} rows stored, {report['updated']:,} with the same text "
         f"brought up to date, {report['there']:,} were there"
     )
     if report["failed"]:

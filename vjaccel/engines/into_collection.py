@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -16,7 +16,7 @@ import numpy as np
 
 from vjaccel.collection import Collection
 from vjaccel.collection.judging import unfit
-from vjaccel.collection.metadata import Columns, same
+from vjaccel.collection.metadata import Columns, Kind, same
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.seen import SeenTexts
@@ -92,6 +92,7 @@ def embed_into(
     opened: Callable[[int | None], Collection | None],
     text_field: str,
     *,
+    floats: Set[str] = frozenset(),
     seen: SeenTexts | None,
     max_latency: float | None,
     max_errors: int | None,
@@ -108,6 +109,8 @@ def embed_into(
         From the width of the vectors, or None where it is not known yet, to the collection; None where that has to be known.
     text_field : str
         The key of the metadata under which the texts stand.
+    floats : set of str
+        Fields of which some row is known to have a float: the whole numbers of the others are floats too.
     seen : SeenTexts or None
         An index for the ids: one that comes twice is then an error. None where it is a change of the row.
     max_latency : float or None
@@ -128,6 +131,7 @@ def embed_into(
     numbers = count()
     into = opened(embedder.dim)
     columns: Columns = {} if into is None else into.columns
+    floats -= {key for key, column in columns.items() if column.kind is Kind.INT}  # such a column keeps its kind
 
     def too_many() -> bool:
         return max_errors is not None and done.failures.total() > max_errors
@@ -138,7 +142,7 @@ def embed_into(
 
     def texts() -> Iterator[Any]:
         for rows in groups:
-            named = [_wanted(done.rows + i, row, text_field) for i, row in enumerate(rows)]
+            named = [_wanted(done.rows + i, row, text_field, floats) for i, row in enumerate(rows)]
             first, done.rows = done.rows, done.rows + len(rows)
             if seen is not None:
                 named = _once(rows, named, seen, done, log)
@@ -273,9 +277,19 @@ def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -
     log({"index": row.number, "code": code, "message": message, "id": row.id} for row, code, message in errors)
 
 
-def _wanted(number: int, row: TextRow, text_field: str) -> _Wanted:
+def _wanted(number: int, row: TextRow, text_field: str, floats: Set[str]) -> _Wanted:
     metadata = {key: as_metadata(value) for key, value in row.fields.items() if value is not None}
-    return _Wanted(number, _made_id(row.text, metadata, text_field) if row.id is None else row.id, metadata)
+    # By what stands in the input: what its other rows have makes it no other row.
+    name = _made_id(row.text, metadata, text_field) if row.id is None else row.id
+    for key in floats & metadata.keys():
+        metadata[key] = _as_float(metadata[key])
+    return _Wanted(number, name, metadata)
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_float(item) for item in value]
+    return float(value) if type(value) is int else value
 
 
 def _made_id(text: Any, metadata: dict[str, Any], text_field: str) -> str:

@@ -34,7 +34,7 @@ def test_rows_are_stored_with_their_vectors_and_fields(run: Run) -> None:
     done = run("embed", "in.jsonl", *INTO)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-1] == (
-        "lance:notes: 40 rows embedded and stored, 0 with the same text brought up to date, 0 were there"
+        "lance:notes: 40 rows stored, 0 with the same text brought up to date, 0 were there"
     )
     with vj.Collection.open("notes") as found:
         assert (len(found), found.dim) == (40, 16)
@@ -189,3 +189,39 @@ def test_what_cannot_be_asked_is_said(run: Run, options: tuple[str, ...], said: 
     done = run("embed", "in.jsonl", *INTO, *options)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "stored"), [(1, 1.5, (1.0, 1.5)), ([1], [1.5, 2], ([1.0], [1.5, 2.0])), (1, 2, (1, 2))]
+)
+@pytest.mark.parametrize("ids", [True, False])
+def test_whole_numbers_give_way_to_floats_that_come_later_in_the_input(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ids: bool, early: Any, late: Any, stored: Any
+) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    write(
+        [
+            {**({"id": f"n{i}"} if ids else {}), "text": f"text {i}", "price": early if i < 1500 else late}
+            for i in range(3000)
+        ]
+    )
+    report = embedded(run, "in.jsonl")
+    assert (report["stored"], report["failed"]) == (3000, 0)
+    report = embedded(run, "in.jsonl")
+    assert (report["stored"], report["updated"], report["there"]) == (0, 0, 3000)
+    assert len((tmp_path / "asked").read_text().splitlines()) == 3000
+    with vj.Collection.open("notes") as found:
+        prices = [about["price"] for batch in found.iter_batches() for about in batch.metadata]
+    assert sorted(map(str, prices)) == sorted(str(price) for price in stored * 1500)
+
+
+def test_floats_for_a_column_of_whole_numbers_are_refused_before_they_are_embedded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(rows(3))
+    embedded(run, "in.jsonl")
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    write([{"id": "a", "text": "one", "year": 1.5}, {"id": "b", "text": "two", "year": 2}], "more.jsonl")
+    report = embedded(run, "more.jsonl")
+    assert (report["stored"], report["failures"]) == (1, {"INVALID_METADATA": 1})
+    assert (tmp_path / "asked").read_text() == "two\n"

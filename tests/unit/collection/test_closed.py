@@ -50,7 +50,7 @@ CALLS: dict[str, Callable[[vj.Collection], object]] = {
 def test_a_closed_collection_refuses_everything(col: vj.Collection, call: str) -> None:
     col.close()
     col.close()
-    with pytest.raises(vj.InvalidInput, match="^this collection is closed$"):
+    with pytest.raises(vj.InvalidInput, match=r"^this collection is closed$"):
         CALLS[call](col)
     assert (col.dim, str(col.metric), repr(col)[:11]) == (3, "cosine", "<Collection")
 
