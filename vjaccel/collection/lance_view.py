@@ -130,8 +130,9 @@ class LanceView:
         for place, query in enumerate(queries):
             nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
             with refusing(where, self._dataset, columns):
+                # The distance is not needed, but Lance says on standard error that it is missing.
                 table = self._dataset.to_table(
-                    columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
+                    columns=["vector", "_distance"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
                 )
             # What an index calls distances is of its codes: the rows themselves are ranked.
             numbers = table.column("_rowid").to_numpy().astype(np.int64)
