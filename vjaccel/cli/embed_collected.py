@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vjaccel.cli.embed_counted import estimated
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
 from vjaccel.cli.embed_report import measured, telling
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection
 from vjaccel.collection.metadata import Refused, check_keys
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines import TextRow, embed_into
+from vjaccel.engines import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path, named_after
-from vjaccel.observe import View
+from vjaccel.observe import Seen, View
 
-__all__ = ["LANCE", "check_collected", "check_columns", "collected"]
+__all__ = ["LANCE", "check_collected", "check_columns", "collected", "would_collect"]
 
 LANCE = "lance:"
 """What an output begins with that is a collection."""
@@ -98,6 +102,41 @@ def collected(
         "failed": failed,
         "failures": dict(done.failures),
         **measured(done.statistics, price),
+    }
+
+
+def would_collect(
+    rows: Inputs,
+    embedder: Embedder,
+    output: str,
+    id_field: str | None,
+    bar: View,
+    *,
+    text_field: str,
+    price: float | None,
+) -> dict[str, Any]:
+    """What such a run would see; nothing is embedded, and nothing written."""
+    place = output.removeprefix(LANCE)
+    done, found, asked, duplicates = Collected(), Estimate(), 0, 0
+    started = time.perf_counter()
+    with ExitStack() as held:
+        into = None
+        if Collection.exists(place):
+            into = held.enter_context(Collection.open(place, embedder.dim, embedder=embedder))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
+        ids, texts = (held.enter_context(SeenTexts(folder / name)) for name in ("ids.sqlite", "texts.sqlite"))
+        for wanted in texts_to_embed(
+            _groups(rows, id_field or "id"), into, text_field, floats=_floats(rows), seen=ids, done=done
+        ):
+            own = texts.first(asked, wanted) == np.arange(asked, asked + len(wanted))
+            found += embedder.estimate([wanted[i] for i in np.flatnonzero(own)], prompt=embedder.prompt_for("document"))
+            asked, duplicates = asked + len(wanted), duplicates + len(wanted) - int(own.sum())
+            bar.embedded(Seen(done.rows, rows.rows, None, time.perf_counter() - started), "counting")
+    return estimated(rows, embedder, found, price) | {
+        "settled": done.there + done.updated,
+        "duplicates": duplicates,
+        "refused": done.failures.total(),
+        "failures": dict(done.failures),
     }
 
 

@@ -2,7 +2,7 @@
 
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
-from vjaccel.engines.into_collection import Collected, TextRow, embed_into
+from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "import_rows",
     "settled_before",
     "standing",
+    "texts_to_embed",
 ]

@@ -179,8 +179,8 @@ def test_a_number_that_is_none_is_the_same_the_next_time(run: Run) -> None:
         (("--precision", "int8"), "a collection has float32 vectors"),
         (("--restart",), "--restart is for files"),
         (("-o", "lance:"), "the output 'lance:' names no collection"),
-        (("--dry-run",), "--dry-run is for files"),
         (("--model", "letters:8"), "dim=8 contradicts the collection at notes"),
+        (("--model", "letters:8", "--dry-run"), "dim=8 contradicts the collection at notes"),
     ],
 )
 def test_what_cannot_be_asked_is_said(run: Run, options: tuple[str, ...], said: str) -> None:
@@ -225,3 +225,37 @@ def test_floats_for_a_column_of_whole_numbers_are_refused_before_they_are_embedd
     report = embedded(run, "more.jsonl")
     assert (report["stored"], report["failures"]) == (1, {"INVALID_METADATA": 1})
     assert (tmp_path / "asked").read_text() == "two\n"
+
+
+def test_a_dry_run_counts_what_would_be_embedded_and_changes_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+
+    def counted(*arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run("embed", "in.jsonl", *INTO, "--dry-run", "--json", *arguments).out)
+        return found
+
+    names = ("rows", "settled", "duplicates", "no_text", "refused", "tokens_at_most")
+    write([*rows(4), {"id": "same", "text": "text 1"}])
+    first = counted("--price", "1000")
+    assert [first[name] for name in names] == [5, 0, 1, 0, 0, 4 * (len("text 1") + 2)]
+    assert first["cost"] > 0
+    assert not Path("notes").exists()
+    assert not (tmp_path / "asked").exists()
+    embedded(run, "in.jsonl")
+    changed = [*rows(5), {"id": "same", "text": "text 1"}, {"id": "n1", "text": "x"}, {"id": "none", "text": None}]
+    changed[1]["year"] = 1900  # is brought up to date without being embedded
+    write([*changed, {"id": "kind", "text": "y", "year": "unknown"}])
+    with vj.Collection.open("notes") as found:
+        before = found.version
+    again = counted()
+    assert [again[name] for name in names] == [9, 5, 0, 1, 2, len("text 4") + 2]
+    assert again["failures"] == {"DUPLICATE_ID": 1, "INVALID_METADATA": 1}
+    with vj.Collection.open("notes") as found:
+        assert (found.version, found.get(["n1"]).metadata[0]["year"]) == (before, 2001)
+    said = run("embed", "in.jsonl", *INTO, "--dry-run").out
+    assert said.startswith("would embed 1 texts")
+    assert "5 of 9 rows are settled" in said
+    assert "2 rows cannot be stored (DUPLICATE_ID 1, INVALID_METADATA 1)" in said
+    assert not Path("notes.errors.jsonl").exists()

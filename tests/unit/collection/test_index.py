@@ -57,9 +57,7 @@ def test_rows_that_come_after_an_index_are_found_by_it_and_those_that_went_are_n
     assert "new" not in {hit.id for hit in col.search(far, 5, probes=4)[0]}
 
 
-def test_a_search_by_an_index_says_nothing_on_standard_error(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_search_by_an_index_says_nothing_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     col = filled(tmp_path)
     col.create_index(partitions=4)
     capfd.readouterr()
