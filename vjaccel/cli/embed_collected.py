@@ -23,6 +23,7 @@ from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path, named_after
+from vjaccel.io.whole import writing
 from vjaccel.observe import Seen, View
 
 __all__ = ["LANCE", "check_collected", "check_columns", "collected", "would_collect"]
@@ -83,6 +84,9 @@ def collected(
         if isinstance(rows, Inputs):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
             seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
+        # A row may fail before there is a collection, which would make its folder.
+        with writing(errors):
+            errors.parent.mkdir(parents=True, exist_ok=True)
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(

@@ -259,3 +259,22 @@ def test_a_dry_run_counts_what_would_be_embedded_and_changes_nothing(
     assert "5 of 9 rows are settled" in said
     assert "2 rows cannot be stored (DUPLICATE_ID 1, INVALID_METADATA 1)" in said
     assert not Path("notes.errors.jsonl").exists()
+
+
+@pytest.mark.parametrize("place", ["new/folder/notes", "notes"])
+def test_bad_rows_are_named_beside_a_collection_whose_folder_is_not_there_yet(run: Run, place: str) -> None:
+    write([{"id": "", "text": "one"}, {"id": "a", "text": "two"}])
+    done = run("embed", "in.jsonl", "-o", f"lance:{place}", "--model", "untold:16")
+    assert (done.code, done.err) == (3, "")
+    (error,) = Path(f"{place}.errors.jsonl").read_text().splitlines()
+    assert json.loads(error)["code"] == "INVALID_VECTOR_ID"
+    with vj.Collection.open(place) as found:
+        assert len(found) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(run: Run) -> None:
+    Path("file").write_text("")
+    write([{"id": "", "text": "one"}])
+    done = run("embed", "in.jsonl", "-o", "lance:file/notes", "--model", "untold:16")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "vjaccel: cannot write" in done.err
