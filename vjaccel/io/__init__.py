@@ -17,7 +17,7 @@ from vjaccel.io.outputs import (
     open_output,
 )
 from vjaccel.io.stored import stored_vectors
-from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
+from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, stated_width, vector_rows
 from vjaccel.io.vectors import VectorFile
 from vjaccel.io.whole import remove_partial, whole_file, whole_pair
 
@@ -44,6 +44,7 @@ __all__ = [
     "open_output",
     "opened",
     "remove_partial",
+    "stated_width",
     "stored_vectors",
     "vector_rows",
     "whole_file",
