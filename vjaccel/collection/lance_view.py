@@ -94,6 +94,21 @@ class LanceView:
         return chain([] if first is None else [first], batches)
 
     def _batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        import pyarrow as pa
+
+        # Lance's batches end where its files do.
+        waiting, count = [], 0
+        for batch in self._scanned(size, where):
+            while count + batch.num_rows >= size:
+                yield self._rows(pa.Table.from_batches([*waiting, batch.slice(0, size - count)]))
+                batch, waiting, count = batch.slice(size - count), [], 0
+            if batch.num_rows:
+                waiting.append(batch)
+                count += batch.num_rows
+        if waiting:
+            yield self._rows(pa.Table.from_batches(waiting))
+
+    def _scanned(self, size: int, where: str | None) -> Iterator[Any]:
         columns = self.columns
         asked = None if where is None else enclosed(where)
         with self._locks.reader():
@@ -103,9 +118,11 @@ class LanceView:
                     batch = next(batches, None)
                 if batch is None:
                     return
-                if batch.num_rows:
-                    vectors = vectors_of(batch.column("vector"), self._dim).copy()
-                    yield Rows(tuple(batch.column("id").to_pylist()), vectors, tuple(metadata_of(batch, columns)))
+                yield batch
+
+    def _rows(self, table: Any) -> Rows:
+        vectors = vectors_of(table.column("vector"), self._dim).copy()
+        return Rows(tuple(table.column("id").to_pylist()), vectors, tuple(metadata_of(table, self.columns)))
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
         if not self._resident.fits(self._dataset):
