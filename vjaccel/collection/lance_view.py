@@ -97,7 +97,8 @@ class LanceView:
         import pyarrow as pa
 
         # Lance's batches end where its files do.
-        waiting, count = [], 0
+        waiting: list[Any] = []
+        count = 0
         for batch in self._scanned(size, where):
             while count + batch.num_rows >= size:
                 yield self._rows(pa.Table.from_batches([*waiting, batch.slice(0, size - count)]))
