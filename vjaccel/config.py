@@ -135,9 +135,7 @@ class EmbeddingConfig(_Batches):
     @field_validator("provider_settings")
     @classmethod
     def _registered(cls, settings: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
-        from vjaccel.embedding.providers.registry import GROUP
-
-        known = {"custom", *(entry.name for entry in entry_points(group=GROUP))} if settings else set()
+        known = {"custom", *(entry.name for entry in entry_points(group="vjaccel.providers"))} if settings else set()
         for name in settings.keys() - known:
             raise ValueError(f"no provider is registered as {name!r}; {_near(name, sorted(known), 'there are')}")
         return settings
