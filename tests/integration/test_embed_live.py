@@ -110,7 +110,7 @@ def test_lines_are_rows_of_a_collection_while_more_are_awaited(environment: dict
                 time.sleep(0.02)
         out, err = process.communicate(json.dumps({"id": "a", "text": "three"}) + "\n", timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "3 rows embedded and stored" in out
+    assert "3 rows stored" in out
     with vj.Collection.open(notes) as found:
         there = found.get(["a", "b"])
     assert [about["text"] for about in there.metadata] == ["three", "two"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -40,7 +39,7 @@ from vjaccel.batch.workers import Job, Workers
 from vjaccel.collection import Collection
 from vjaccel.config import BatchConfig, MonitoringConfig
 from vjaccel.embedding import ItemError
-from vjaccel.errors import BatchTimeout, InvalidInput, InvalidType
+from vjaccel.errors import BatchTimeout, InvalidType
 
 if TYPE_CHECKING:
     from vjaccel.observe.monitor import Monitor
@@ -69,7 +68,7 @@ class BatchProcessor:
     Raises
     ------
     InvalidInput
-        A setting that this machine cannot follow.
+        The configuration of the environment cannot be followed.
 
     Examples
     --------
@@ -91,7 +90,7 @@ class BatchProcessor:
             raise InvalidType(f"config is a BatchConfig, as BatchConfig.load gives it, not {type(config).__name__}")
         self._config = config = config or BatchConfig()
         performance = config.performance_config
-        affinity = _checked_affinity(performance.cpu_affinity)
+        affinity = performance.cpu_affinity
         self._totals = Totals()
         self._monitor: Monitor | None = None
         self._collections = Collections(collections)
@@ -319,17 +318,6 @@ class BatchProcessor:
             if self._sampler is not None:
                 stack.enter_context(self._sampler.at_work())
             yield
-
-
-def _checked_affinity(wanted: tuple[int, ...]) -> tuple[int, ...]:
-    if wanted and not hasattr(os, "sched_setaffinity"):
-        raise InvalidInput("performance_config.cpu_affinity: this system pins no threads; leave it out")
-    strange = sorted(set(wanted) - set(processors()))
-    if strange:
-        raise InvalidInput(
-            f"performance_config.cpu_affinity: this process may not use processor {strange[0]}; it has {processors()}"
-        )
-    return wanted
 
 
 def _in_time(response: Response, plan: Plan) -> Response:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
+from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected, would_collect
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import monitored
@@ -152,11 +152,9 @@ def embed(
     What is done is kept beside the output: the same command goes on where a run was stopped.
     """
     to_collection = output.startswith(LANCE)
-    live = output == "-" or (to_collection and inputs == ["-"])
+    live = output == "-" or (to_collection and inputs == ["-"] and not dry_run)
     if to_collection:
-        check_collected(
-            output, precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed, dry_run=dry_run
-        )
+        check_collected(output, precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed)
     elif live:
         _check_live(
             inputs,
@@ -211,7 +209,9 @@ def embed(
         source = rows or held.enter_context(
             closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
         )
-        if to_collection:
+        if to_collection and dry_run and rows is not None:
+            report = would_collect(rows, embedder, output, id_field, bar, text_field=text_field, price=price)
+        elif to_collection:
             report = collected(
                 source,
                 embedder,

@@ -2,7 +2,7 @@
 
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
-from vjaccel.engines.into_collection import Collected, TextRow, embed_into
+from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
@@ -24,4 +24,5 @@ __all__ = [
     "kept_run",
     "settled_before",
     "standing",
+    "texts_to_embed",
 ]

@@ -18,7 +18,7 @@ from vjaccel.io.outputs import (
 )
 from vjaccel.io.stored import stored_vectors
 from vjaccel.io.text_rows import TEXT_ROWS, TextRows, text_rows
-from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
+from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, stated_width, vector_rows
 from vjaccel.io.vectors import VectorFile
 from vjaccel.io.whole import remove_partial, whole_file, whole_pair
 
@@ -47,6 +47,7 @@ __all__ = [
     "open_output",
     "opened",
     "remove_partial",
+    "stated_width",
     "stored_vectors",
     "text_rows",
     "vector_rows",
