@@ -6,13 +6,24 @@ The names of the keys are part of what users have in their files; a key that is 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -44,6 +55,15 @@ def _no_bool(value: object) -> object:
         raise ValueError("it needs a number")
     return value
 
+
+def _filled(value: object) -> object:
+    # YAML has null where a section is written without a key.
+    return {} if value is None else value
+
+
+Of = TypeVar("Of")
+Filled = Annotated[Of, BeforeValidator(_filled)]
+"""A section that may be empty: all its keys are then as they are by default."""
 
 Whole = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
@@ -109,8 +129,16 @@ class EmbeddingConfig(_Batches):
     """Look texts up in the embedder's cache, where a request does not say."""
     cache: str = "memory"
     """The cache of embedders that the processor makes: ``memory``, ``disk``, a folder or ``redis://...``."""
-    provider_settings: dict[str, ProviderSettings] = Field(default_factory=dict)
-    """By the provider's name."""
+    provider_settings: Filled[dict[str, Filled[ProviderSettings]]] = Field(default_factory=dict)
+    """By the provider's name: one that is registered, or ``custom``."""
+
+    @field_validator("provider_settings")
+    @classmethod
+    def _registered(cls, settings: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+        known = {"custom", *(entry.name for entry in entry_points(group="vjaccel.providers"))} if settings else set()
+        for name in settings.keys() - known:
+            raise ValueError(f"no provider is registered as {name!r}; {_near(name, sorted(known), 'there are')}")
+        return settings
 
 
 Operation = Literal["insert", "update", "delete", "search", "similarity", "normalize", "distance"]
@@ -126,7 +154,7 @@ class VectorConfig(_Batches):
     """Several batches at once; False is one after the other, in the calling thread."""
     worker_count: Whole | None = None
     """Threads for the batches of all requests; by default the processors that this process may use."""
-    operation_settings: dict[Operation, OperationSettings] = Field(default_factory=dict)
+    operation_settings: Filled[dict[Operation, Filled[OperationSettings]]] = Field(default_factory=dict)
     """By the operation's name."""
 
 
@@ -140,13 +168,24 @@ class PerformanceConfig(_Section):
     gc_optimization: bool = False
     """Leave garbage collection out while batches run, and collect between them."""
     cpu_affinity: tuple[int, ...] = ()
-    """The processors that worker threads are pinned to, by number; none leaves them to the system."""
+    """The processors that worker threads are pinned to, by number, of those that this process may use; none leaves them to
+    the system."""
     enable_profiling: bool = False
     """Sample what the threads do while batches run."""
     profiling_interval: Seconds = 60.0
     """Seconds after which a profile is written, in the format of speedscope."""
     profiling_folder: str = "profiles"
     """Where profiles are written."""
+
+    @field_validator("cpu_affinity")
+    @classmethod
+    def _there(cls, wanted: tuple[int, ...]) -> tuple[int, ...]:
+        if wanted and not hasattr(os, "sched_setaffinity"):
+            raise ValueError("this system pins no threads; leave it out")
+        there = os.sched_getaffinity(0) if wanted else set()
+        for number in sorted(set(wanted) - there):
+            raise ValueError(f"this process may not use processor {number}; it has {sorted(there)}")
+        return wanted
 
 
 class MonitoringConfig(_Section):
@@ -195,12 +234,13 @@ class BatchConfig(BaseSettings):
         env_prefix="VJACCEL_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
-    embedding_config: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
-    vector_config: VectorConfig = Field(default_factory=VectorConfig)
-    performance_config: PerformanceConfig = Field(default_factory=PerformanceConfig)
-    monitoring_config: MonitoringConfig = Field(default_factory=MonitoringConfig)
+    embedding_config: Filled[EmbeddingConfig] = Field(default_factory=EmbeddingConfig)
+    vector_config: Filled[VectorConfig] = Field(default_factory=VectorConfig)
+    performance_config: Filled[PerformanceConfig] = Field(default_factory=PerformanceConfig)
+    monitoring_config: Filled[MonitoringConfig] = Field(default_factory=MonitoringConfig)
 
     def __init__(self, **values: Any) -> None:
+        _check_environment(type(self).model_fields)
         try:
             super().__init__(**values)
         except ValidationError as exc:
@@ -223,7 +263,7 @@ class BatchConfig(BaseSettings):
         """
         name = fspath(path)
         try:
-            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            found = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # noqa: S506  # it is a safe one
         except (yaml.YAMLError, UnicodeDecodeError) as exc:
             raise FileFormatError(f"{name} is no YAML: {' '.join(str(exc).split())}") from exc
         if found is not None and not isinstance(found, dict):
@@ -235,12 +275,45 @@ class BatchConfig(BaseSettings):
         except SettingsError as exc:
             raise InvalidInput(f"the environment: {exc}") from exc
         except InvalidInput as exc:
-            cause = exc.__cause__
-            raise InvalidInput(_sentence(cls, cause, name)) from cause if isinstance(cause, ValidationError) else exc
+            if not isinstance(exc.__cause__, ValidationError):
+                raise
+            raise InvalidInput(_sentence(cls, exc.__cause__, name)) from exc.__cause__
 
     def to_yaml(self) -> str:
         """All keys with their values, as `load` reads them."""
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that comes twice is the error that it is, and not the last of them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                before = seen.setdefault((key.tag, key.value), key)
+                if before is not key:
+                    lines = f"in lines {before.start_mark.line + 1} and {key.start_mark.line + 1}"
+                    raise yaml.YAMLError(f"the key {key.value!r} comes twice, {lines}")
+        return super().construct_mapping(node, deep)
+
+
+def _check_environment(sections: Iterable[str]) -> None:
+    """Refuse variables that look as if they were of a section, and are of none; pydantic passes over them."""
+    known = {f"VJACCEL_{section}".upper() for section in sections}
+    for name in os.environ:
+        section = name.upper().partition("__")[0]
+        ours = section.startswith("VJACCEL_") and ("__" in name or "_CONFIG" in section)
+        if ours and section not in known:
+            near = difflib.get_close_matches(section, sorted(known), 1)
+            hint = f"did you mean {near[0]}__...?" if near else f"there are {', '.join(sorted(known))}"
+            raise InvalidInput(f"the environment: {name} is of no section; {hint}")
+
+
+def _near(name: str, known: Sequence[str], those: str) -> str:
+    """The known name that is near, or all of them."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"{those} {', '.join(known)}"
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,10 +332,8 @@ def _merged(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]
     return merged
 
 
-def _sentence(config: type[BaseModel], exc: BaseException | None, where: str) -> str:
+def _sentence(config: type[BaseModel], exc: ValidationError, where: str) -> str:
     """The first thing that is wrong, where, and what to do."""
-    if not isinstance(exc, ValidationError):
-        return f"{where}: {exc}"
     first = exc.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
@@ -278,9 +349,7 @@ def _unknown(config: type[BaseModel], loc: Sequence[int | str], place: str) -> s
     key = str(loc[-1])
     if key in INSTEAD:
         return f"{place} is not supported; {INSTEAD[key]}"
-    known = _keys_at(config, loc[:-1])
-    near = difflib.get_close_matches(key, known, 1)
-    return f"{place} is unknown; " + (f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}")
+    return f"{place} is unknown; {_near(key, _keys_at(config, loc[:-1]), 'known here:')}"
 
 
 def _keys_at(config: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

@@ -32,7 +32,7 @@ MODEL = "m"
 
 FAULTS = (
     "ok", "429", "429-date", "429-bare", "quota", "500", "503", "401", "403", "404", "413", "reset", "slow", "late",
-    "truncated", "cut", "text", "count", "order", "duplicate", "nan", "width",
+    "truncated", "cut", "text", "page", "object", "strings", "base64", "count", "order", "duplicate", "nan", "width",
 )  # fmt: skip
 """What may stand in a script, each with a number behind ``=`` where one is wanted: ``429=2`` asks to wait 2 seconds."""
 
@@ -48,7 +48,8 @@ class Manner:
     """How the server is while nothing goes wrong.
 
     `key` refuses another one; `base64` and `dimensions` are whether it takes these options; `most_texts` and `most_bytes` are
-    what a request and a text may hold; a text with `poison` in it makes a 400; `info` is what ``/info`` says.
+    what a request and a text may hold; a text with `poison` in it makes a 400, one with `crash` in it a 500, and what has `nan`
+    or `odd` in it gets a vector with a NaN, or one that is too wide; `info` is what ``/info`` says.
     """
 
     width: int = 8
@@ -60,6 +61,9 @@ class Manner:
     most_texts: int | None = None
     most_bytes: int | None = None
     poison: str = "poison"
+    crash: str = "crash!"
+    nan: str = "nan!"
+    odd: str = "odd!"
     usage: bool = True
     info: dict[str, Any] | None = None
 
@@ -210,9 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
         reply = json.dumps(self._answer(dialect, asked, what, tokens)).encode()
         if what == "truncated":
             reply = reply[: len(reply) // 2]
-        elif what == "text":
+        elif what in ("text", "page"):
             reply = b"<html>a proxy's page</html>"
-        self._send(200, reply, slow=float(number) if what == "slow" else 0.0, cut=what == "cut")
+        kind = "text/html" if what == "page" else "application/json"
+        self._send(200, reply, {"Content-Type": kind}, slow=float(number) if what == "slow" else 0.0, cut=what == "cut")
         with owner.lock:
             owner.counts.acknowledged.update(texts)
 
@@ -233,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 400, _error(f"This model's maximum context length is {manner.most_bytes} tokens")
         if any(manner.poison in text for text in texts):
             return 400, _error("a text cannot be processed", param="input")
+        if any(manner.crash in text for text in texts):
+            return 500, _error("it has crashed")
         return None
 
     def _failed(self, what: str, number: float) -> tuple[int, dict[str, Any], dict[str, str]] | None:
@@ -252,7 +259,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, dialect: Dialect, asked: Asked, what: str, tokens: int) -> dict[str, Any]:
         manner = self.server.owner.manner
         width = (asked.dimensions if manner.dimensions else None) or manner.width
-        vectors = [vector(text, width + (what == "width")) for text in asked.texts]
+        vectors = [vector(text, width + (what == "width" or manner.odd in text)) for text in asked.texts]
+        for text, found in zip(asked.texts, vectors, strict=True):
+            if manner.nan in text:
+                found[0] = np.nan
         if what == "nan":
             vectors[0][0] = np.nan
         if what == "count":
@@ -262,6 +272,11 @@ class _Handler(BaseHTTPRequestHandler):
             reply["data"] = reply["data"][::-1]
         elif what == "duplicate":
             reply["data"][-1]["index"] = 0
+        elif what == "object":
+            reply = {}
+        elif what in ("strings", "base64"):
+            for item in reply["data"]:
+                item["embedding"] = ["x"] * width if what == "strings" else "@@@@"
         return reply
 
     def _reply(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
@@ -274,9 +289,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.owner.counts.statuses[status] += 1
         with contextlib.suppress(ConnectionError):
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            for name, value in (headers or {}).items():
+            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
             if cut:

@@ -57,3 +57,30 @@ def test_a_million_lines_and_five_take_no_more_memory_than_ten_thousand(work: Pa
     few = peak(work, 10_000)
     found = {rows: peak(work, rows) - few for rows in (100_000, 1_000_000, 5_000_000)}
     assert max(found.values()) < 60 * MB, found
+
+
+STREAMED = """
+import itertools, sys
+import numpy as np, psutil
+import vjaccel as vj
+
+def texts(chunks):
+    for chunk in range(chunks):
+        yield f"mark {chunk - 1}"  # of the chunk before
+        yield f"mark {chunk}"
+        yield from (f"line {chunk} {i}" for i in range(998))
+
+embedder = vj.Embedder(lambda texts: np.ones((len(texts), 256), np.float32))
+for number, result in enumerate(embedder.stream(texts(int(sys.argv[1])), chunk_size=1000)):
+    del result
+print(psutil.Process().memory_info().rss)
+"""
+
+
+def test_a_stream_in_which_texts_come_again_takes_no_more_memory_as_it_goes_on() -> None:
+    # Beyond the 100,000 texts that are remembered.
+    short, long = (
+        int(subprocess.run([sys.executable, "-c", STREAMED, chunks], capture_output=True, check=True).stdout)
+        for chunks in ("150", "450")
+    )
+    assert long - short < 60 * MB

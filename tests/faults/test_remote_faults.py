@@ -40,9 +40,11 @@ PASSING = (
     "truncated",
     "cut",
     "text",
+    "page",
+    "object",
+    "strings",
+    "base64",
     "count",
-    "duplicate",
-    "nan",
 )
 
 
@@ -103,7 +105,76 @@ def test_a_wait_that_is_longer_than_the_time_left_is_not_waited(server: FaultSer
     assert (result.errors[0].code, server.counts.requests) == ("RATE_LIMITED", 1)
 
 
-@pytest.mark.parametrize("fault", ["count", "duplicate", "nan", "width"])
+def test_a_service_that_asks_for_a_day_ends_the_run_and_says_so(server: FaultServer) -> None:
+    server.script("ok", "429=86400")
+    with embedder(server, workers=1, batch_tokens=20) as ours:
+        with pytest.raises(vj.ProviderRefused, match=r"asks to be left alone for 86,\d\d\d s"):
+            ours.embed(TEXTS, on_error="collect")
+        assert server.counts.requests == 2
+
+
+@pytest.mark.parametrize("fault", ["text", "page", "object", "strings", "base64", "count"])
+def test_what_has_never_answered_with_vectors_is_asked_twice_and_the_address_doubted(fault: str) -> None:
+    with FaultServer(f"{fault}*99") as server, embedder(server, workers=8, batch_tokens=20) as ours:
+        with pytest.raises(vj.ProviderRefused, match=r"openai at http://127.0.0.1:\d+/v1 does not answer .*--base-url"):
+            ours.embed(TEXTS, on_error="collect")
+        assert server.counts.requests == 2
+        server.faults.clear()
+        assert ours.embed(TEXTS).ok.all()
+
+
+@pytest.mark.parametrize(
+    ("word", "code"), [("nan!", "INVALID_EMBEDDING"), ("odd!", "DIMENSION_MISMATCH")], ids=["nan", "odd"]
+)
+def test_only_the_bad_vectors_of_a_reply_are_asked_for_again_and_all_tokens_count(
+    server: FaultServer, word: str, code: str
+) -> None:
+    texts = [*TEXTS[:17], f"it is {word}", *TEXTS[17:], f"and this is {word}"]
+    with embedder(server) as ours:
+        result = ours.embed(texts, on_error="collect")
+    assert [(error.index, error.code) for error in result.errors] == [(17, code), (41, code)]
+    np.testing.assert_array_equal(result.embeddings[result.ok], expected(TEXTS))
+    assert {server.counts.acknowledged[text] for text in TEXTS} == {1}
+    assert server.counts.acknowledged[texts[17]] <= 3
+    assert result.statistics.tokens == sum(server.counts.tokens)
+
+
+@pytest.mark.parametrize(("fault", "again"), [("nan", 1), ("duplicate", 2)])
+def test_a_vector_that_is_bad_once_is_asked_for_alone(fault: str, again: int) -> None:
+    with FaultServer(fault) as server, embedder(server, workers=1) as ours:
+        result = ours.embed(TEXTS)
+    np.testing.assert_array_equal(result.embeddings, expected(TEXTS))
+    assert server.counts.sizes == [40, *[1] * again]
+    assert result.statistics.tokens == sum(server.counts.tokens)
+
+
+def test_the_tokens_of_replies_that_are_thrown_away_count(server: FaultServer) -> None:
+    server.script("ok", "count*2")
+    with embedder(server, workers=1) as ours:
+        ours.embed(["before"])
+        result = ours.embed(TEXTS)
+    assert result.statistics.tokens == sum(server.counts.tokens[1:])
+
+
+def test_too_many_bad_vectors_in_one_reply_stop_the_run(server: FaultServer) -> None:
+    with embedder(server, workers=1) as ours, pytest.raises(vj.TooManyErrors):
+        ours.embed([f"nan! {i}" for i in range(200)], on_error="collect", max_errors=3)
+    assert server.counts.requests <= 1 + 3 + 2
+
+
+@pytest.mark.parametrize(("place", "workers"), [(0, 1), (17, 4)])
+def test_a_text_that_crashes_the_service_costs_one_error(server: FaultServer, workers: int, place: int) -> None:
+    texts = [*TEXTS[:place], "this will crash!", *TEXTS[place:]]
+    with embedder(server, workers=workers, timeout=60.0) as ours:
+        result = ours.embed(texts, on_error="collect")
+        assert [(error.index, error.code) for error in result.errors] == [(place, "PROVIDER_UNAVAILABLE")]
+        np.testing.assert_array_equal(result.embeddings[result.ok], expected(TEXTS))
+        assert set(server.counts.embedded.values()) == {1}
+        assert server.counts.statuses[500] <= 3 * 8
+        assert ours.embed(["after"]).statistics.waited < 1.0  # nobody takes the endpoint for down
+
+
+@pytest.mark.parametrize("fault", ["count", "width"])
 def test_a_bad_reply_is_asked_for_once_more_and_then_the_request_is_split(fault: str) -> None:
     with FaultServer("ok*2", fault, fault) as server, embedder(server, workers=1) as ours:
         ours.embed(["before"])

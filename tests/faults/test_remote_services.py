@@ -250,3 +250,19 @@ def test_azure_needs_to_know_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "k")
     with pytest.raises(vj.ProviderRefused, match="set AZURE_OPENAI_ENDPOINT, or give base_url"):
         vj.Embedder("azure:m")
+
+
+def test_ollamas_at_two_places_are_two_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for host in ("", "127.0.0.1:11435", "http://10.0.0.7:11434"):
+        monkeypatch.setenv("OLLAMA_HOST", host)
+        with vj.Embedder("ollama:m") as embedder:
+            found.append(embedder.identity.endpoint)
+    assert found == [None, "http://127.0.0.1:11435", "http://10.0.0.7:11434"]
+
+
+def test_the_bound_of_a_dry_run_is_of_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CO_API_KEY", "x")
+    with vj.Embedder("cohere:m") as embedder:
+        document = embedder.estimate(["butter"], prompt=embedder.prompt_for("document"))
+        assert document.tokens_at_most == embedder.estimate(["butter"], prompt="").tokens_at_most == len("butter") + 2

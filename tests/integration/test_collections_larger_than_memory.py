@@ -1,4 +1,4 @@
-"""A collection five times as large as what may be held is searched within that, and finds what an array's search does."""
+"""A collection five times as large as what may be held is searched within that, with the answers of an array."""
 
 from __future__ import annotations
 
@@ -34,17 +34,22 @@ small = vj.Collection.open(folder + "/small", dim, create=True, memory_limit=0)
 small.insert(ids, rows, [{"half": 0}] * len(rows))
 small.search(queries, 5)  # libraries are loaded
 small.search(queries, 5, where="half = 0")
-found = []
+small.similarity(queries)
+found, scores = [], []
 grown = [peak_bytes(lambda: found.append(col.search(queries, 5, where=where))) for where in (None, "half = 1")]
+grown.append(peak_bytes(lambda: scores.append(col.similarity(queries))))
 for q in range(4):
     expected = [name for _, _, name in sorted((x for x in best if x[0] == q), key=lambda x: -x[1])[:5]]
     assert [hit.id for hit in found[0][q]] == expected, (found[0][q], expected)
+assert scores[0].ids == tuple(f"r{i}" for i in range(total))
+for q, score, name in best:
+    assert abs(scores[0].values[q, int(name[1:])] - score) < 1e-6
 assert {hit.metadata["half"] for hits in found[1] for hit in hits} == {1}
 print(*grown)
 """
 
 
-def test_a_search_beyond_the_limit_stays_within_it(tmp_path: Path) -> None:
+def test_a_search_and_a_similarity_beyond_the_limit_stay_within_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SEARCHING, str(tmp_path), str(LIMIT)], capture_output=True, text=True, check=False
     )

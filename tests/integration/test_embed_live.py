@@ -110,8 +110,23 @@ def test_lines_are_rows_of_a_collection_while_more_are_awaited(environment: dict
                 time.sleep(0.02)
         out, err = process.communicate(json.dumps({"id": "a", "text": "three"}) + "\n", timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "3 rows embedded and stored" in out
+    assert "3 rows stored" in out
     with vj.Collection.open(notes) as found:
         there = found.get(["a", "b"])
     assert [about["text"] for about in there.metadata] == ["three", "two"]
     assert there.vectors.tolist() == pytest.approx(letters(8, ["three", "two"]))
+
+
+def test_empty_lines_before_the_first_text_are_rows_too(environment: dict[str, str]) -> None:
+    process = started(environment, *LIVE)
+    out, err = process.communicate("\n\nhello\nworld\n", timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["", "", "hello", "world"]
+
+
+@pytest.mark.parametrize("option", [("--price", "1"), ("--overwrite",)], ids=lambda option: option[0])
+def test_what_has_no_meaning_line_by_line_is_refused(environment: dict[str, str], option: tuple[str, ...]) -> None:
+    process = started(environment, *LIVE, *option)
+    out, err = process.communicate("a\n", timeout=30)
+    assert (process.returncode, out) == (2, "")
+    assert f"{option[0]} cannot be asked" in err

@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = "\n".join(
     (ROOT / page).read_text(encoding="utf-8")
-    for page in ("README.md", "docs/embedding.md", "docs/collections.md", "docs/batch.md", "docs/monitoring.md")
+    for page in (
+        "README.md",
+        "docs/embedding.md",
+        "docs/report.md",
+        "docs/collections.md",
+        "docs/batch.md",
+        "docs/monitoring.md",
+    )
 )
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
 MAKE_TARGETS = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -31,8 +38,12 @@ def test_every_block_says_its_language_and_is_run_here() -> None:
 def test_a_python_block_runs_without_a_warning(body: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", body],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment(tmp_path),
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(tmp_path),
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -48,8 +59,12 @@ def test_a_shell_block_runs(body: str, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", body],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment(tmp_path),
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(tmp_path),
+    )
     assert done.returncode == 0, done.stderr + done.stdout
 
 

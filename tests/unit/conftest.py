@@ -1,12 +1,21 @@
-"""A machine with a GPU, as far as anyone can tell without a library: a program called nvidia-smi."""
+"""A machine with a GPU, as far as anyone can tell without a library; and a browser."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from docs.chromium import Browser, chromium
+from tests.debian import program
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium(program("chromium")) as found:
+        yield found
 
 
 @pytest.fixture

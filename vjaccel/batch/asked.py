@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vjaccel.batch.buffers import Buffers
 from vjaccel.batch.given import Vectors
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
     vectors: Vectors
     items: int
-    work: Callable[[Plan, Finished], VectorWork]
+    work: Callable[[Plan, Finished], VectorWork[Any]]
 
 
 def asked(request: BatchVectorRequest, collections: Collections, buffers: Buffers) -> Asked:
@@ -58,6 +58,9 @@ def asked(request: BatchVectorRequest, collections: Collections, buffers: Buffer
         raise InvalidInput("where chooses among the rows of a collection; name it in the request")
     query = None if operation == "normalize" else query_of(request.query_vector, several=operation == "search")
     vectors = Vectors(request.vectors, None if query is None else query.shape[-1], buffers)
+    other = None if query is None else vectors.other_width()
+    if query is not None and other is not None:
+        raise InvalidInput(f"query_vector has width {query.shape[-1]}, and the vectors {other}; they must be the same")
     if operation == "search" and query is not None:
         return Asked(vectors, len(query), lambda plan, done: Search(vectors, query, plan, done))
     return Asked(vectors, len(vectors), lambda plan, done: Rows(vectors, query, operation, plan, done))
@@ -75,6 +78,8 @@ def _search_of_a_collection(request: BatchVectorRequest, collections: Collection
             f"the collection {request.collection!r} is searched where it is; backend is for given vectors"
         )
     if request.query_vector is None:
+        if not len(request.vectors):
+            raise InvalidInput("search needs a query_vector, or vectors as the queries")
         queries = Vectors(request.vectors, collection.dim, buffers)
     elif len(request.vectors):
         raise InvalidInput("the queries of a collection are query_vector or vectors; give one of them")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +9,8 @@ import numpy as np
 from vjaccel.batch.progress import Finished
 from vjaccel.batch.providers import Chosen
 from vjaccel.batch.requests import BatchEmbeddingRequest
-from vjaccel.batch.work import left_undone
-from vjaccel.batch.workers import Job
-from vjaccel.embedding import Embedder, EmbeddingResult, ItemError, Progress
+from vjaccel.batch.work import Stopped, Work
+from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 from vjaccel.errors import InvalidInput
 
 __all__ = ["Embedding"]
@@ -21,73 +18,39 @@ __all__ = ["Embedding"]
 CODES = ("INVALID_TEXT", "EMBEDDING_GENERATION_FAILED")
 
 
-class _Stopped(Exception):
-    """The request is over, and a batch of it under way."""
-
-
-class Embedding:
-    """The vectors of one request as they come, from several threads.
-
-    Attributes
-    ----------
-    job : Job
-        Its batches; set before they are run.
-    total : int
-        Its texts.
-    """
+class Embedding(Work[EmbeddingResult]):
+    """The vectors of one request as they come, from several threads."""
 
     def __init__(
         self, request: BatchEmbeddingRequest, chosen: Chosen, batch_size: int, use_cache: bool, finished: Finished
     ) -> None:
-        self.total = len(request.texts)
+        super().__init__(len(request.texts), batch_size, finished)
         self._texts = request.texts
         self._embedder = chosen.embedder
         self._prompt = _prompt(request, chosen.embedder)
         self._use_cache = use_cache
-        self._finished = finished
-        self._lock = threading.Lock()
         self._rows: np.ndarray | None = None
-        self._bounds = [
-            (low, min(low + batch_size, len(self._texts))) for low in range(0, len(self._texts), batch_size)
-        ]
-        self._results: dict[int, EmbeddingResult] = {}
-        self.job: Job
+        self._statistics: list[EmbeddingStatistics] = []
 
-    def pieces(self) -> list[partial[None]]:
-        """Its batches."""
-        return [partial(self._embed, place) for place in range(len(self._bounds))]
-
-    def _embed(self, place: int) -> None:
-        low, high = self._bounds[place]
-        told = 0
-
+    def _do(self, low: int, high: int) -> EmbeddingResult:
         def progress(how_far: Progress) -> None:
-            nonlocal told
             if self.job.is_over():
-                raise _Stopped
-            self._finished.add(how_far.done - told)
-            told = how_far.done
+                raise Stopped
+            self._tell(low, how_far.done)
 
-        try:
-            result = self._embedder.embed(
-                self._texts[low:high], prompt=self._prompt, on_error="collect", use_cache=self._use_cache, progress=progress
-            )  # fmt: skip
-        except _Stopped:
-            return
-        self._take(place, result)
-        self._finished.add(high - low - told)
+        return self._embedder.embed(
+            self._texts[low:high], prompt=self._prompt, on_error="collect", use_cache=self._use_cache, progress=progress
+        )
 
-    def _take(self, place: int, result: EmbeddingResult) -> None:
-        low, high = self._bounds[place]
-        with self._lock:
-            self._results[place] = result
-            if len(self._bounds) == 1:
-                self._rows = result.embeddings
-                return
-            if self._rows is None and result.embeddings.shape[1]:
-                self._rows = np.full((len(self._texts), result.embeddings.shape[1]), np.nan, np.float32)
-        if self._rows is not None and result.embeddings.shape[1]:
-            self._rows[low:high] = result.embeddings
+    def _keep(self, low: int, high: int, found: EmbeddingResult) -> list[ItemError]:
+        self._statistics.append(found.statistics)
+        if len(found.embeddings) == self.total:
+            self._rows = found.embeddings
+        elif found.embeddings.shape[1]:
+            if self._rows is None:
+                self._rows = np.full((self.total, found.embeddings.shape[1]), np.nan, np.float32)
+            self._rows[low:high] = found.embeddings
+        return [_shown(error, low) for error in found.errors]
 
     # When it is over
 
@@ -95,37 +58,30 @@ class Embedding:
     def embeddings(self) -> np.ndarray:
         """(n, dim), NaN for what failed or was not done."""
         width = self._embedder.dim or 0
-        return np.full((len(self._texts), width), np.nan, np.float32) if self._rows is None else self._rows
-
-    def errors(self, code: str, why: str) -> tuple[ItemError, ...]:
-        """Of all texts that have no vector, by index; those of batches that were not done by `code` and `why`."""
-        found = []
-        for place, (low, high) in enumerate(self._bounds):
-            result = self._results.get(place)
-            if result is None:
-                found += left_undone(range(low, high), self.job.died.get(place), code, why)
-                continue
-            for error in result.errors:
-                known = error.code in CODES
-                message = error.message if known else f"{error.code}: {error.message}"
-                found.append(ItemError(error.index + low, error.code if known else CODES[1], message))
-        return tuple(found)
+        return np.full((self.total, width), np.nan, np.float32) if self._rows is None else self._rows
 
     @property
     def tokens(self) -> int | None:
         """Of the texts that were embedded; None where nobody counts them."""
-        counts = [result.statistics.tokens for result in self._results.values()]
+        counts = [one.tokens for one in self._statistics]
         return None if any(count is None for count in counts) else sum(count or 0 for count in counts)
 
     @property
     def cache_hits(self) -> int:
         """Distinct texts of a batch whose vector was in the cache."""
-        return sum(result.statistics.cache_hits for result in self._results.values())
+        return sum(one.cache_hits for one in self._statistics)
 
     @property
     def cache_misses(self) -> int:
         """Those whose vector was not."""
-        return sum(result.statistics.cache_misses for result in self._results.values())
+        return sum(one.cache_misses for one in self._statistics)
+
+
+def _shown(error: ItemError, low: int) -> ItemError:
+    """An error of the batch that begins at `low`, as one of the request."""
+    known = error.code in CODES
+    message = error.message if known else f"{error.code}: {error.message}"
+    return ItemError(error.index + low, error.code if known else CODES[1], message)
 
 
 def _prompt(request: BatchEmbeddingRequest, embedder: Embedder) -> str | None:

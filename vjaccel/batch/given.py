@@ -75,6 +75,19 @@ class Vectors:
         found = self._all[index]
         return found if isinstance(found, Vector) else Vector(None, found)
 
+    def other_width(self) -> int | None:
+        """The width of the first that has one, where none of them has the one that they must have."""
+        if self.is_array:
+            width = int(self._all.shape[1])
+            return width if len(self) and width != self.dim else None
+        first = None
+        for item in self._all:
+            row = _judged(item, None)[0]
+            if row is not None and len(row) == self.dim:
+                return None
+            first = first if row is None or first is not None else len(row)
+        return first
+
     def items(self, low: int, high: int) -> Any:
         """Those from `low` to `high`, as they were given."""
         return self._all[low:high]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from vjaccel.batch.given import Vectors
+from vjaccel.batch.given import Block, Vectors
 from vjaccel.batch.progress import Finished
 from vjaccel.batch.requests import BatchVectorRequest, Vector
 from vjaccel.batch.settings import Plan
-from vjaccel.batch.work import bounds_of, left_undone
-from vjaccel.batch.workers import Job
+from vjaccel.batch.work import VectorWork
 from vjaccel.collection import BatchResult, Collection, Hit
 from vjaccel.embedding import ItemError
 from vjaccel.errors import InvalidInput, InvalidType
@@ -70,33 +68,27 @@ class Collections:
             return found
 
 
-class Change:
+class Change(VectorWork[BatchResult]):
     """Inserting, updating or deleting rows, a batch after the other."""
+
+    can_be_left = False
+    """Of a change that goes on it could not be said whether it is made."""
 
     def __init__(
         self, request: BatchVectorRequest, vectors: Vectors, collections: Collections, plan: Plan, finished: Finished
     ) -> None:
-        self.job: Job
-        self.total = len(vectors)
+        super().__init__(len(vectors), plan.batch_size, finished)
         self._operation = request.operation
         self._vectors = vectors
-        self._finished = finished
         found = collections.named(request.collection, request.operation)
         if found is None and request.operation == "insert":
             found = collections.made(str(request.collection), vectors)
         # Where there is none, no row is found in one that is empty.
         self._collection = Collection(str(request.collection), vectors.dim) if found is None else found
-        self._bounds = bounds_of(self.total, plan.batch_size)
-        self._done: dict[int, BatchResult] = {}
+        self._ids: list[str] = []
         self._seen: set[str] = set()
 
-    def pieces(self) -> list[partial[None]]:
-        return [partial(self._do, place) for place in range(len(self._bounds))]
-
-    def _do(self, place: int) -> None:
-        if self.job.is_over():
-            return
-        low, high = self._bounds[place]
+    def _do(self, low: int, high: int) -> BatchResult:
         items = [_item(item, self._operation) for item in self._vectors.items(low, high)]
         errors = {}
         for number, item in enumerate(items):
@@ -110,8 +102,14 @@ class Change:
         moved = [replace(error, index=low + places[error.index]) for error in result.errors]
         self._seen.update(result.ok, (error.id for error in moved if error.code in LATER and error.id is not None))
         every = sorted([*errors.values(), *moved], key=lambda error: error.index)
-        self._done[place] = BatchResult(result.ok, tuple(every), result.version)
-        self._finished.add(high - low)
+        return BatchResult(result.ok, tuple(every), result.version)
+
+    def _keep(self, low: int, high: int, found: BatchResult) -> tuple[ItemError, ...]:
+        self._ids += found.ok
+        return found.errors
+
+    def results(self) -> list[str]:
+        return self._ids
 
     def _changed(self, items: list[Vector | None]) -> BatchResult:
         ids: list[Any] = [None if item is None else item.id for item in items]
@@ -124,64 +122,35 @@ class Change:
         change = self._collection.insert if self._operation == "insert" else self._collection.update
         return change(ids, rows, metadata)
 
-    def errors(self, code: str, why: str) -> tuple[ItemError, ...]:
-        found: list[ItemError] = []
-        for place, (low, high) in enumerate(self._bounds):
-            result = self._done.get(place)
-            if result is None:
-                found += left_undone(range(low, high), self.job.died.get(place), code, why)
-            else:
-                found += result.errors
-        return tuple(found)
 
-    def results(self) -> list[str]:
-        return [name for place in sorted(self._done) for name in self._done[place].ok]
-
-    def scores(self) -> None:
-        return None
+class _Batch(NamedTuple):
+    block: Block
+    hits: list[list[Hit]]
 
 
-class CollectionSearch:
+class CollectionSearch(VectorWork[_Batch]):
     """The closest rows of a collection to each query. The items are the queries."""
 
     def __init__(self, collection: Collection, queries: Vectors, plan: Plan, finished: Finished) -> None:
-        self.job: Job
-        self.total = len(queries)
+        super().__init__(len(queries), plan.batch_size, finished)
         self._collection = collection
         self._queries = queries
         self._k, self._where = plan.options.get("k", 10), plan.options.get("where")
-        self._finished = finished
-        self._bounds = bounds_of(self.total, plan.batch_size)
         self._hits: list[list[Hit]] = [[] for _ in range(self.total)]
-        self._done: dict[int, list[ItemError]] = {}
 
-    def pieces(self) -> list[partial[None]]:
-        return [partial(self._do, place) for place in range(len(self._bounds))]
-
-    def _do(self, place: int) -> None:
-        if self.job.is_over():
-            return
-        low, high = self._bounds[place]
+    def _do(self, low: int, high: int) -> _Batch:
         with self._queries.block(low, high) as block:
-            found = self._collection.search(block.rows, self._k, where=self._where) if len(block.rows) else []
-        places = range(high - low) if block.places is None else block.places
-        for number, hits in zip(places, found, strict=True):
-            self._hits[low + int(number)] = hits
-        self._done[place] = block.errors
-        self._finished.add(high - low)
+            hits = self._collection.search(block.rows, self._k, where=self._where) if len(block.rows) else []
+        return _Batch(block, hits)
 
-    def errors(self, code: str, why: str) -> tuple[ItemError, ...]:
-        found: list[ItemError] = []
-        for place, (low, high) in enumerate(self._bounds):
-            undone = place not in self._done
-            found += left_undone(range(low, high), self.job.died.get(place), code, why) if undone else self._done[place]
-        return tuple(found)
+    def _keep(self, low: int, high: int, found: _Batch) -> list[ItemError]:
+        places = range(high - low) if found.block.places is None else found.block.places
+        for number, hits in zip(places, found.hits, strict=True):
+            self._hits[low + int(number)] = hits
+        return found.block.errors
 
     def results(self) -> list[list[Hit]]:
         return self._hits
-
-    def scores(self) -> None:
-        return None
 
 
 def _item(item: Any, operation: str) -> Vector | None:

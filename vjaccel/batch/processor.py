@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from vjaccel.batch.asked import asked
 from vjaccel.batch.buffers import Buffers
@@ -18,7 +17,7 @@ from vjaccel.batch.garbage import collection_deferred
 from vjaccel.batch.in_collections import Collections
 from vjaccel.batch.in_thread import in_thread
 from vjaccel.batch.load import processors
-from vjaccel.batch.measure import Meter, resident_bytes
+from vjaccel.batch.meter import Meter, resident_bytes
 from vjaccel.batch.progress import Finished, ProgressCallback
 from vjaccel.batch.providers import Embedders, Given
 from vjaccel.batch.requests import BatchEmbeddingRequest, BatchVectorRequest
@@ -40,7 +39,7 @@ from vjaccel.batch.workers import Job, Workers
 from vjaccel.collection import Collection
 from vjaccel.config import BatchConfig, MonitoringConfig
 from vjaccel.embedding import ItemError
-from vjaccel.errors import BatchTimeout, InvalidInput, InvalidType
+from vjaccel.errors import BatchTimeout, InvalidType
 
 if TYPE_CHECKING:
     from vjaccel.observe.monitor import Monitor
@@ -69,7 +68,7 @@ class BatchProcessor:
     Raises
     ------
     InvalidInput
-        A setting that this machine cannot follow.
+        The configuration of the environment cannot be followed.
 
     Examples
     --------
@@ -91,7 +90,7 @@ class BatchProcessor:
             raise InvalidType(f"config is a BatchConfig, as BatchConfig.load gives it, not {type(config).__name__}")
         self._config = config = config or BatchConfig()
         performance = config.performance_config
-        affinity = _checked_affinity(performance.cpu_affinity)
+        affinity = performance.cpu_affinity
         self._totals = Totals()
         self._monitor: Monitor | None = None
         self._collections = Collections(collections)
@@ -196,6 +195,7 @@ class BatchProcessor:
                 cache_hit_rate=totals.cache_hits / lookups if lookups else None,
                 memory_usage=resident_bytes(),
                 active_batches=totals.active,
+                abandoned_batches=self._texts.left() + self._vectors.left(),
                 concurrency={"embeddings": self._texts.allowed, "vectors": self._vectors.allowed},
                 buffers_allocated=self._buffers.allocated,
                 buffers_reused=self._buffers.reused,
@@ -250,8 +250,9 @@ class BatchProcessor:
     def _embedded(self, request: BatchEmbeddingRequest, stopped: threading.Event) -> BatchEmbeddingResponse:
         if not isinstance(request, BatchEmbeddingRequest):
             raise InvalidType(f"the request is a BatchEmbeddingRequest, not {type(request).__name__}")
-        with self._totals.request("embeddings"):
+        with self._totals.request("embeddings") as under_way:
             meter = Meter()
+            under_way.items = len(request.texts)
             chosen = self._embedders.chosen(request.provider, request.model)
             plan = self._settings.embedding(request, chosen, self._sizes.of_texts(chosen, len(request.texts)))
             finished = Finished(len(request.texts), self._callback)
@@ -268,9 +269,10 @@ class BatchProcessor:
     def _operated(self, request: BatchVectorRequest, stopped: threading.Event) -> BatchVectorResponse:
         if not isinstance(request, BatchVectorRequest):
             raise InvalidType(f"the request is a BatchVectorRequest, not {type(request).__name__}")
-        with self._totals.request(request.operation):
+        with self._totals.request(request.operation) as under_way:
             meter = Meter()
             vectors, items, work_of = asked(request, self._collections, self._buffers)
+            under_way.items = len(vectors)
             plan = self._settings.vectors(request, vectors, self._sizes.of_vectors(request.operation, items))
             finished = Finished(len(vectors), self._callback)
             work = work_of(plan, finished)
@@ -283,15 +285,19 @@ class BatchProcessor:
         return _in_time(response, plan)
 
     def _done(
-        self, workers: Workers, work: Work, plan: Plan, priority: str, finished: Finished, stopped: threading.Event
+        self, workers: Workers, work: Work[Any], plan: Plan, priority: str, finished: Finished, stopped: threading.Event
     ) -> tuple[ItemError, ...]:
         """Do the batches of a request: the errors of its items."""
         until = None if plan.timeout is None else time.monotonic() + plan.timeout
-        work.job = Job(work.pieces(), plan.at_once, priority, until, stopped)
-        workers.run(work.job)
-        errors = work.errors(TIMEOUT, "the request's time was up before it was done")
-        if not any(error.code == TIMEOUT for error in errors):
-            finished.add(finished.total - finished.done)  # of batches whose workers died
+        work.job = Job(work.pieces(), plan.at_once, priority, until, stopped, work.can_be_left)
+        try:
+            workers.run(work.job)
+            work.end()
+            errors = work.errors(TIMEOUT, "the request's time was up before it was done")
+            if not any(error.code == TIMEOUT for error in errors):
+                finished.complete()
+        finally:
+            finished.end()
         return errors
 
     def _monitored(self, config: MonitoringConfig) -> Monitor:
@@ -312,17 +318,6 @@ class BatchProcessor:
             if self._sampler is not None:
                 stack.enter_context(self._sampler.at_work())
             yield
-
-
-def _checked_affinity(wanted: tuple[int, ...]) -> tuple[int, ...]:
-    if wanted and not hasattr(os, "sched_setaffinity"):
-        raise InvalidInput("performance_config.cpu_affinity: this system pins no threads; leave it out")
-    strange = sorted(set(wanted) - set(processors()))
-    if strange:
-        raise InvalidInput(
-            f"performance_config.cpu_affinity: this process may not use processor {strange[0]}; it has {processors()}"
-        )
-    return wanted
 
 
 def _in_time(response: Response, plan: Plan) -> Response:

@@ -27,15 +27,31 @@ class Finished:
         self._callback = callback
         self._began = time.perf_counter()
         self._lock = threading.Lock()
+        self._told: dict[int, int] = {}
 
-    def add(self, items: int) -> None:
-        """So many more are finished."""
-        if not items:
-            return
+    def tell(self, batch: int, items: int) -> None:
+        """So many items of a batch are finished; one that is begun anew, as its worker has died, tells nothing twice."""
         with self._lock:
-            self.done += items
-            if self._callback is not None:
-                try:
-                    self._callback(self.done, self.total, time.perf_counter() - self._began)
-                except Exception:
-                    _log.warning("the progress callback has raised; the request goes on", exc_info=True)
+            more = items - self._told.get(batch, 0)
+            if more > 0:
+                self._told[batch] = items
+                self._add(more)
+
+    def complete(self) -> None:
+        """The others are over too, if there are any: those of batches whose workers died."""
+        with self._lock:
+            if self.done < self.total:
+                self._add(self.total - self.done)
+
+    def end(self) -> None:
+        """Tell nothing any more."""
+        with self._lock:
+            self._callback = None
+
+    def _add(self, items: int) -> None:
+        self.done += items
+        if self._callback is not None:
+            try:
+                self._callback(self.done, self.total, time.perf_counter() - self._began)
+            except Exception:
+                _log.warning("the progress callback has raised; the request goes on", exc_info=True)

@@ -128,7 +128,7 @@ class ProcessorStatistics:
     Attributes
     ----------
     total_batches, total_items : int
-        Requests that have ended, and their items.
+        Requests that have ended, and their items. Of one that has raised all items count as failed.
     total_processing_time : float
         The sum of what they took.
     average_throughput : float or None
@@ -140,6 +140,8 @@ class ProcessorStatistics:
         The process' resident memory now.
     active_batches : int
         Requests that are under way or wait.
+    abandoned_batches : int
+        Batches that go on though the time of their requests was up; nothing of them is kept.
     concurrency : mapping of str to int
         Batches that may run at once now, by what the load allows: of ``embeddings`` and of ``vectors``.
     buffers_allocated, buffers_reused, buffers_held : int
@@ -155,6 +157,7 @@ class ProcessorStatistics:
     cache_hit_rate: float | None
     memory_usage: int
     active_batches: int
+    abandoned_batches: int
     concurrency: Mapping[str, int]
     buffers_allocated: int
     buffers_reused: int

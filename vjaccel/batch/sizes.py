@@ -10,12 +10,12 @@ import numpy as np
 from vjaccel.arrays import Corpus, distance, normalize, similarity
 from vjaccel.arrays.threads import thread_count
 from vjaccel.batch.in_collections import Collections
-from vjaccel.batch.measured import CALLS, SIZES, Measured, measured
 from vjaccel.batch.plain import PLAIN
 from vjaccel.batch.providers import Chosen, Embedders
 from vjaccel.batch.requests import OPERATIONS, BatchEmbeddingRequest, BatchVectorRequest
 from vjaccel.batch.responses import OperationCapabilities, ProviderCapabilities
 from vjaccel.batch.settings import CHANGES
+from vjaccel.batch.speeds import CALLS, SIZES, Measured, measured
 from vjaccel.batch.totals import Totals
 from vjaccel.collection import Collection
 from vjaccel.config import BatchConfig

@@ -28,6 +28,13 @@ class Rate(NamedTuple):
 
 
 @dataclass
+class UnderWay:
+    """A request of which nothing is known at first."""
+
+    items: int = 0
+
+
+@dataclass
 class Totals:
     """Sums; read them under `lock` where they are to belong together."""
 
@@ -46,8 +53,8 @@ class Totals:
         self._idle = threading.Condition(self.lock)
 
     @contextmanager
-    def request(self, operation: str) -> Iterator[None]:
-        """What a request is inside of.
+    def request(self, operation: str) -> Iterator[UnderWay]:
+        """What a request is inside of. One that raises counts like any other, and all of its items as failed.
 
         Raises
         ------
@@ -58,11 +65,11 @@ class Totals:
             if self.closed:
                 raise InvalidInput("this processor is closed; make another")
             self.active += 1
-        began = time.perf_counter()
+        found, began = UnderWay(), time.perf_counter()
         try:
-            yield
+            yield found
         except BaseException:
-            tell(RequestEnded(operation, 0, 0, time.perf_counter() - began, failed=True))
+            self._ended(RequestEnded(operation, 0, found.items, time.perf_counter() - began, failed=True))
             raise
         finally:
             with self._idle:
@@ -76,18 +83,21 @@ class Totals:
             self._idle.wait_for(lambda: not self.active)
 
     def add(self, response: BatchEmbeddingResponse | BatchVectorResponse) -> None:
-        """A request has ended."""
-        with self.lock:
-            self.batches += 1
-            self.items += response.statistics.total
-            self.processed += response.statistics.processed
-            self.seconds += response.processing_time
+        """A request has been answered."""
         operation = response.operation if isinstance(response, BatchVectorResponse) else "embeddings"
         found = response.statistics
-        tell(RequestEnded(operation, found.processed, found.failed, response.processing_time, failed=False))
+        self._ended(RequestEnded(operation, found.processed, found.failed, response.processing_time, failed=False))
+
+    def _ended(self, event: RequestEnded) -> None:
+        with self.lock:
+            self.batches += 1
+            self.items += event.processed + event.failed_items
+            self.processed += event.processed
+            self.seconds += event.seconds
+        tell(event)
 
     def embedded(self, response: BatchEmbeddingResponse) -> None:
-        """A request of texts has."""
+        """One of texts has."""
         found, model = response.statistics, (response.provider, response.model)
         self.add(response)
         with self.lock:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vjaccel.arrays import Corpus, distance, get_backend, normalize, similarity
 from vjaccel.arrays.dispatch import home_of
-from vjaccel.batch.given import Vectors
+from vjaccel.batch.given import Block, Vectors
 from vjaccel.batch.progress import Finished
 from vjaccel.batch.settings import Plan
-from vjaccel.batch.work import bounds_of, left_undone
-from vjaccel.batch.workers import Job
+from vjaccel.batch.work import VectorWork
 from vjaccel.collection import Hit
 from vjaccel.embedding import ItemError
 from vjaccel.errors import InvalidInput
@@ -23,61 +21,41 @@ from vjaccel.errors import InvalidInput
 __all__ = ["Rows", "Search", "query_of"]
 
 
-class Rows:
+class _Batch(NamedTuple):
+    block: Block
+    found: np.ndarray | None
+    """A number or a row for each of its vectors; None where there are none."""
+
+
+class Rows(VectorWork[_Batch]):
     """Similarity, distance or normalizing: a number, or a row, for each vector."""
 
     def __init__(
-        self,
-        vectors: Vectors,
-        query: np.ndarray | None,
-        operation: str,
-        plan: Plan,
-        finished: Finished,
+        self, vectors: Vectors, query: np.ndarray | None, operation: str, plan: Plan, finished: Finished
     ) -> None:
-        self.job: Job
-        self.total = len(vectors)
+        super().__init__(len(vectors), plan.batch_size, finished)
         self._vectors = vectors
         self._apply = _function(operation, query, plan.options)
         self._scored = operation != "normalize"
-        self._finished = finished
-        self._bounds = bounds_of(self.total, plan.batch_size)
-        self._lock = threading.Lock()
         self._out: np.ndarray | None = None
-        self._errors: list[ItemError | None] = []
-        self._done: set[int] = set()
 
-    def pieces(self) -> list[partial[None]]:
-        return [partial(self._do, place) for place in range(len(self._bounds))]
-
-    def _do(self, place: int) -> None:
-        if self.job.is_over():
-            return
-        low, high = self._bounds[place]
+    def _do(self, low: int, high: int) -> _Batch:
         with self._vectors.block(low, high) as block:
-            found = _on_host(self._apply(block.rows)) if len(block.rows) else None
-        with self._lock:
-            self._done.add(place)
-            self._errors += block.errors
-            if found is not None:
-                if len(self._bounds) == 1 and block.places is None:
-                    self._out = found
-                else:
-                    out = self._made(found.dtype)
-                    out[slice(low, high) if block.places is None else low + block.places] = found
-        self._finished.add(high - low)
+            return _Batch(block, _on_host(self._apply(block.rows)) if len(block.rows) else None)
+
+    def _keep(self, low: int, high: int, found: _Batch) -> list[ItemError]:
+        places, values = found.block.places, found.found
+        if values is not None and len(values) == self.total:
+            self._out = values
+        elif values is not None:
+            self._made(values.dtype)[slice(low, high) if places is None else low + places] = values
+        return found.block.errors
 
     def _made(self, dtype: Any) -> np.ndarray:
         if self._out is None:
             shape = (self.total,) if self._scored else (self.total, self._vectors.dim)
             self._out = np.full(shape, np.nan, dtype)
         return self._out
-
-    def errors(self, code: str, why: str) -> tuple[ItemError, ...]:
-        found = [error for error in self._errors if error is not None]
-        for place, (low, high) in enumerate(self._bounds):
-            if place not in self._done:
-                found += left_undone(range(low, high), self.job.died.get(place), code, why)
-        return tuple(sorted(found, key=lambda error: error.index))
 
     def results(self) -> np.ndarray | None:
         return None if self._scored else self._made(np.float32)
@@ -86,37 +64,34 @@ class Rows:
         return self._made(np.float32) if self._scored else None
 
 
-class Search:
+class Search(VectorWork[list[list[Hit]]]):
     """The closest of the given vectors to each query. The items are the vectors; the batches are of queries."""
 
     def __init__(self, vectors: Vectors, queries: np.ndarray, plan: Plan, finished: Finished) -> None:
-        self.job: Job
-        self.total = len(vectors)
+        super().__init__(len(vectors), plan.batch_size, finished, cut=len(queries))
         self._vectors = vectors
         self._queries = queries
         self._k = plan.options.get("k", 10)
-        self._finished = finished
-        self._bounds = bounds_of(len(queries), plan.batch_size)
-        self._hits: list[list[Hit] | None] = [None] * len(queries)
+        self._hits: list[list[Hit]] = [[] for _ in queries]
         with vectors.block(0, len(vectors)) as block:
             # A list's block is another's when this one ends, and a corpus uses what it was given.
             rows = block.rows if vectors.is_array else block.rows.copy()
             self._places = np.arange(len(rows)) if block.places is None else block.places
-            self._errors = block.errors
+            self._bad = block.errors
             self._corpus = Corpus(
                 rows, metric=plan.options.get("metric") or "cosine", backend=plan.options.get("backend")
             )
 
-    def pieces(self) -> list[partial[None]]:
-        return [partial(self._do, place) for place in range(len(self._bounds))]
-
-    def _do(self, place: int) -> None:
-        if self.job.is_over():
-            return
-        low, high = self._bounds[place]
+    def _do(self, low: int, high: int) -> list[list[Hit]]:
         found = self._corpus.topk(self._queries[low:high], self._k)
-        for query, values, numbers in zip(range(low, high), found.values, found.indices, strict=True):
-            self._hits[query] = [self._hit(int(n), float(v)) for v, n in zip(values, numbers, strict=True) if n >= 0]
+        return [
+            [self._hit(int(n), float(v)) for v, n in zip(values, numbers, strict=True) if n >= 0]
+            for values, numbers in zip(found.values, found.indices, strict=True)
+        ]
+
+    def _keep(self, low: int, high: int, found: list[list[Hit]]) -> list[ItemError]:
+        self._hits[low:high] = found
+        return []
 
     def _hit(self, number: int, score: float) -> Hit:
         index = int(self._places[number])
@@ -127,16 +102,12 @@ class Search:
         )
 
     def errors(self, code: str, why: str) -> tuple[ItemError, ...]:
-        undone = [place for place in range(len(self._bounds)) if None in self._hits[slice(*self._bounds[place])]]
-        if not undone:
-            return tuple(self._errors)
-        return tuple(left_undone(range(self.total), self.job.died.get(undone[0]), code, why))
+        """Of the vectors: of all of them, where one query was not searched for."""
+        undone = next((place for place in range(len(self._bounds)) if place not in self._errors), None)
+        return tuple(self._bad if undone is None else self._undone(undone, range(self.total), code, why))
 
     def results(self) -> list[list[Hit]]:
-        return [hits or [] for hits in self._hits]
-
-    def scores(self) -> None:
-        return None
+        return self._hits
 
 
 def query_of(query: Any, *, several: bool) -> np.ndarray:

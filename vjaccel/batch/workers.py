@@ -38,6 +38,8 @@ class Job:
         So many of them at most.
     until : float or None
         When the clock says this, nothing of it is begun any more.
+    can_be_left : bool
+        Whether who asks goes on then, and when it is stopped, though a batch of it is under way.
     context : Context
         Of the thread that asks: what it has set, as a backend, holds in the batches.
     since, order
@@ -50,6 +52,8 @@ class Job:
         What the first batch that raised has raised; after it nothing is begun.
     lives : dict of int to int
         Workers that a batch has cost.
+    left : bool
+        Whether nobody waits for those that are under way.
     died : dict of int to str
         Batches whose workers died, and of what.
     latencies : list of float
@@ -63,6 +67,7 @@ class Job:
     priority: str
     until: float | None
     stopped: threading.Event
+    can_be_left: bool = False
     clock: Callable[[], float] = time.monotonic
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     since: float = 0.0
@@ -70,6 +75,7 @@ class Job:
     running: int = 0
     most: int = 0
     failure: BaseException | None = None
+    left: bool = False
     died: dict[int, str] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     waiting: deque[int] = field(default_factory=deque)
@@ -119,7 +125,9 @@ class Workers:
         self._moved = clock()
 
     def run(self, job: Job) -> None:
-        """Do the batches of `job`; return when none of them runs, and all are done, or it was stopped or its time is up.
+        """Do the batches of `job`; return when all are done, or it was stopped or its time is up, and none of them runs.
+
+        Where it can be left, a batch that is under way when its time is up ends by itself, and `close` waits for it.
 
         Raises
         ------
@@ -135,7 +143,7 @@ class Workers:
             job.order, job.since = self._count, self._clock()
             job.waiting.extend(range(len(job.pieces)))
             self._look()
-            here = len(job.pieces) == 1 and not self._jobs and self._running < self.allowed and not self._processors
+            here = self._running < self.allowed and not self._jobs and not self._processors and _for_one_thread(job)
             self._jobs.append(job)
             if here:
                 self._begin(job)
@@ -167,6 +175,11 @@ class Workers:
         with self._changed:
             return sum(len(job.waiting) for job in self._jobs)
 
+    def left(self) -> int:
+        """Batches under way that nobody waits for."""
+        with self._changed:
+            return sum(job.running for job in self._jobs if job.left)
+
     def still(self) -> float:
         """Seconds since a batch was begun or ended."""
         return self._clock() - self._moved
@@ -175,18 +188,15 @@ class Workers:
 
     def _wait(self, job: Job) -> None:
         try:
-            if not job.ended.wait(None if job.until is None else max(0.0, job.until - self._clock())):
-                self._stop(job)
-                job.ended.wait()
-        except BaseException:  # Ctrl-C
-            self._stop(job)
-            job.ended.wait()
-            raise
-
-    def _stop(self, job: Job) -> None:
-        job.stopped.set()
-        with self._changed:
-            self._settle(job)
+            job.ended.wait(None if job.until is None else max(0.0, job.until - self._clock()))
+        finally:  # after Ctrl-C too
+            if not job.ended.is_set():
+                with self._changed:
+                    job.stopped.set()
+                    self._settle(job)
+                    job.left = job.can_be_left
+                if not job.left:
+                    job.ended.wait()
 
     def _done_here(self, job: Job) -> None:
         """The only batch of a job, in the thread that waits for it: handing it over would take longer than a small one."""
@@ -277,7 +287,8 @@ class Workers:
 
     def _end(self, job: Job, seconds: float, failure: BaseException | None) -> None:
         with self._changed:
-            job.latencies.append(seconds)
+            if not job.left:  # who has asked has counted them
+                job.latencies.append(seconds)
             if failure is not None and job.failure is None:
                 job.failure = failure
                 job.stopped.set()
@@ -297,3 +308,8 @@ class Workers:
         if not job.waiting and not job.running and job in self._jobs:
             self._jobs.remove(job)
             job.ended.set()
+
+
+def _for_one_thread(job: Job) -> bool:
+    """Whether the thread that asks can do it all: who may have to leave it before it is done cannot."""
+    return len(job.pieces) == 1 and (job.until is None or not job.can_be_left)

@@ -19,7 +19,9 @@ from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
 from vjaccel.cli.monitor import monitor
+from vjaccel.cli.report import report
 from vjaccel.cli.search import search
+from vjaccel.cli.serve import serve
 from vjaccel.errors import InvalidInput, UnknownBackend, UnknownProvider, VjaccelError
 from vjaccel.observe import say_on_stderr
 
@@ -40,6 +42,8 @@ app = typer.Typer(
 )
 app.command()(embed)
 app.command()(search)
+app.command()(report)
+app.command()(serve)
 app.command()(backends)
 app.command()(doctor)
 app.command()(bench)

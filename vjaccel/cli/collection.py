@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,7 +23,17 @@ from vjaccel.engines import beside_of, export_rows, import_rows
 from vjaccel.engines.importing import BATCH
 from vjaccel.engines.standing import manifest_of, run_path
 from vjaccel.errors import InvalidInput
-from vjaccel.io import VectorRows, check_output, error_log, error_path, made_by, named_after, vector_rows, whole_pair
+from vjaccel.io import (
+    VectorRows,
+    check_output,
+    error_log,
+    error_path,
+    made_by,
+    named_after,
+    stated_width,
+    vector_rows,
+    whole_pair,
+)
 from vjaccel.observe import RunBar
 
 __all__ = ["collection"]
@@ -83,6 +94,12 @@ def import_(
         bar = held.enter_context(RunBar())
         widths = [_width(path) for path in files]  # of all: what is wrong with a file is said before rows are put in
         dim = next(filter(None, widths), None)
+        _check_pairs(files)
+        if dim is None and not Collection.exists(place):
+            raise InvalidInput(
+                f"no row has a vector, which would say how wide those of a new collection at {place} are: make it with "
+                "`vjaccel collection create`"
+            )
         model = _model(files, place, same_model=same_model)
         into = held.enter_context(Collection.open(place, dim, metric, create=dim is not None, model=model))
         stopping.say = "stopped; what is done is kept, and the same command goes on"
@@ -144,7 +161,7 @@ def search(
     """Find the closest rows, exactly."""
     if (query is None) == (like is None):
         raise InvalidInput("say what to look for: a query, or --like and the id of a row")
-    with Collection.open(place, backend=backend) as found:
+    with _there(place, backend) as found:
         if query is not None:
             if found.model is None:
                 raise InvalidInput(f"{place} does not say which model its vectors are of: search with --like and an id")
@@ -163,7 +180,7 @@ def search(
 @collection.command()
 def info(place: Place, as_json: AsJson = False) -> None:
     """Say what is in it."""
-    with Collection.open(place) as found:
+    with _there(place) as found:
         versions = found.versions()
         report: dict[str, Any] = {
             "collection": place,
@@ -192,7 +209,7 @@ def info(place: Place, as_json: AsJson = False) -> None:
 @collection.command()
 def compact(place: Place) -> None:
     """Put small files together, and remove old versions. It happens by itself too, now and then."""
-    with Collection.open(place) as found:
+    with _there(place) as found:
         found.compact()
         typer.echo(f"{place}: {len(found):,} rows")
 
@@ -211,7 +228,7 @@ def export(
     for path in filter(None, (output, beside_of(output))):
         if path.exists() and not overwrite:
             raise InvalidInput(f"{path} is there: --overwrite would replace it")
-    with Stopping(), RunBar() as bar, Collection.open(place) as found:
+    with Stopping(), RunBar() as bar, _there(place) as found:
         about = {} if found.model is None else {"identity": found.model, "id_field": "id"}
         if found.model is not None and TEXT in found.columns:
             about["text_field"] = TEXT
@@ -219,6 +236,12 @@ def export(
             rows = export_rows(found, written, where, about, bar.read)
             run_path(output).unlink(missing_ok=True)  # of a run whose output this was
     typer.echo(f"wrote {output}: {rows:,} rows, vectors of width {found.dim}")
+
+
+def _there(place: str, backend: str | None = None) -> Collection:
+    if not Collection.exists(place):
+        raise InvalidInput(f"there is no collection at {place}; `vjaccel collection create` makes one")
+    return Collection.open(place, backend=backend)
 
 
 def _batches(files: list[Path], id_field: str) -> Iterator[VectorRows]:
@@ -230,13 +253,33 @@ def _batches(files: list[Path], id_field: str) -> Iterator[VectorRows]:
 
 
 def _width(path: Path) -> int | None:
-    """The width of the first vector of a file; None where it has none."""
+    """The width of the first vector of a file, or that it states; None where nothing tells."""
     for rows in vector_rows(path, size=BATCH):
         for row in rows.vectors:
             vector, _ = judged_vector(row, None)
             if vector is not None:
                 return len(vector)
-    return None
+    return stated_width(path)
+
+
+def _check_pairs(files: list[Path]) -> None:
+    """Refuse the ids of other rows than an npy file has, where the run that wrote it has said what it read.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    for path in files:
+        beside, made = beside_of(path), manifest_of(path)
+        if beside is None or made is None or not beside.exists():
+            continue
+        with beside.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if [*made["run"].get("inputs", {}).values()] != [digest]:
+            raise InvalidInput(
+                f"{beside} is not what {path} was embedded from, as {run_path(path)} says, so that it has not the ids of these "
+                "vectors: move one of them away"
+            )
 
 
 def _model(files: list[Path], place: str, *, same_model: bool) -> ModelIdentity | None:

@@ -20,10 +20,15 @@ def show(
         Path | None, typer.Argument(help="A YAML file; the environment (VJACCEL_...) wins over it.")
     ] = None,
 ) -> None:
-    """Print every key with the value that it has here, as YAML."""
+    """Print every key with the value that it has here, as YAML; addresses without user and password."""
     from vjaccel.config import BatchConfig
+    from vjaccel.embedding.providers.urls import shown
 
-    typer.echo((BatchConfig() if file is None else BatchConfig.load(file)).to_yaml(), nl=False)
+    found = BatchConfig() if file is None else BatchConfig.load(file)
+    if "://" in found.embedding_config.cache:
+        embedding = found.embedding_config.model_copy(update={"cache": shown(found.embedding_config.cache)})
+        found = found.model_copy(update={"embedding_config": embedding})
+    typer.echo(found.to_yaml(), nl=False)
 
 
 @config.command()

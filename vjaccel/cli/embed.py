@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
+from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected, would_collect
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import monitored
 from vjaccel.cli.embed_on_ray import batches_at_once, engines, spread_out
 from vjaccel.cli.embed_report import measured, show, telling
+from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
 from vjaccel.cli.viewing import viewed
 from vjaccel.embedding import Embedder, Progress
@@ -29,6 +30,8 @@ from vjaccel.observe import HOST, STALLED, LogFormat, LogLevel, View
 __all__ = ["embed"]
 
 SOME_FAILED = 3
+
+Tell = Callable[[Progress, int], None]
 PART_ROWS = 100_000
 
 Format = Literal["txt", "jsonl", "csv", "parquet"]
@@ -123,6 +126,9 @@ def embed(
     ] = 120.0,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
+    shared_limits: Annotated[
+        str | None, typer.Option(help="redis://HOST, where these two are counted for all that name it.")
+    ] = None,
     cache: Annotated[
         str | None,
         typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),
@@ -141,6 +147,10 @@ def embed(
     max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None,
     price: Annotated[
         float | None, typer.Option(min=0.0, help="Of a million tokens, in any currency: the cost is then said.")
+    ] = None,
+    report_path: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a page of what the run was like: an HTML file."),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show stages, workers, rates, batches and errors live, on a terminal.")
@@ -174,11 +184,9 @@ def embed(
     What is done is kept beside the output: the same command goes on where a run was stopped.
     """
     to_collection = output.startswith(LANCE)
-    live = output == "-" or (to_collection and inputs == ["-"])
+    live = output == "-" or (to_collection and inputs == ["-"] and not dry_run)
     if to_collection:
-        check_collected(
-            output, precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed, dry_run=dry_run
-        )
+        check_collected(output, precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed)
     elif live:
         _check_live(
             inputs,
@@ -188,6 +196,8 @@ def embed(
             retry_failed=retry_failed,
             dry_run=dry_run,
             as_json=as_json,
+            overwrite=overwrite,
+            price=price is not None,
         )
     else:
         check_output(Path(output), inputs, folder=shards)
@@ -196,7 +206,13 @@ def embed(
     by, on_ray = engines(engine or [])
     spread, at_once = None, None
     if on_ray:
-        refused = {"-o -": live, "-o lance:": to_collection, "the input -": "-" in inputs, "--dry-run": dry_run}
+        refused = {
+            "--report": report_path is not None,
+            "-o -": live,
+            "-o lance:": to_collection,
+            "the input -": "-" in inputs,
+            "--dry-run": dry_run,
+        }
         spread = spread_out(workers, resources, shard_rows, refused)
     else:
         others = {"--address": address, "--resources": resources, "--shard-rows": None if shards else shard_rows}
@@ -205,6 +221,9 @@ def embed(
         raise InvalidInput("--shards is for an output that is files: leave it out")
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
+    reporting = Reporting(
+        report_path, output, inputs, to_file=not (live or to_collection), price=price, dry_run=dry_run
+    )
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         title = f"{model} -> {output}"
@@ -232,6 +251,7 @@ def embed(
             "prompt": prompt, "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle, "truncate": truncate,
             "precision": precision, "engine": by, "cache": cache, "base_url": base_url, "timeout": timeout,
             "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute,
+            "shared_limits": shared_limits,
         }  # fmt: skip
         if spread is not None and rows is not None:
             ray = held.enter_context(connected(address, spread.resources))
@@ -239,11 +259,15 @@ def embed(
             report = _embedded(rows, embed_there, asked, bar, price, stopping)
             show(report, as_json=as_json)
             raise typer.Exit(SOME_FAILED if _some_failed(report) else 0)
+        held.enter_context(reporting)
         embedder = held.enter_context(Embedder(**options, workers=at_once))
+        reporting.begins(embedder, rows)
         source = rows or held.enter_context(
             closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
         )
-        if to_collection:
+        if to_collection and dry_run and rows is not None:
+            report = would_collect(rows, embedder, output, id_field, bar, text_field=text_field, price=price)
+        elif to_collection:
             report = collected(
                 source,
                 embedder,
@@ -254,19 +278,22 @@ def embed(
                 text_field=text_field,
                 max_errors=max_errors,
                 price=price,
+                reporting=reporting,
             )
         elif isinstance(source, Live):
+            stopping.say = "stopped; the rows that were printed are done, and nothing else is kept"
             # A bar would be drawn among the lines.
             shown = bar if watch or log_format == "json" else None
-            done = embed_live(source, embedder, sys.stdout.buffer, max_errors, shown)
+            done = embed_live(source, embedder, sys.stdout.buffer, max_errors, shown, reporting)
             if done["bad_lines"]:
                 typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
             raise typer.Exit(SOME_FAILED if done["failed"] else 0)
         elif dry_run:
             report = counted(source, embedder, asked, bar, price)
         else:
-            report = _embedded(source, partial(embed_files, source, embedder, asked), asked, bar, price, stopping)
-    show(report, as_json=as_json)
+            embed_here = partial(embed_files, source, embedder, asked)
+            report = _embedded(source, embed_here, asked, bar, price, stopping, reporting.seeing)
+    show(report | reporting.said, as_json=as_json)
     if not dry_run and _some_failed(report):
         raise typer.Exit(SOME_FAILED)
 
@@ -288,11 +315,12 @@ def _check_live(inputs: list[str], precision: str, **asked: bool) -> None:
 
 def _embedded(
     inputs: Inputs,
-    embed: Callable[[Callable[[Progress, int], object], Callable[[int], object]], Report],
+    embed: Callable[[Tell, Callable[[int], object]], Report],
     asked: FileRun,
     bar: View,
     price: float | None,
     stopping: Stopping,
+    seeing: Callable[[Tell], Tell] = lambda tell: tell,
 ) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it. `embed` is told how, and what begins, is shown."""
     output = asked.output
@@ -305,7 +333,7 @@ def _embedded(
         if settled:
             bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed(telling(bar, price), begun)
+    report = embed(seeing(telling(bar, price)), begun)
     return {
         "standing": report.standing,
         "output": str(output),

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vjaccel.cli.embed_counted import estimated
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
 from vjaccel.cli.embed_report import measured, telling
+from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection
 from vjaccel.collection.metadata import Refused, check_keys
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines import TextRow, embed_into
+from vjaccel.engines import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path, named_after
-from vjaccel.observe import View
+from vjaccel.io.whole import writing
+from vjaccel.observe import Seen, View
 
-__all__ = ["LANCE", "check_collected", "check_columns", "collected"]
+__all__ = ["LANCE", "check_collected", "check_columns", "collected", "would_collect"]
 
 LANCE = "lance:"
 """What an output begins with that is a collection."""
@@ -61,7 +67,7 @@ def check_columns(rows: Inputs) -> None:
 
 def collected(
     rows: Inputs | Live, embedder: Embedder, output: str, id_field: str | None, bar: View, stopping: Stopping,
-    *, text_field: str, max_errors: int | None, price: float | None,
+    *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
     place = output.removeprefix(LANCE)
@@ -79,12 +85,16 @@ def collected(
         if isinstance(rows, Inputs):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
             seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
+        # A row may fail before there is a collection, which would make its folder.
+        with writing(errors):
+            errors.parent.mkdir(parents=True, exist_ok=True)
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
+            _groups(rows, id_field or "id"), embedder, opened, text_field, floats=_floats(rows), seen=seen,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
-            show=telling(bar, price, total),
+            show=reporting.seeing(telling(bar, price, total)),
+            took=reporting.took,
         )  # fmt: skip
     failed = done.failures.total()
     return {
@@ -99,6 +109,51 @@ def collected(
         "failures": dict(done.failures),
         **measured(done.statistics, price),
     }
+
+
+def would_collect(
+    rows: Inputs,
+    embedder: Embedder,
+    output: str,
+    id_field: str | None,
+    bar: View,
+    *,
+    text_field: str,
+    price: float | None,
+) -> dict[str, Any]:
+    """What such a run would see; nothing is embedded, and nothing written."""
+    place = output.removeprefix(LANCE)
+    done, found, asked, duplicates = Collected(), Estimate(), 0, 0
+    started = time.perf_counter()
+    with ExitStack() as held:
+        into = None
+        if Collection.exists(place):
+            into = held.enter_context(Collection.open(place, embedder.dim, embedder=embedder))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
+        ids, texts = (held.enter_context(SeenTexts(folder / name)) for name in ("ids.sqlite", "texts.sqlite"))
+        for wanted in texts_to_embed(
+            _groups(rows, id_field or "id"), into, text_field, floats=_floats(rows), seen=ids, done=done
+        ):
+            own = texts.first(asked, wanted) == np.arange(asked, asked + len(wanted))
+            found += embedder.estimate([wanted[i] for i in np.flatnonzero(own)], prompt=embedder.prompt_for("document"))
+            asked, duplicates = asked + len(wanted), duplicates + len(wanted) - int(own.sum())
+            bar.embedded(Seen(done.rows, rows.rows, None, time.perf_counter() - started), "counting")
+    return estimated(rows, embedder, found, price) | {
+        "settled": done.there + done.updated,
+        "duplicates": duplicates,
+        "refused": done.failures.total(),
+        "failures": dict(done.failures),
+    }
+
+
+def _floats(rows: Inputs | Live) -> set[str]:
+    """The fields that are floats in some row; what comes line by line tells nothing before it is there."""
+    from pyarrow import types
+
+    if isinstance(rows, Live):
+        return set()
+    kinds = {field.name: field.type for field in rows.schema}
+    return {name for name, kind in kinds.items() if types.is_floating(kind.value_type if types.is_list(kind) else kind)}
 
 
 def _groups(rows: Inputs | Live, id_field: str) -> Iterator[list[TextRow]]:

@@ -17,7 +17,7 @@ from vjaccel.engines import FileRun, settled_before
 from vjaccel.io import VECTORS, Inputs
 from vjaccel.observe import Seen, View
 
-__all__ = ["counted"]
+__all__ = ["counted", "estimated"]
 
 
 def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price: float | None) -> dict[str, Any]:
@@ -35,21 +35,23 @@ def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price
             done += len(rows)
             seconds = time.perf_counter() - started
             bar.embedded(Seen(done, inputs.rows, None, seconds), "counting")
-    tokens = found.tokens_at_most if found.tokens is None else found.tokens
+    return estimated(inputs, embedder, found, price) | {"settled": kept, "duplicates": duplicates}
+
+
+def estimated(inputs: Inputs, embedder: Embedder, found: Estimate, price: float | None) -> dict[str, Any]:
+    """What is told of the texts that a run would embed."""
     return {
         "rows": inputs.rows,
         "bad_lines": inputs.bad_lines,
-        "settled": kept,
         "no_text": found.invalid,
         "too_long": found.too_long,
-        "duplicates": duplicates,
         "cached": found.cached,
         "tokens": found.tokens,
         "tokens_at_most": found.tokens_at_most,
         "longest_tokens": found.longest,
         "truncated": found.truncated,
         "batches": found.batches,
-        "cost": cost(tokens, price),
+        "cost": cost(found.tokens_at_most if found.tokens is None else found.tokens, price),
         "dimensions": embedder.dim,
         "columns": [*inputs.schema.names, VECTORS],
     }

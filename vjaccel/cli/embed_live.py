@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vjaccel.cli.embed_report import telling
+from vjaccel.cli.embed_reported import Reporting
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.errors import FileFormatError, InvalidInput
 from vjaccel.io import LINE_FORMATS, BadLine, Header, json_line, line_format, looks_like_json, opened
@@ -53,9 +54,13 @@ class Live:
         """
         lines: Any = self._lines
         if self._format is None:
-            first = next((line for line in lines if line.strip()), b"")
-            self._format = "jsonl" if looks_like_json(first) else "txt"
-            lines = chain([first] if first else [], lines)
+            read = []
+            for line in lines:
+                read.append(line)
+                if line.strip():
+                    break
+            self._format = "jsonl" if read and looks_like_json(read[-1]) else "txt"
+            lines = chain(read, lines)
         for row in LINE_FORMATS[self._format](lines, self._text_field):
             if isinstance(row, BadLine):
                 if not self._skip:
@@ -74,9 +79,13 @@ class Live:
         """The next row whose text was given out."""
         return self._waiting.popleft()
 
+    def named(self, row: dict[str, Any], number: int) -> tuple[Any, Any]:
+        """What a row is known by, and its text."""
+        return row.get("id", number), row.get(self._text_field)
+
 
 def embed_live(
-    rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None, view: View | None
+    rows: Live, embedder: Embedder, out: BinaryIO, max_errors: int | None, view: View | None, reporting: Reporting
 ) -> dict[str, int]:
     """Write each row with its vector, or with its error, a line of JSON each; what was done is counted."""
     done = failed = 0
@@ -84,6 +93,7 @@ def embed_live(
     tell = None if view is None else telling(view, None)
 
     def progress(now: Progress) -> None:
+        reporting.saw(now.recording)
         if tell is not None:
             tell(now, 0)
 
@@ -98,10 +108,12 @@ def embed_live(
     with closing(results):  # type: ignore[type-var]  # it is a generator
         for result in results:
             errors = {error.index - result.start: error for error in result.errors}
+            given = [rows.row() for _ in range(len(result))]
             for i, vector in enumerate(result.embeddings.tolist()):
                 error = errors.get(i)
                 more = {} if error is None else {"error": {"code": error.code, "message": error.message}}
-                out.write(json_line(rows.row() | more, vector if error is None else None))
+                out.write(json_line(given[i] | more, vector if error is None else None))
             out.flush()
+            reporting.took(result, [rows.named(row, result.start + i) for i, row in enumerate(given)])
             done, failed = done + len(result), failed + len(errors)
     return {"rows": done, "failed": failed, "bad_lines": rows.bad_lines}

@@ -47,6 +47,8 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
     lines = _planned_lines if "tokens" in report else _collected_lines if "stored" in report else _done_lines
     for line in lines(report):
         console.print(line, markup=False)
+    if "report" in report:
+        console.print(f"what the run was like: {report['report']}", markup=False)
     if report["bad_lines"]:
         console.print(f"passed over {report['bad_lines']:,} bad lines", style="yellow")
 
@@ -56,7 +58,7 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
     if report["tokens"] is not None:
         tokens = f"{report['tokens']:,} tokens, the longest text {report['longest_tokens']:,}"
     apart = ("settled", "no_text", "too_long", "duplicates", "cached")
-    texts = report["rows"] - sum(report[name] for name in apart)
+    texts = report["rows"] - sum(report[name] for name in apart) - report.get("refused", 0)
     yield f"would embed {texts:,} texts in {report['batches']:,} batches: {tokens}"
     if report["cost"] is not None:
         bound = "" if report["tokens"] is not None else "at most "
@@ -71,6 +73,8 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{report['too_long']:,} texts are longer than the model takes, and would fail"
     if report["no_text"]:
         yield f"{report['no_text']:,} rows have no text, and would fail"
+    if report.get("refused"):
+        yield f"{report['refused']:,} rows cannot be stored ({_codes(report)}), and would fail"
     width = (
         f"vectors of width {report['dimensions']}" if report["dimensions"] else "the first vector will tell their width"
     )
@@ -80,7 +84,7 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
 def _collected_lines(report: dict[str, Any]) -> Iterator[str]:
     yield from _run_lines(report)
     yield (
-        f"{report['output']}: {report['stored']:,} rows embedded and stored, {report['updated']:,} with the same text "
+        f"{report['output']}: {report['stored']:,} rows stored, {report['updated']:,} with the same text "
         f"brought up to date, {report['there']:,} were there"
     )
     if report["failed"]:

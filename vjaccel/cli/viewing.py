@@ -11,7 +11,7 @@ from vjaccel.errors import InvalidInput
 from vjaccel.observe import LogFormat, LogLevel, LogLines, RunBar, View, WatchView, say_on_stderr
 from vjaccel.telemetry import RUN
 
-__all__ = ["viewed"]
+__all__ = ["logged", "viewed"]
 
 
 def viewed(title: str, log_format: LogFormat, level: LogLevel | None, *, watch: bool) -> View:
@@ -26,9 +26,7 @@ def viewed(title: str, log_format: LogFormat, level: LogLevel | None, *, watch: 
         raise InvalidInput(
             "--watch draws on standard error, and --log-format json writes lines there: give one of them"
         )
-    run = uuid4().hex[:12]
-    RUN.set(run)
-    say_on_stderr(log_format, level or ("info" if log_format == "json" else "warning"), run)
+    logged(log_format, level)
     if log_format == "json":
         return LogLines()
     if watch and sys.stderr.isatty():
@@ -36,3 +34,10 @@ def viewed(title: str, log_format: LogFormat, level: LogLevel | None, *, watch: 
     if watch:
         typer.echo("vjaccel: --watch needs a terminal: there is a line every 10 s instead", err=True)
     return RunBar()
+
+
+def logged(log_format: LogFormat, level: LogLevel | None) -> None:
+    """Write the log as asked from now on, each line with an id that this command has."""
+    run = uuid4().hex[:12]
+    RUN.set(run)
+    say_on_stderr(log_format, level or ("info" if log_format == "json" else "warning"), run)

@@ -85,7 +85,8 @@ class Collection:
             raise InvalidInput("a new collection needs dim, the width of its vectors")
         model = None if self._texts is None else self._texts.model
         described = Description(check.count(width, "dim"), check.metric(metric, Metric, {}), model)
-        self._store: Store = MemoryStore(described, backend)
+        self._kept: Store = MemoryStore(described, backend)
+        self._is_closed = False
 
     @classmethod
     def open(
@@ -161,17 +162,17 @@ class Collection:
     @property
     def dim(self) -> int:
         """The width of the vectors."""
-        return self._store.description.dim
+        return self._kept.description.dim
 
     @property
     def metric(self) -> Metric:
         """What it is searched by."""
-        return self._store.description.metric
+        return self._kept.description.metric
 
     @property
     def model(self) -> dict[str, Any] | None:
         """The identity of the model whose vectors it has; None where nobody said."""
-        return self._store.description.model
+        return self._kept.description.model
 
     @property
     def version(self) -> int:
@@ -327,7 +328,7 @@ class Collection:
         Parameters
         ----------
         query : array_like, shape (dim,) or (n_queries, dim), or str or list of str
-            Texts are embedded with the model's prompt for queries.
+            Of finite numbers. Texts are embedded with the model's prompt for queries.
         k : int
             At least 1; there are fewer hits where there are fewer rows.
         where : str, optional
@@ -371,8 +372,10 @@ class Collection:
         with self._told("collection.similarity"):
             queries, single = self._queries(query)
             with self._store.reading() as view:
-                ids, vectors = view.everything()
-            values = similarity(queries, vectors, metric=self.metric)
+                ids, blocks = view.everything()
+                values = np.empty((len(queries), len(ids)), np.float32)
+                for places, vectors in blocks:
+                    values[:, places] = similarity(queries, vectors, metric=self.metric)
             return Scores(tuple(ids), values[0] if single else values)
 
     def iter_batches(self, batch_size: int = BATCH, *, where: str | None = None) -> Iterator[Rows]:
@@ -444,13 +447,15 @@ class Collection:
         ------
         InvalidInput, InvalidType, NotSupported
         """
+        store = self._store
         asked, _ = self._queries(queries)
-        with self._store.reading() as view:
+        with store.reading() as view:
             return evaluated(view, asked, check.count(k), check.count(probes, "probes"))
 
     def close(self) -> None:
-        """Let go of what is held. Closing twice is fine."""
-        self._store.close()
+        """Let go of what is held; whatever is asked afterwards is refused. Closing twice is fine."""
+        self._is_closed = True
+        self._kept.close()
         if self._texts is not None:
             self._texts.close()
 
@@ -467,8 +472,20 @@ class Collection:
     @classmethod
     def _of(cls, name: str, store: Store, texts: Texts | None) -> Collection:
         made = cls.__new__(cls)
-        made._name, made._store, made._texts = name, store, texts
+        made._name, made._kept, made._texts, made._is_closed = name, store, texts, False
         return made
+
+    @property
+    def _store(self) -> Store:
+        """Where the rows are, for every operation.
+
+        Raises
+        ------
+        InvalidInput
+        """
+        if self._is_closed:
+            raise InvalidInput("this collection is closed")
+        return self._kept
 
     def _told(self, name: str) -> AbstractContextManager[None]:
         """What an operation is done inside of, for whoever listens."""
@@ -488,4 +505,7 @@ class Collection:
             raise InvalidInput(
                 f"the query has width {array.shape[-1]} and the collection {self.dim}; they must be the same"
             )
+        # What is no number is refused where it is searched.
+        if (array.dtype.kind == "f" or array.dtype.name == "bfloat16") and not np.isfinite(array).all():
+            raise InvalidInput("the query has a NaN or an infinity, which nothing is close to")
         return (array[None, :], True) if array.ndim == 1 else (array, False)

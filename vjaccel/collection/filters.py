@@ -30,6 +30,8 @@ NAMED = (
 PARTS = r"'(?:[^']|'')*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|`[^`]*(?:`|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|[()]"
 """Texts, names in quotes and remarks, and the brackets that are in none of them."""
 
+VECTOR = rf"{PARTS}|\bvector\b"
+
 TABLES = count()
 
 
@@ -71,6 +73,13 @@ def check_filter(where: object) -> None:
         raise InvalidType(f'where is SQL text, as in "year > 2001", not {type(where).__name__}')
     if where is not None and not where.strip():
         raise InvalidInput("where is empty; leave it out for all rows")
+    # On disk it is a column; in memory it is in no table that a filter reads.
+    for found in re.finditer(VECTOR, where or "", re.DOTALL | re.IGNORECASE):
+        if found[0].strip("`").lower() == "vector":
+            raise InvalidInput(
+                f"the filter {where!r} cannot be used at position {found.start()}: vector is no column of filters, which are "
+                "over id and the metadata"
+            )
 
 
 def enclosed(where: str) -> str:

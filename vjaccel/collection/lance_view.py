@@ -94,6 +94,22 @@ class LanceView:
         return chain([] if first is None else [first], batches)
 
     def _batches(self, size: int, where: str | None) -> Iterator[Rows]:
+        import pyarrow as pa
+
+        # Lance's batches end where its files do.
+        waiting: list[Any] = []
+        count = 0
+        for batch in self._scanned(size, where):
+            while count + batch.num_rows >= size:
+                yield self._rows(pa.Table.from_batches([*waiting, batch.slice(0, size - count)]))
+                batch, waiting, count = batch.slice(size - count), [], 0
+            if batch.num_rows:
+                waiting.append(batch)
+                count += batch.num_rows
+        if waiting:
+            yield self._rows(pa.Table.from_batches(waiting))
+
+    def _scanned(self, size: int, where: str | None) -> Iterator[Any]:
         columns = self.columns
         asked = None if where is None else enclosed(where)
         with self._locks.reader():
@@ -103,9 +119,11 @@ class LanceView:
                     batch = next(batches, None)
                 if batch is None:
                     return
-                if batch.num_rows:
-                    vectors = vectors_of(batch.column("vector"), self._dim).copy()
-                    yield Rows(tuple(batch.column("id").to_pylist()), vectors, tuple(metadata_of(batch, columns)))
+                yield batch
+
+    def _rows(self, table: Any) -> Rows:
+        vectors = vectors_of(table.column("vector"), self._dim).copy()
+        return Rows(tuple(table.column("id").to_pylist()), vectors, tuple(metadata_of(table, self.columns)))
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
         if not self._resident.fits(self._dataset):
@@ -130,8 +148,9 @@ class LanceView:
         for place, query in enumerate(queries):
             nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
             with refusing(where, self._dataset, columns):
+                # The distance is not needed, but Lance says on standard error that it is missing.
                 table = self._dataset.to_table(
-                    columns=["vector"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
+                    columns=["vector", "_distance"], filter=asked, prefilter=True, nearest=nearest, with_row_id=True
                 )
             # What an index calls distances is of its codes: the rows themselves are ranked.
             numbers = table.column("_rowid").to_numpy().astype(np.int64)
@@ -141,10 +160,13 @@ class LanceView:
             handles[place, :count], scores[place, :count] = found.indices[0], found.values[0]
         return Nearest(handles, scores)
 
-    def everything(self) -> tuple[list[str], np.ndarray]:
-        table = self._table(["id", "vector"], None)
-        order = np.argsort(table.column("_rowid").to_numpy())
-        return table.column("id").take(order).to_pylist(), vectors_of(table.column("vector"), self._dim)[order]
+    def everything(self) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
+        table = self._table(["id"], None)
+        numbers = table.column("_rowid").to_numpy()
+        order = np.argsort(numbers)
+        numbers = numbers[order]
+        blocks = ((np.searchsorted(numbers, found), vectors) for found, vectors in self._blocks(None))
+        return table.column("id").take(order).to_pylist(), blocks
 
     # Below
 

@@ -119,9 +119,9 @@ class MemoryStore:
     def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
         raise NotSupported(NO_INDEX)
 
-    def everything(self) -> tuple[list[str], np.ndarray]:
+    def everything(self) -> tuple[list[str], list[tuple[slice, np.ndarray]]]:
         corpus = self._settled()
-        return list(self._ids), corpus.backend.to_numpy(corpus.vectors)
+        return list(self._ids), [(slice(None), corpus.backend.to_numpy(corpus.vectors))]
 
     # Writing
 

@@ -92,7 +92,8 @@ def open_store(
     found = _described(uri, dataset)
     for name, given, kept in (("dim", dim, found.dim), ("metric", metric, found.metric)):
         if given is not None and given != kept:
-            raise InvalidInput(f"{name}={given!r} contradicts the collection at {uri}, whose {name} is {str(kept)!r}")
+            has = repr(kept.value) if isinstance(kept, Metric) else kept
+            raise InvalidInput(f"{name}={given!r} contradicts the collection at {uri}, whose {name} is {has}")
     if model is not None:
         check_model(f"the collection at {uri}", found.model, model)
     resident = Resident(found.dim, found.metric, backend, limit, one_writer=folder is not None)

@@ -5,7 +5,7 @@ A row's number says when it came: numbers grow, and a row keeps its own when it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -122,8 +122,8 @@ class View(Protocol):
         """The rows with these handles (n,), in that order."""
         ...
 
-    def everything(self) -> tuple[list[str], np.ndarray]:
-        """All ids and vectors, by number."""
+    def everything(self) -> tuple[list[str], Iterable[tuple[Any, np.ndarray]]]:
+        """All ids, by number; and their vectors block by block, with the places of each block's among them."""
         ...
 
 

@@ -144,8 +144,8 @@ def check_model(where: str, kept: dict[str, Any] | None, asked: dict[str, Any]) 
     """
     if kept is None:
         raise InvalidInput(
-            f"{where} does not say which model its vectors are of, so none may be mixed with them: open it without embedder=, "
-            "and give vectors"
+            f"{where} does not say which model its vectors are of, so none may be mixed with them: it takes vectors, "
+            "and no texts"
         )
     # Of some remote models the width shows in the first vector alone; it is compared as that of the collection.
     other = [

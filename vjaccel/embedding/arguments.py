@@ -28,7 +28,7 @@ def checked_texts(texts: Iterable[Any]) -> Iterable[Any]:
     if isinstance(texts, str | bytes):
         raise InvalidInput("texts is one text; give a list of texts, or call embed_query or embed_document")
     if not isinstance(texts, Iterable):
-        raise InvalidInput(f"texts is an iterable of str, not {type(texts).__name__}")
+        raise InvalidType(f"texts is an iterable of str, not {type(texts).__name__}")
     return texts
 
 

@@ -16,7 +16,7 @@ from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.result import EmbeddingResult, ItemError
 from vjaccel.errors import EmbeddingErrors
 
-__all__ = ["errors_of", "on_device", "on_host", "settled", "windows_of"]
+__all__ = ["errors_of", "on_device", "on_host", "settled", "tokens_of", "windows_of"]
 
 
 def on_host(rows: Rows | None, width: int, ok: np.ndarray, quantizer: Quantizer) -> np.ndarray:
@@ -56,6 +56,14 @@ def windows_of(chunks: Sequence[Gathered]) -> np.ndarray:
     """How many windows each text was cut into; 0 for those that were not embedded."""
     cut = (np.zeros(chunk.size, np.int64) if chunk.chunks is None else chunk.chunks for chunk in chunks)
     return np.concatenate([np.empty(0, np.int64), *cut])
+
+
+def tokens_of(chunks: Sequence[Gathered]) -> np.ndarray | None:
+    """The tokens of each text, 0 for those that were not tokenised; None where nobody counted any."""
+    if all(chunk.tokens is None for chunk in chunks):
+        return None
+    counted = (np.zeros(chunk.size, np.int64) if chunk.tokens is None else chunk.tokens for chunk in chunks)
+    return np.concatenate([np.empty(0, np.int64), *counted])
 
 
 def settled(result: EmbeddingResult, on_error: OnError) -> EmbeddingResult:

@@ -14,7 +14,7 @@ __all__ = ["described"]
 LONGEST = 60
 """Characters of an option; prompts can be pages."""
 
-ADDRESSES = ("base_url", "cache")
+ADDRESSES = ("base_url", "cache", "shared_limits")
 
 
 def described(

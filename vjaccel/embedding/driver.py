@@ -6,12 +6,14 @@ idle at a chunk's end; no more than that is held.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -38,11 +40,20 @@ CHUNK = 4096
 AHEAD = 2
 """Chunks that are read beyond the one that is given out."""
 
+RECENT = 0.1
+"""Seconds in which what was seen of the machine is still true at the end of a run."""
+
 NAMED = 5
 """Texts that are named where too many have failed."""
 
 LOOK = 0.01
 """Seconds after which one who waits for a batch looks whether a live source has more."""
+
+
+@lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    """This process: kept, since to find it takes longer than a small run may; by its number, which is another after a fork."""
+    return psutil.Process(pid)
 
 
 @dataclass
@@ -62,14 +73,15 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.perf_counter)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
-    process: psutil.Process = field(default_factory=psutil.Process)
+    process: psutil.Process = field(default_factory=lambda: _process(os.getpid()))
     device_memory: Callable[[], int | None] = field(default=lambda: None)
     peak_memory_bytes: int = 0
+    looked: float = 0.0
     cpu_before: float = 0.0
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.cpu_before = self._cpu()
+        self.cpu_before = time.process_time()
         self._look()
         self.recording.began()
 
@@ -82,10 +94,18 @@ class Run:
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds(), self.recording))
 
+    def stopped(self, under_way: Gathered) -> bool:
+        """Whether no more is to be begun of a chunk: all is over, or too much of it has failed."""
+        if self.stop.is_set() or self.max_errors is None:
+            return self.stop.is_set()
+        return self.tally.failures.total() + under_way.failures().total() > self.max_errors
+
     def check(self, under_way: Gathered | None = None) -> None:
         """Raise TooManyErrors if there are, with those of a chunk that is under way."""
-        failures = self.tally.failures if under_way is None else self.tally.failures + under_way.tally.failures
-        if self.max_errors is not None and failures.total() > self.max_errors:
+        if self.max_errors is None:
+            return
+        failures = self.tally.failures if under_way is None else self.tally.failures + under_way.failures()
+        if failures.total() > self.max_errors:
             errors = self.failed + ([] if under_way is None else under_way.first_errors(NAMED))
             raise TooManyErrors(failures, self.max_errors, errors[:NAMED])
 
@@ -106,21 +126,19 @@ class Run:
 
     def ended(self, exc: BaseException | None) -> None:
         """Note that it is over: by an exception, or since all is done or nobody wants the rest."""
-        self._look()
+        if time.perf_counter() - self.looked > RECENT:
+            self._look()
         self.recording.ended(failed=exc is not None and not isinstance(exc, GeneratorExit))
 
     def _used(self) -> float:
-        return self._cpu() - self.cpu_before
+        return time.process_time() - self.cpu_before
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
 
-    def _cpu(self) -> float:
-        times = self.process.cpu_times()
-        return times.user + times.system
-
     def _look(self) -> None:
         resident = self.process.memory_info().rss
+        self.looked = time.perf_counter()
         self.peak_memory_bytes = max(self.peak_memory_bytes, resident)
         self.recording.look(resident, self._used, self.device_memory)
 
@@ -287,7 +305,8 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
 
 def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: Batch) -> int:
     try:
-        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, run.stop)
+        stopped = partial(run.stopped, chunk.gathered)
+        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, stopped)
     except BaseException as exc:
         run.failure = run.failure or exc
         run.stop.set()

@@ -25,7 +25,7 @@ from vjaccel.embedding.arguments import (
     checked_prompt,
     checked_texts,
 )
-from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, windows_of
+from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, tokens_of, windows_of
 from vjaccel.embedding.cache import Cache
 from vjaccel.embedding.described import described
 from vjaccel.embedding.driver import CHUNK, Run, driven, inline
@@ -97,6 +97,8 @@ class Embedder:
         Seconds for a batch of a remote provider, all its attempts together.
     requests_per_minute, tokens_per_minute : int, optional
         What a remote provider may send in any minute, with all embedders of this process that use the same key there.
+    shared_limits : "redis://...", optional
+        Where those two are counted instead, for all processes and machines that name the same place: see docs/providers.md.
     name : str, optional
         What a function's vectors are known by: those of a function without one are cached for this embedder alone.
     cache : {None, "memory", "disk"}, path, "redis://..." or Cache
@@ -136,6 +138,7 @@ class Embedder:
         timeout: float = 120.0,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        shared_limits: str | None = None,
         name: str | None = None,
         cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
@@ -147,12 +150,13 @@ class Embedder:
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
             truncate=truncate, engine=engine, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
+            tokens_per_minute=tokens_per_minute, shared_limits=shared_limits,
         )  # fmt: skip
         self._options = options
         self._precision = precision
         self._calibration = calibration
         self.quantizer()
+        self._prompt = checked_prompt(prompt)
         check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
@@ -163,7 +167,6 @@ class Embedder:
         self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
         expect = self._provider.expect if isinstance(self._provider, Expecting) else None
         self._width = Width(self._provider.dimensions, expect)
-        self._prompt = checked_prompt(prompt)
         self._digest: str | None = None
 
     # What it is
@@ -337,7 +340,9 @@ class Embedder:
         coded = self.quantizer()
         embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)
         windows = windows_of(chunks) if self._options.truncate == "chunk" else None
-        result = EmbeddingResult(embeddings, ok, errors_of(chunks), run.statistics(), recording, chunks=windows)
+        result = EmbeddingResult(
+            embeddings, ok, errors_of(chunks), run.statistics(), recording, chunks=windows, tokens=tokens_of(chunks)
+        )
         return settled(result, on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
@@ -515,7 +520,14 @@ class Embedder:
                         windows_of([chunk]) if self._options.truncate == "chunk" else None,
                     )
                     result = EmbeddingResult(
-                        rows, chunk.ok, errors, run.statistics(), run.recording, chunk.first, windows
+                        rows,
+                        chunk.ok,
+                        errors,
+                        run.statistics(),
+                        run.recording,
+                        chunk.first,
+                        windows,
+                        tokens_of([chunk]),
                     )
                     yield settled(result, on_error)
                     self._held.check_open()

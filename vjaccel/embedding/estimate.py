@@ -98,7 +98,7 @@ def estimated(
         duplicates=len(valid) - len(distinct),
         cached=len(distinct) - len(wanted),
         tokens=int(lengths.sum()) if counted else None,
-        tokens_at_most=int(lengths.sum()) if counted else bytes_,
+        tokens_at_most=int(lengths.sum()) if counted or chunk.prepared.at_most else bytes_,
         longest=int(np.max(lengths + lost, initial=0)) if counted else None,
         truncated=int((lost > 0).sum()) if counted else None,
         batches=sum(1 for _ in planned(chunk, provider)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,8 @@ class Gathered:
         How many had an error or a vector before any was embedded.
     chunks : ndarray of int64 or None
         How many windows each text was cut into; None where texts are not, 0 for those that were not looked at.
+    tokens : ndarray of int64 or None
+        Of each text; None where nobody counts them, 0 for those that were not looked at.
     """
 
     first: int
@@ -72,6 +75,7 @@ class Gathered:
     looked_up: int = 0
     set_aside: int = 0
     chunks: np.ndarray | None = None
+    tokens: np.ndarray | None = None
     parts: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     ok: np.ndarray = field(init=False)
     errors: dict[int, ItemError] = field(default_factory=dict)
@@ -111,11 +115,22 @@ class Gathered:
         with self.lock:
             return [self.errors[index] for index in sorted(self.errors)[:count]]
 
+    def failures(self) -> Counter[str]:
+        """Texts of this chunk that have failed until now, by their errors' code."""
+        with self.lock:
+            return self.tally.failures.copy()
+
     def cut_into(self, indices: np.ndarray, chunks: np.ndarray) -> None:
         """Note how many windows the texts `indices` of this chunk were cut into."""
         if self.chunks is None:
             self.chunks = np.zeros(self.size, np.int64)
         self.chunks[indices] = chunks
+
+    def of_length(self, indices: np.ndarray, tokens: np.ndarray) -> None:
+        """Note how many tokens the texts `indices` of this chunk have."""
+        if self.tokens is None:
+            self.tokens = np.zeros(self.size, np.int64)
+        self.tokens[indices] = tokens
 
     def settled(self, indices: np.ndarray) -> bool:
         """Whether each of the texts `indices` of this chunk has a vector or an error."""
@@ -135,6 +150,8 @@ class Gathered:
             self.ok[index] = True
             if source.chunks is not None:
                 self.cut_into(np.array([index]), source.chunks[place])
+            if source.tokens is not None:
+                self.of_length(np.array([index]), source.tokens[place])
         self.tally.duplicates += len(self.copies)
         self.recording.settled("duplicate", sum(bool(self.ok[index]) for index, _, _ in self.copies))
         self.acknowledge(np.array([index for index, _, _ in self.copies if self.ok[index]], np.int64))
@@ -143,6 +160,8 @@ class Gathered:
         """The vectors, for whom may change them; a copy is kept for texts that come again."""
         assert self.rows is not None
         rows, self.rows = self.rows, None
+        # Each holds the chunk that it was copied from, which holds others: all that a stream has ever given out.
+        self.copies.clear()
         self._kept = rows.made(self.width.known or 0).copy() if self.ok.any() else None
         return rows
 

@@ -27,7 +27,7 @@ import numpy as np
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 
-__all__ = ["Journal", "Kept", "changed", "described", "recorded"]
+__all__ = ["DESCRIPTION", "RECORDING", "Journal", "Kept", "changed", "described", "recorded"]
 
 DESCRIPTION, VECTORS, LINES, RECORDING = "run.json", "vectors.f32", "journal.jsonl", "recording.json"
 
@@ -247,11 +247,13 @@ class Journal(Kept):
     def close(self) -> None:
         """Write out what the system still holds, and let go of the files."""
         if not self._lines.closed:
-            with self._writing():
-                os.fsync(self._vectors)
-                os.fsync(self._lines.fileno())
-            os.close(self._vectors)
-            self._lines.close()
+            try:
+                with self._writing():
+                    os.fsync(self._vectors)
+                    os.fsync(self._lines.fileno())
+            finally:
+                os.close(self._vectors)
+                self._lines.close()
 
     def remove(self) -> None:
         """Close it, and remove its folder."""
@@ -353,12 +355,12 @@ def described(folder: Path) -> dict[str, Any] | None:
 
 
 def recorded(folder: Path) -> Recording | None:
-    """What the run whose journal is in `folder` was like when that was last kept; None where nothing was."""
+    """What the run whose journal is in `folder` was like when that was last kept; None where nothing that can be read was."""
     try:
         found = _json(folder / RECORDING)
-    except OSError:
+        return None if found is None else Recording.from_dict(found)
+    except (OSError, ValueError):
         return None
-    return None if found is None else Recording.from_dict(found)
 
 
 def _short(value: Any) -> str:

@@ -58,27 +58,32 @@ class LiveReader:
         self._size = size
         self._latency = max_latency
         self._closed = threading.Event()
+        self._pending: list[Any] = []
+        self._deadline = 0.0
         self.error: BaseException | None = None
         self.ended = False
         threading.Thread(target=self._read, args=(items,), name="vjaccel-read", daemon=True).start()
 
     def next(self, *, wait: bool) -> list[Any]:
-        """The next items; none where there are no more, or without `wait` none have come."""
-        try:
-            first = self._queue.get(block=wait)
-        except queue.Empty:
-            return []
-        found = [] if first is _END else [first]
-        deadline = time.monotonic() + self._latency
-        self.ended = first is _END
-        while not self.ended and len(found) < self._size:
+        """The next items; none where there are no more, or without `wait` where they may still wait for others."""
+        while not self.ended and len(self._pending) < self._size:
             try:
-                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                item = self._queue.get(block=wait, timeout=self._left() if self._pending else None)
             except queue.Empty:
                 break
-            self.ended = item is _END
-            found += [] if self.ended else [item]
+            if item is _END:
+                self.ended = True
+                break
+            if not self._pending:
+                self._deadline = time.monotonic() + self._latency
+            self._pending.append(item)
+        if self._pending and not (wait or self.ended or len(self._pending) == self._size) and self._left():
+            return []
+        found, self._pending = self._pending, []
         return found
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
     def close(self) -> None:
         """Have the thread end."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +112,9 @@ class EmbeddingStatistics:
         rates = {name: getattr(self, name) for name in ("texts_per_second", "tokens_per_second")}
         return asdict(self) | times | rates
 
+    def _repr_html_(self) -> str:
+        return str(_shown().statistics_html(self))
+
     @property
     def texts_per_second(self) -> float | None:
         """Texts embedded in a second; None for an empty run."""
@@ -142,6 +148,9 @@ class EmbeddingResult:
     chunks : ndarray of int64, shape (n,), or None
         With ``truncate="chunk"``, how many windows each text was cut into: 1 for one that is not too long, 0 for one that has
         no vector or whose vector was in the cache.
+    tokens : ndarray of int64, shape (n,), or None
+        Of each text as the model has seen it; 0 for one that was not tokenised, as its vector was in the cache. None where they
+        are not counted here: of a service, and of functions.
     """
 
     embeddings: Any
@@ -151,9 +160,42 @@ class EmbeddingResult:
     recording: Recording
     start: int = 0
     chunks: np.ndarray | None = None
+    tokens: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ok)
+
+    def _repr_html_(self) -> str:
+        return str(_shown().result_html(self))
+
+    def report(self, path: str | Path, texts: Sequence[object] | None = None, *, price: float | None = None) -> None:
+        """Write a page of what the run was like to an HTML file, with a map of these vectors: see docs/report.md.
+
+        Parameters
+        ----------
+        path : str or Path
+        texts : sequence of str, optional
+            Those that were embedded, to be seen in the map and the lists.
+        price : float, optional
+            Of a million tokens, in any currency: the page then says what the run has cost.
+
+        Raises
+        ------
+        InvalidInput
+            `texts` are not as many as the vectors.
+        MissingExtra
+            plotly or scikit-learn is not installed (extra ``report``).
+        OutputError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> import vjaccel as vj
+        >>> texts = ["melt butter", "a floor plan", "a small knob"]
+        >>> with vj.Embedder(lambda texts: [[len(text), text.count(" ")] for text in texts]) as embedder:
+        ...     embedder.embed(texts).report("run.html", texts)  # doctest: +SKIP
+        """
+        _shown().write_report(self, Path(path), texts, price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +221,8 @@ class Progress:
     tokens: int | None
     seconds: float
     recording: Recording
+
+
+def _shown() -> Any:
+    """What shows results, loaded when it is needed; by name, since it needs the arrays, whose errors name results."""
+    return import_module("vjaccel.embedding.shown")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -100,7 +101,10 @@ def _tokenised(
     tally.cuts_known = tally.cuts_known and (whole.counted or whole.whole)
     tally.truncated += int((whole.lost > 0).sum())
     tally.tokens_lost += int(whole.lost.sum())
+    gathered.recording.cut_off(int((whole.lost > 0).sum()), int(whole.lost.sum()), known=whole.counted or whole.whole)
     chunk = Chunk(texts, np.array([i for places, _ in parts for i in places], np.int64), whole, gathered)
+    if whole.counted and len(chunk.valid):
+        gathered.of_length(chunk.valid, whole.lengths)
     if whole.chunks is not None:
         gathered.cut_into(chunk.valid, whole.chunks)
     if lookup is not None and len(chunk.valid) < len(valid):
@@ -118,6 +122,7 @@ def _joined(parts: list[Prepared]) -> Prepared:
         all(part.counted for part in parts),
         np.concatenate(chunks) if chunks else None,
         whole=all(part.whole for part in parts),
+        at_most=all(part.at_most for part in parts),
     )
 
 
@@ -148,7 +153,7 @@ def _accepted(places: list[int], found: Prepared, gathered: Gathered) -> tuple[l
     chunks = None if found.chunks is None else found.chunks[kept]
     items = [found.items[i] for i in kept]
     return [places[i] for i in kept], Prepared(
-        items, found.lengths[kept], found.lost[kept], found.counted, chunks, whole=found.whole
+        items, found.lengths[kept], found.lost[kept], found.counted, chunks, whole=found.whole, at_most=found.at_most
     )
 
 
@@ -174,15 +179,15 @@ def embedded(
     provider: Provider,
     tuner: Tuner | None,
     lookup: Lookup | None,
-    stop: threading.Event,
+    stopped: Callable[[], bool],
 ) -> int:
     """Embed one batch, and say how many texts that were.
 
     What fails is tried again in halves, so that one bad text costs one error and not its batch; a failure that every batch
-    would share is raised. Nothing is begun once `stop` is set.
+    would share is raised. Nothing is begun once it is `stopped`.
     """
-    tally, waiting, again = chunk.gathered.tally, [batch.places], set[int]()
-    while waiting and not stop.is_set():
+    tally, waiting, again = chunk.gathered.tally, deque([batch.places]), set[int]()
+    while waiting and not stopped():
         part = waiting.pop()
         most = provider.batch_tokens if tuner is None else tuner.most
         if len(part) > 1 and chunk.padded(part) > most:
@@ -196,7 +201,7 @@ def embedded(
         try:
             found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
             reply = found if isinstance(found, Reply) else Reply(found)
-            bad = _keep(chunk, part, reply.vectors, batch)
+            bad = _keep(chunk, part, reply, batch)
             # Not before: what a GPU was asked for it may only now have done.
             took = time.perf_counter() - began - reply.waited
         except Exception as exc:
@@ -212,11 +217,11 @@ def embedded(
             chunk.gathered.acknowledge(indices[good])
             settled = int(good.sum())
             # What came back wrong once may be right alone; twice, it is the text's or the model's.
-            waiting.extend(part[i : i + 1] for i, _ in bad if int(part[i]) not in again)
-            for i, why in bad:
+            waiting.extend(part[i : i + 1] for i in bad if int(part[i]) not in again)
+            for i, why in bad.items():
                 if int(part[i]) in again:
-                    chunk.gathered.fail(int(chunk.valid[part[i]]), "INVALID_EMBEDDING", why)
-            again.update(int(part[i]) for i, _ in bad)
+                    chunk.gathered.fail(int(chunk.valid[part[i]]), *why)
+            again.update(int(part[i]) for i in bad)
         with chunk.gathered.lock:
             ended = _count(tally, chunk, part, failed or reply, took, budget)
         chunk.gathered.recording.batch_ended(ended, chunk.prepared.lengths[part] if chunk.prepared.counted else None)
@@ -224,7 +229,12 @@ def embedded(
         if failed is not None:
             if isinstance(failed, BatchFailed) and failed.then == "stop":
                 raise failed.__cause__ or failed
-            waiting.extend(_after(failed, chunk, part, provider, tuner))
+            rest = _after(failed, chunk, part, provider, tuner)
+            if isinstance(failed, BatchFailed) and failed.then == "apart":
+                # Behind the others: that one of them is answered tells the text from the endpoint.
+                waiting.extendleft(reversed(rest))
+            else:
+                waiting.extend(rest)
     if lookup is not None:
         lookup.release(chunk.gathered, chunk.valid[batch.places].tolist())
     return len(batch.places)
@@ -238,6 +248,7 @@ def _count(
     tally.retries += retries
     tally.waited += waited
     if not isinstance(ended, Reply):
+        tally.tokens += ended.tokens if isinstance(ended, BatchFailed) else 0
         return BatchEnded(len(part), None, None, took, waited, retries, budget, failed=True)
     tokens, padded = ended.tokens, None
     if chunk.prepared.counted:
@@ -252,7 +263,9 @@ def _count(
 def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, tuner: Tuner | None) -> list[np.ndarray]:
     """What is to be tried again after a batch failed."""
     known = exc if isinstance(exc, BatchFailed) else BatchFailed(said(exc))
-    if known.then == "split" and len(part) > 1:
+    if known.then == "apart" and len(part) == 1:
+        return [part]
+    if known.then in ("split", "apart") and len(part) > 1:
         padded = chunk.padded(part)
         # Of texts without a token the budget says nothing.
         if padded and provider.is_out_of_memory(exc):
@@ -267,9 +280,9 @@ def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, t
     return []
 
 
-def _keep(chunk: Chunk, part: np.ndarray, vectors: Any, batch: Batch) -> list[tuple[int, str]]:
-    """Put the vectors of a batch in their places; which of them are none, and why."""
-    gathered = chunk.gathered
+def _keep(chunk: Chunk, part: np.ndarray, reply: Reply, batch: Batch) -> dict[int, tuple[str, str]]:
+    """Put the vectors of a batch in their places; of those that are none, the code and message of the error that makes."""
+    gathered, vectors = chunk.gathered, reply.vectors
     home = home_of(vectors)
     backend = None if home is None else get_backend(f"{home[0].name}:{home[1]}")
     if backend is None or gathered.rows is not None:
@@ -283,10 +296,12 @@ def _keep(chunk: Chunk, part: np.ndarray, vectors: Any, batch: Batch) -> list[tu
         for i in indices:
             message = f"its vector has width {vectors.shape[1]}, not {gathered.width.known}"
             gathered.fail(int(i), "DIMENSION_MISMATCH", message)
-        return []
+        return {}
     good, why = _checked(vectors, backend)
+    good[[*reply.unusable]] = False
     gathered.put(indices, vectors, good)
-    return [(int(i), why(int(i))) for i in np.flatnonzero(~good)]
+    bad = np.flatnonzero(~good).tolist()
+    return {i: reply.unusable.get(i) or ("INVALID_EMBEDDING", why(i)) for i in bad}
 
 
 def _agreed(width: Width, seen: int, batch: Batch) -> bool:

@@ -2,16 +2,19 @@
 
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
-from vjaccel.engines.into_collection import Collected, TextRow, embed_into
+from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
+from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.ray_cluster import Resources, Workers, connected
 from vjaccel.engines.ray_run import RayRun, embed_files_on_ray
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
+    "JOURNAL_SUFFIX",
     "RUN_SUFFIX",
     "Collected",
     "FileRun",
     "Imported",
+    "KeptRun",
     "RayRun",
     "Report",
     "Resources",
@@ -25,6 +28,8 @@ __all__ = [
     "embed_into",
     "export_rows",
     "import_rows",
+    "kept_run",
     "settled_before",
     "standing",
+    "texts_to_embed",
 ]

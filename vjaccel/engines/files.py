@@ -174,6 +174,8 @@ def run_over(
             remove_partial(path)
         with SeenTexts(journal_path(output) / "seen.sqlite", asked.goes_on) as seen:
             before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
+            if before is not None and asked.retry_failed:
+                before = before.without_failures()
             statistics, recording = embed(UnderWay(inputs, asked, described, journal, seen, before))
             made_by = how_made(inputs, model, journal.dim)
             counts = _put_together(inputs, journal, seen, model, asked, made_by)
@@ -297,6 +299,9 @@ def _quantizer(model: Model, journal: Journal, rows: int, dim: int) -> Quantizer
 def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int) -> None:
     """Write the manifest."""
     statistics = None if report.statistics is None else report.statistics.to_dict()
+    recording = report.recording
+    outcomes = {} if recording is None else recording.outcomes
+    truncated, lost = (recording.truncated if recording is not None else None) or (None, None)
     found = {
         "vjaccel": __version__,
         "output": output.name,
@@ -308,6 +313,11 @@ def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int
             "bad_lines": bad_lines,
             "with_vector": report.rows - report.failed,
             "resumed": report.resumed,
+            "embedded": outcomes.get("embedded"),
+            "cached": outcomes.get("cached"),
+            "tokens": None if recording is None else recording.tokens,
+            "truncated": truncated,
+            "tokens_lost": lost,
             "duplicates": report.duplicates,
             "empty": report.empty,
             "failures": report.failures,
@@ -316,6 +326,6 @@ def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int
     }
     told = json.dumps(found, ensure_ascii=False, indent=2)
     # Its numbers by the thousand would make it a file that nobody reads.
-    recording = json.dumps(None if report.recording is None else report.recording.to_dict())
+    kept = json.dumps(None if recording is None else recording.to_dict())
     with whole_file(run_path(output)) as file:
-        file.write(f'{told[:-2]},\n  "recording": {recording}\n}}\n'.encode())
+        file.write(f'{told[:-2]},\n  "recording": {kept}\n}}\n'.encode())

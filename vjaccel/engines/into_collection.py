@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -16,7 +16,7 @@ import numpy as np
 
 from vjaccel.collection import Collection
 from vjaccel.collection.judging import unfit
-from vjaccel.collection.metadata import Columns, same
+from vjaccel.collection.metadata import Columns, Kind, same
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.seen import SeenTexts
@@ -24,7 +24,7 @@ from vjaccel.engines.places import said_of
 from vjaccel.errors import TooManyErrors
 from vjaccel.io import as_metadata
 
-__all__ = ["Collected", "TextRow", "embed_into"]
+__all__ = ["Collected", "TextRow", "embed_into", "texts_to_embed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,13 @@ def embed_into(
     opened: Callable[[int | None], Collection | None],
     text_field: str,
     *,
+    floats: Set[str] = frozenset(),
     seen: SeenTexts | None,
     max_latency: float | None,
     max_errors: int | None,
     log: Log,
     show: Callable[[Progress, int], object],
+    took: Callable[[EmbeddingResult, list[tuple[str, Any]]], object] = lambda result, rows: None,
 ) -> Collected:
     """Embed texts into a collection.
 
@@ -108,6 +110,8 @@ def embed_into(
         From the width of the vectors, or None where it is not known yet, to the collection; None where that has to be known.
     text_field : str
         The key of the metadata under which the texts stand.
+    floats : set of str
+        Fields of which some row is known to have a float: the whole numbers of the others are floats too.
     seen : SeenTexts or None
         An index for the ids: one that comes twice is then an error. None where it is a change of the row.
     max_latency : float or None
@@ -116,6 +120,8 @@ def embed_into(
         Called with the errors of rows, each a record of its index, id, code and message.
     show : callable
         Called with how far the run is, and how many rows beside had nothing to be embedded.
+    took : callable
+        Called with what was embedded and is stored, and the id and text of each row of it.
 
     Raises
     ------
@@ -128,6 +134,7 @@ def embed_into(
     numbers = count()
     into = opened(embedder.dim)
     columns: Columns = {} if into is None else into.columns
+    floats = _new_floats(floats, columns)
 
     def too_many() -> bool:
         return max_errors is not None and done.failures.total() > max_errors
@@ -138,13 +145,11 @@ def embed_into(
 
     def texts() -> Iterator[Any]:
         for rows in groups:
-            named = [_wanted(done.rows + i, row, text_field) for i, row in enumerate(rows)]
-            first, done.rows = done.rows, done.rows + len(rows)
-            if seen is not None:
-                named = _once(rows, named, seen, done, log)
-            named = _fitting(named, columns, done, log)
+            first = done.rows
+            named = _storable(rows, text_field, floats, seen, columns, done, log)
             if into is not None and max_latency is None:
-                named = _missing(named, into, text_field, done, log)
+                named, other = _missing(named, into, text_field, done)
+                _brought_up_to_date(other, into, done, log)
             if too_many():
                 return
             for row in named:
@@ -162,7 +167,9 @@ def embed_into(
                 if into is None and result.ok.any():
                     into = opened(result.embeddings.shape[1])
                 places = range(result.start, result.start + len(result))
-                _store_result([waiting[number] for number in places], result, into, done, log)
+                rows = [waiting[number] for number in places]
+                _store_result(rows, result, into, done, log)
+                took(result, [(row.id, row.metadata.get(text_field)) for row in rows])
                 done.statistics = result.statistics
                 if max_errors is not None:
                     failed.update((error.index, waiting[error.index]) for error in result.errors)
@@ -180,6 +187,27 @@ def embed_into(
     if max_errors is not None and too_many():
         raise TooManyErrors(done.failures, max_errors, done.first_failed)
     return done
+
+
+def texts_to_embed(
+    groups: Iterable[list[TextRow]],
+    into: Collection | None,
+    text_field: str,
+    *,
+    floats: Set[str],
+    seen: SeenTexts,
+    done: Collected,
+) -> Iterator[list[Any]]:
+    """The texts of each group that `embed_into` would embed; `done` has what would become of the others. Nothing is changed."""
+    columns: Columns = {} if into is None else into.columns
+    floats = _new_floats(floats, columns)
+    for rows in groups:
+        first = done.rows
+        named = _storable(rows, text_field, floats, seen, columns, done, lambda records: None)
+        if into is not None:
+            named, other = _missing(named, into, text_field, done)
+            done.updated += len(other)
+        yield [rows[row.number - first].text for row in named]
 
 
 class _Embedded:
@@ -205,6 +233,25 @@ class _Embedded:
             return dict(sorted(self._vectors.items()))
 
 
+def _new_floats(floats: Set[str], columns: Columns) -> Set[str]:
+    """Without those for which the collection has whole numbers: such a column keeps its kind."""
+    return floats - {key for key, column in columns.items() if column.kind is Kind.INT}
+
+
+def _storable(
+    rows: list[TextRow], text_field: str, floats: Set[str], seen: SeenTexts | None, columns: Columns, done: Collected,
+    log: Log,
+) -> list[_Wanted]:  # fmt: skip
+    """The next rows, but for those that come twice or cannot be stored: nothing is paid for these."""
+    named = [_wanted(done.rows + i, row, text_field, floats) for i, row in enumerate(rows)]
+    done.rows += len(rows)
+    if seen is not None:
+        named = _once(rows, named, seen, done, log)
+    bad = unfit([row.id for row in named], [row.metadata for row in named], columns)
+    _failed([(named[i], code, message) for i, (code, message) in sorted(bad.items())], done, log)
+    return [row for i, row in enumerate(named) if i not in bad]
+
+
 def _once(rows: list[TextRow], named: list[_Wanted], seen: SeenTexts, done: Collected, log: Log) -> list[_Wanted]:
     """The rows whose ids were not there before: without an id it is the same row again, with one another, and an error."""
     first = named[0].number if named else 0
@@ -216,15 +263,10 @@ def _once(rows: list[TextRow], named: list[_Wanted], seen: SeenTexts, done: Coll
     return [row for row, new in zip(named, own, strict=True) if new]
 
 
-def _fitting(rows: list[_Wanted], columns: Columns, done: Collected, log: Log) -> list[_Wanted]:
-    """The rows that can be stored: nothing is paid for the others."""
-    bad = unfit([row.id for row in rows], [row.metadata for row in rows], columns)
-    _failed([(rows[i], code, message) for i, (code, message) in sorted(bad.items())], done, log)
-    return [row for i, row in enumerate(rows) if i not in bad]
-
-
-def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Collected, log: Log) -> list[_Wanted]:
-    """The rows whose texts are to be embedded; of those that need no vector the other fields are brought up to date."""
+def _missing(
+    rows: list[_Wanted], into: Collection, text_field: str, done: Collected
+) -> tuple[list[_Wanted], list[tuple[_Wanted, dict[str, Any]]]]:
+    """The rows whose texts are to be embedded; and those that need no vector, but other fields than are there."""
     found = into.get([row.id for row in rows])
     before = dict(zip(found.ids, found.metadata, strict=True))
     missing, other = [], []
@@ -236,12 +278,17 @@ def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Colle
             done.there += 1
         else:
             other.append((row, there))
+    return missing, other
+
+
+def _brought_up_to_date(
+    other: list[tuple[_Wanted, dict[str, Any]]], into: Collection, done: Collected, log: Log
+) -> None:
     if other:
         changes = [dict.fromkeys(there) | row.metadata for row, there in other]
         result = into.update([row.id for row, _ in other], metadata=changes)
         done.updated += len(result.ok)
         _failed([(other[error.index][0], error.code, error.message) for error in result.errors], done, log)
-    return missing
 
 
 def _store_result(
@@ -273,9 +320,19 @@ def _failed(errors: list[tuple[_Wanted, str, str]], done: Collected, log: Log) -
     log({"index": row.number, "code": code, "message": message, "id": row.id} for row, code, message in errors)
 
 
-def _wanted(number: int, row: TextRow, text_field: str) -> _Wanted:
+def _wanted(number: int, row: TextRow, text_field: str, floats: Set[str]) -> _Wanted:
     metadata = {key: as_metadata(value) for key, value in row.fields.items() if value is not None}
-    return _Wanted(number, _made_id(row.text, metadata, text_field) if row.id is None else row.id, metadata)
+    # By what stands in the input: what its other rows have makes it no other row.
+    name = _made_id(row.text, metadata, text_field) if row.id is None else row.id
+    for key in floats & metadata.keys():
+        metadata[key] = _as_float(metadata[key])
+    return _Wanted(number, name, metadata)
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_float(item) for item in value]
+    return float(value) if type(value) is int else value
 
 
 def _made_id(text: Any, metadata: dict[str, Any], text_field: str) -> str:

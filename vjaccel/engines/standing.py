@@ -106,9 +106,11 @@ def manifest_of(output: Path) -> dict[str, Any] | None:
 
 
 def recording_of(output: Path) -> Recording | None:
-    """What the run that wrote `output` was like; None where nothing says so."""
-    found = (manifest_of(output) or {}).get("recording")
-    return Recording.from_dict(found) if isinstance(found, dict) else None
+    """What the run that wrote `output` was like; None where nothing that can be read says so."""
+    try:
+        return Recording.from_dict((manifest_of(output) or {}).get("recording") or {})
+    except ValueError:
+        return None
 
 
 def taken_up(output: Path, run: dict[str, Any]) -> bool:

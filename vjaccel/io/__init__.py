@@ -18,12 +18,14 @@ from vjaccel.io.outputs import (
 )
 from vjaccel.io.parts import Parts, check_parts, open_parts
 from vjaccel.io.stored import stored_vectors
-from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, vector_rows
+from vjaccel.io.text_rows import TEXT_ROWS, TextRows, text_rows
+from vjaccel.io.vector_rows import VectorRows, as_metadata, made_by, stated_width, vector_rows
 from vjaccel.io.vectors import VectorFile
 from vjaccel.io.whole import remove_partial, whole_file, whole_pair
 
 __all__ = [
     "LINE_FORMATS",
+    "TEXT_ROWS",
     "VECTORS",
     "BadLine",
     "Header",
@@ -31,6 +33,7 @@ __all__ = [
     "Output",
     "Parts",
     "Rows",
+    "TextRows",
     "VectorFile",
     "VectorRows",
     "as_metadata",
@@ -48,7 +51,9 @@ __all__ = [
     "open_parts",
     "opened",
     "remove_partial",
+    "stated_width",
     "stored_vectors",
+    "text_rows",
     "vector_rows",
     "whole_file",
     "whole_pair",

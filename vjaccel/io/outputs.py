@@ -25,6 +25,7 @@ __all__ = [
     "error_log",
     "error_path",
     "json_line",
+    "json_missing",
     "json_record",
     "named_after",
     "open_output",
@@ -168,6 +169,11 @@ def json_line(row: dict[str, Any], vector: list[float] | list[int] | None) -> by
     # Nine digits give a float32 back as it was; Python's own eighteen would double the file.
     numbers = None if vector is None else [x if isinstance(x, int) else float(f"{x:.9g}") for x in vector]
     return json_record({**row, VECTORS: numbers})
+
+
+def json_missing(line: bytes) -> bool:
+    """Whether a line that `json_line` wrote has no vector: known by its end, without reading the whole of it."""
+    return line.rstrip().endswith(f'"{VECTORS}": null}}'.encode())
 
 
 def json_record(row: dict[str, Any]) -> bytes:

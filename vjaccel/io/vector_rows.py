@@ -17,7 +17,7 @@ from vjaccel.io.columns import VECTORS
 from vjaccel.io.lines import BadLine, opened, read_jsonl
 from vjaccel.io.outputs import METADATA
 
-__all__ = ["VectorRows", "as_metadata", "made_by", "vector_rows"]
+__all__ = ["VectorRows", "as_metadata", "made_by", "stated_width", "vector_rows"]
 
 
 class VectorRows(NamedTuple):
@@ -73,6 +73,18 @@ def made_by(path: Path) -> dict[str, Any] | None:
     return made if isinstance(made, dict) and "identity" in made else None
 
 
+def stated_width(path: Path) -> int | None:
+    """How wide the vectors of a parquet or npy file are, where it says so, also if it has none; None where rows alone tell."""
+    if path.suffix.lower() == ".npy":
+        shape = _array(path).shape
+        return int(shape[1])
+    if path.suffix.lower() != ".parquet":
+        return None
+    with _opened(path) as file:
+        kind = file.schema_arrow.field(VECTORS).type
+    return int(kind.list_size) if arrow().types.is_fixed_size_list(kind) else None
+
+
 Read = Iterator[tuple[list[dict[str, Any]], Any]]
 
 
@@ -114,12 +126,7 @@ def _from_json_lines(path: Path, size: int) -> Read:
 
 
 def _from_npy(path: Path, size: int) -> Read:
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as exc:
-        raise FileFormatError(f"{path} cannot be read as npy: {exc}") from exc
-    if stored.ndim != 2:
-        raise FileFormatError(f"{path} has {stored.ndim} dimensions; vectors have two, (n, dim)")
+    stored = _array(path)
     beside = path.with_suffix(".jsonl")
     rows: Iterator[dict[str, Any]] = repeat({})
     if beside.exists():
@@ -131,6 +138,16 @@ def _from_npy(path: Path, size: int) -> Read:
     for start in range(0, len(stored), size):
         vectors = np.array(stored[start : start + size])
         yield list(islice(rows, len(vectors))), vectors
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as exc:
+        raise FileFormatError(f"{path} cannot be read as npy: {exc}") from exc
+    if stored.ndim != 2:
+        raise FileFormatError(f"{path} has {stored.ndim} dimensions; vectors have two, (n, dim)")
+    return stored
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:

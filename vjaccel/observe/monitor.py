@@ -127,6 +127,16 @@ class Monitor:
         """Where it is served, as ``http://127.0.0.1:9464``; None where it is not."""
         return self._url
 
+    def rendered(self) -> bytes:
+        """The page ``/metrics``, for whoever serves it in another way: Prometheus' text, version 0.0.4."""
+        from prometheus_client import generate_latest
+
+        folder = shared_folder()
+        if folder is not None:
+            bury(folder)
+        found: bytes = generate_latest(page(self._metrics.registry, folder))
+        return found
+
     def close(self) -> None:
         """Count and serve no more. Closing twice is fine."""
         self._held.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COLOURS", "SYMBOLS", "Mark", "colour"]
+__all__ = ["COLOURS", "LINE", "SYMBOLS", "Mark", "colour"]
 
 COLOURS = 7
 
@@ -28,9 +28,12 @@ SYMBOLS = {
 }
 """plotly's symbols, and each as a path in a square of 16 for the legend."""
 
+LINE = "line-ew"
+"""The symbol of a line without dots."""
+
 
 class Mark(NamedTuple):
-    """A colour (a CSS variable), one of `SYMBOLS`, whether it is filled, and plotly's `dash`."""
+    """A colour (a CSS variable), one of `SYMBOLS` or `LINE`, whether it is filled, and plotly's `dash`."""
 
     colour: str
     symbol: str

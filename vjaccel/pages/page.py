@@ -18,10 +18,14 @@ from string import Template
 from typing import Any
 
 from vjaccel.errors import MissingExtra
-from vjaccel.pages.marks import SYMBOLS, Mark
+from vjaccel.pages.marks import LINE, SYMBOLS, Mark
 from vjaccel.pages.whole import write_whole
 
 __all__ = ["Fold", "Plot", "Section", "Table", "write_page"]
+
+
+DASHES = {"dash": "5 3", "dot": "2 2", "dashdot": "6 2 2 2"}
+"""plotly's dashes in a legend."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def write_page(path: str | Path, title: str, lead: str, sections: Iterable[Secti
         sections="".join(map(_section, sections)),
         plotly=_packed(_plotly()),
     )
-    write_whole(Path(path), text)
+    # A text may have half of a surrogate pair, which no file of UTF-8 can.
+    write_whole(Path(path), text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _section(section: Section) -> str:
@@ -110,12 +115,19 @@ def _legend(entries: Sequence[tuple[str, Mark]]) -> str:
     if not entries:
         return ""
     items = "".join(
-        f'<button type="button" aria-pressed="true" data-series="{escape(name)}">'
-        f'<svg viewBox="0 0 16 16" aria-hidden="true"><path d="{SYMBOLS[mark.symbol]}" '
-        f'style="stroke:{mark.colour};fill:{mark.colour if mark.filled else "none"}"/></svg>{escape(name)}</button>'
+        f'<button type="button" aria-pressed="true" data-series="{escape(name)}">{_sign(mark)}{escape(name)}</button>'
         for name, mark in entries
     )
     return f'<div class="legend" role="group" aria-label="Shown in the plots">{items}</div>'
+
+
+def _sign(mark: Mark) -> str:
+    line = mark.symbol == LINE
+    look = f"stroke:{mark.colour};fill:{mark.colour if mark.filled else 'none'}"
+    if line and mark.dash in DASHES:
+        look += f";stroke-dasharray:{DASHES[mark.dash]}"
+    path = "M0 8h16" if line else SYMBOLS[mark.symbol]
+    return f'<svg viewBox="0 0 16 16" aria-hidden="true"><path d="{path}" style="{look}"/></svg>'
 
 
 def _plot(plot: Plot) -> str:

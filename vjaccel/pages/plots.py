@@ -1,4 +1,4 @@
-"""The two kinds of plot that the report has, as plotly's figures: rows on one axis, and dots and lines on two.
+"""The kinds of plot that a page has, as plotly's figures: rows on one axis; dots and lines, or bars, on two.
 
 Both scales are chosen here, not by plotly, so that no label is cut on a narrow screen.
 """
@@ -13,7 +13,23 @@ from vjaccel.pages.marks import Mark
 from vjaccel.pages.page import Plot
 from vjaccel.pages.words import short, ticks
 
-__all__ = ["Axis", "Dot", "Line", "Part", "Row", "Strip", "dots_plot", "linear", "logarithmic", "plain", "rows_plot"]
+__all__ = [
+    "Axis",
+    "Bar",
+    "Bars",
+    "Dot",
+    "Line",
+    "Part",
+    "Row",
+    "Strip",
+    "bars_plot",
+    "dots_plot",
+    "linear",
+    "logarithmic",
+    "plain",
+    "rows_plot",
+    "upward",
+]
 
 ROW, HEADER, FRAME = 24, 26, 64
 
@@ -62,12 +78,30 @@ class Dot(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A series of a dots plot; `parts` are joined within, never between."""
+    """A series of a dots plot; `parts` are joined within, never between. A line of a `size` of 0 has no dots."""
 
     name: str
     mark: Mark
     parts: Sequence[Sequence[Dot]]
     joined: bool = True
+    size: int = 9
+
+
+class Bar(NamedTuple):
+    """From `left` to `right`, `height` high."""
+
+    left: float
+    right: float
+    height: float
+    hover: str
+
+
+class Bars(NamedTuple):
+    """A series of bars; those of several stand upon each other."""
+
+    name: str
+    mark: Mark
+    bars: Sequence[Bar]
 
 
 def logarithmic(title: str, values: Sequence[float], words: Callable[[float], str], most: int = 5) -> Axis:
@@ -107,6 +141,13 @@ def linear(title: str, low: float, high: float, words: Callable[[float], str]) -
     )
 
 
+def upward(title: str, high: float, words: Callable[[float], str]) -> Axis:
+    """An axis that begins at nothing, up to `high`."""
+    high = high or 1.0
+    axis = linear(title, 0.0, high, words)
+    return Axis(title, axis.settings | {"range": [0.0, high * 1.05]})
+
+
 def rows_plot(
     title: str, says: str, groups: Sequence[tuple[str, Sequence[Row | Strip]]], axis: Axis, line: float | None = None
 ) -> Plot:
@@ -133,8 +174,7 @@ def rows_plot(
     }
     layout["annotations"] = notes
     if line is not None:
-        ends = {"yref": "paper", "y0": 0, "y1": 1, "x0": line, "x1": line}
-        layout["shapes"] = [{"type": "line", "layer": "below", "line": {"color": "var(--ink)", "width": 1.5}} | ends]
+        layout["shapes"] = [_upright(line, {"color": "var(--ink)", "width": 1.5})]
     return Plot(title, says, data, layout)
 
 
@@ -146,14 +186,26 @@ def dots_plot(
     y: Axis,
     roof: Sequence[tuple[float, float]] = (),
     height: int = 340,
+    uprights: Sequence[float] = (),
 ) -> Plot:
-    """Dots, joined or not, and a `roof` above them."""
+    """Dots, joined or not, a `roof` above them, and dotted lines upright at some places."""
     data = [_line(one) for one in lines]
     if roof:
         ends = {"x": [a for a, _ in roof], "y": [b for _, b in roof]}
         look = {"color": "var(--soft)", "width": 2, "dash": "dash"}
         data.insert(0, {"type": "scatter", "mode": "lines", "line": look, "hoverinfo": "skip"} | ends)
-    return Plot(title, says, data, _layout(height, x, y))
+    layout = _layout(height, x, y)
+    if uprights:
+        layout["shapes"] = [_upright(at, {"color": "var(--soft)", "width": 1.5, "dash": "dot"}) for at in uprights]
+    return Plot(title, says, data, layout)
+
+
+def bars_plot(
+    title: str, says: str, series: Sequence[Bars], x: Axis, y: Axis, lines: Sequence[Line] = (), height: int = 300
+) -> Plot:
+    """Bars, stacked, and lines before them."""
+    layout = _layout(height, x, y) | {"barmode": "stack"}
+    return Plot(title, says, [*map(_bars, series), *map(_line, lines)], layout)
 
 
 def plain(text: str) -> str:
@@ -207,10 +259,12 @@ def _line(line: Line) -> dict[str, Any]:
         y.append(None)
         hover.append("")
     look = {"color": line.mark.colour, "width": 2, "dash": line.mark.dash}
+    mode = "lines" if not line.size else "lines+markers" if line.joined else "markers"
+    small = {"size": line.size} | ({} if line.size > 6 else {"line": {"width": 1, "color": line.mark.colour}})
     return {
         "type": "scatter",
-        "mode": "lines+markers" if line.joined else "markers",
-        "marker": line.mark.plotly,
+        "mode": mode,
+        "marker": line.mark.plotly | small,
         "line": look,
         "x": x,
         "y": y,
@@ -218,6 +272,26 @@ def _line(line: Line) -> dict[str, Any]:
         "hovertext": hover,
         "meta": line.name,
     }
+
+
+def _bars(series: Bars) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "x": [(bar.left + bar.right) / 2 for bar in series.bars],
+        "y": [bar.height for bar in series.bars],
+        "width": [bar.right - bar.left for bar in series.bars],
+        "marker": {"color": series.mark.colour, "line": {"width": 1, "color": "var(--paper)"}},
+        "hoverinfo": "text",
+        "hovertext": [_hover(series.name, bar.hover) for bar in series.bars],
+        # Without it a text of the hover would be written on the bar.
+        "textposition": "none",
+        "meta": series.name,
+    }
+
+
+def _upright(at: float, line: dict[str, Any]) -> dict[str, Any]:
+    ends = {"yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at}
+    return {"type": "line", "layer": "below", "line": line} | ends
 
 
 def _heading(text: str, at: float) -> dict[str, Any]:
@@ -233,6 +307,8 @@ def _heading(text: str, at: float) -> dict[str, Any]:
 
 def _layout(height: int, x: Axis, y: Axis | None) -> dict[str, Any]:
     frame = {"fixedrange": True, "automargin": True, "gridcolor": "var(--line)", "zeroline": False, "ticks": ""}
+    # From the first label of the other axis, which may stand in the same corner.
+    away = {"ticklabelstandoff": 6} if y else {}
     return {
         "height": height,
         "margin": {"l": 8, "r": 14, "t": 10, "b": 8},
@@ -248,6 +324,6 @@ def _layout(height: int, x: Axis, y: Axis | None) -> dict[str, Any]:
             "align": "left",
         },
         "dragmode": False,
-        "xaxis": frame | {"title": {"text": plain(x.title), "standoff": 8}} | x.settings,
+        "xaxis": frame | {"title": {"text": plain(x.title), "standoff": 8}} | away | x.settings,
         "yaxis": frame | ({"title": {"text": plain(y.title), "standoff": 8}} | y.settings if y else {}),
     }

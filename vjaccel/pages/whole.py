@@ -6,7 +6,27 @@ from pathlib import Path
 
 from vjaccel.errors import OutputError
 
-__all__ = ["write_whole"]
+__all__ = ["check_writable", "write_whole"]
+
+
+def check_writable(path: Path) -> None:
+    """Find out, before anything is computed, whether a file can be written.
+
+    Raises
+    ------
+    OutputError
+        It cannot.
+    """
+    try:
+        if not path.name or path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder")
+        part = _part(path)
+        part.write_bytes(b"")
+        part.unlink()
+    except OutputError:
+        raise
+    except OSError as exc:
+        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -17,10 +37,14 @@ def write_whole(path: Path, text: str) -> None:
     OutputError
         The file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as exc:
         part.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")

@@ -6,12 +6,14 @@ import math
 
 __all__ = [
     "UNKNOWN",
+    "duration",
     "percent",
     "rate",
     "ratio",
     "scaled",
     "seconds",
     "short",
+    "speed",
     "ticks",
     "times",
 ]
@@ -32,9 +34,26 @@ def seconds(value: float | None) -> str:
     return f"{_three(value / 1e-9)} ns"
 
 
+def duration(value: float) -> str:
+    """How long something went on: `1.23 s`, `4 min 12 s`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(value)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size:,} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return seconds(value)
+
+
 def rate(value: float | None, unit: str) -> str:
     """A rate: `123 GFLOP/s`."""
     return UNKNOWN if value is None else f"{scaled(value, ' ')}{unit}"
+
+
+def speed(value: float | None, unit: str) -> str:
+    """How many of something in a second: `1,280 tokens/s`, `0.52 texts/s`."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{_three(value)} {unit}"
 
 
 def scaled(value: float, space: str = "") -> str:

@@ -107,7 +107,7 @@ class RequestEnded(NamedTuple):
         Of its texts or vectors.
     seconds : float
     failed : bool
-        By an exception: then nothing is known of its items.
+        By an exception: then all of its items are counted as failed.
     """
 
     operation: str

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Self
-
-import numpy as np
 
 __all__ = ["Latencies"]
 
@@ -17,40 +16,55 @@ class Latencies:
     SHORTEST, STEP, STEPS = 1e-6, 1.02, 1200
 
     def __init__(self, *seconds: float) -> None:
-        self._counts = np.zeros(self.STEPS, np.int64)
+        # By step; a dict, since a run of one batch is asked for its quantiles too.
+        self._counts: dict[int, int] = {}
         for each in seconds:
             self.append(each)
 
     def append(self, seconds: float) -> None:
         """Count one; below a microsecond is one."""
-        place = math.log(max(seconds, self.SHORTEST) / self.SHORTEST, self.STEP)
-        self._counts[min(round(place), self.STEPS - 1)] += 1
+        place = min(round(math.log(max(seconds, self.SHORTEST) / self.SHORTEST) * PER_LOG), self.STEPS - 1)
+        self._counts[place] = self._counts.get(place, 0) + 1
 
     def __add__(self, other: Latencies) -> Latencies:
         both = Latencies()
-        both._counts = self._counts + other._counts
+        for counts in (self._counts, other._counts):
+            for place, count in counts.copy().items():
+                both._counts[place] = both._counts.get(place, 0) + count
         return both
 
     def quantile(self, share: float) -> float | None:
         """What so large a share of them did not exceed, in seconds, to 1%; None where there were none."""
-        total = int(self._counts.sum())
-        if not total:
-            return None
-        place = int(np.searchsorted(np.cumsum(self._counts), math.ceil(share * total)))
-        return float(self.SHORTEST * self.STEP**place)
+        # A copy, since others may count meanwhile.
+        counts = sorted(self._counts.copy().items())
+        reached = math.ceil(share * sum(count for _, count in counts))
+        for (place, _), until in zip(counts, accumulate(count for _, count in counts), strict=True):
+            if until >= reached:
+                return float(self.SHORTEST * self.STEP**place)
+        return None
 
     def counts(self) -> dict[float, int]:
         """How many there were of each length, in seconds to 1%."""
-        return {self.SHORTEST * self.STEP ** int(i): int(self._counts[i]) for i in np.flatnonzero(self._counts)}
+        return {self.SHORTEST * self.STEP**place: count for place, count in sorted(self._counts.copy().items())}
 
     def to_dict(self) -> dict[str, int]:
         """Plain values, for JSON: the counts by the number of their step."""
-        return {str(i): int(self._counts[i]) for i in np.flatnonzero(self._counts)}
+        return {str(place): count for place, count in sorted(self._counts.copy().items())}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, int]) -> Self:
-        """The one that `to_dict` wrote."""
+        """The one that `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            It is none.
+        """
         made = cls()
-        for step, count in values.items():
-            made._counts[int(step)] = count
+        made._counts = {int(step): int(count) for step, count in values.items()}
+        if not all(0 <= step < cls.STEPS for step in made._counts):
+            raise ValueError("latencies of steps that there are not: this is no recording")
         return made
+
+
+PER_LOG = 1 / math.log(Latencies.STEP)

@@ -101,8 +101,6 @@ class Recording:
 
     Attributes
     ----------
-    id : str
-        Of the run, as the log has it.
     started : datetime
         In UTC.
     timeline : Timeline
@@ -116,7 +114,7 @@ class Recording:
         self, model: str, workers: int, total: int | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.model = model
-        self.id = RUN.get() or uuid4().hex[:12]
+        self._id = RUN.get()
         self.started = datetime.now(UTC)
         self.timeline = Timeline()
         self.latencies = Latencies()
@@ -127,7 +125,7 @@ class Recording:
         self._began = clock()
         self._ended: float | None = None
         self._lock = threading.Lock()
-        self._calls: list[tuple[float, str]] = [(0.0, self.started.isoformat(timespec="seconds"))]
+        self._before: list[tuple[float, str]] = []
         self._budgets: dict[int, _Budget] = {}
         self._tries: list[tuple[float, int, float]] = []
         self._stride = 1
@@ -138,13 +136,16 @@ class Recording:
         self._cpu_seconds = 0.0
         self._moved = self._began
         self._device_bytes: int | None = None
+        self._tokens, self._told = 0, True
+        self._truncated, self._tokens_lost, self._cuts_known = 0, 0, True
 
     # Written to
 
     def began(self) -> None:
         """The run begins."""
-        fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
-        logger.info("the run begins, with %s", self.model, extra={"fields": fields})
+        if logger.isEnabledFor(logging.INFO):
+            fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
+            logger.info("the run begins, with %s", self.model, extra={"fields": fields})
         with _lock:
             _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
@@ -177,6 +178,12 @@ class Recording:
         """Texts were looked up in the cache."""
         self._tell(CacheLookedUp(hits, misses))
 
+    def cut_off(self, texts: int, tokens: int, *, known: bool) -> None:
+        """So many texts were too long, and have lost so many tokens; `known` is whether anybody knows."""
+        with self._lock:
+            self._truncated, self._tokens_lost = self._truncated + texts, self._tokens_lost + tokens
+            self._cuts_known = self._cuts_known and known
+
     def settled(self, outcome: Literal["embedded", "cached", "duplicate"], texts: int) -> None:
         """So many texts more have their vector."""
         if texts:
@@ -195,8 +202,7 @@ class Recording:
             self._outcomes["failed"] += 1
             self._moved = self._clock()
             self.timeline.add(self.seconds, failed=1)
-            if code not in self._failures and len(self._failures) >= CODES:
-                code = OTHERS
+            code = self._kept(code)
             found = self._failures.setdefault(code, _Failures())
             found.texts += 1
             if len(found.examples) < EXAMPLES:
@@ -225,6 +231,7 @@ class Recording:
                 tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
             if not batch.failed:
+                self._tokens, self._told = self._tokens + (batch.tokens or 0), self._told and batch.tokens is not None
                 self.latencies.append(batch.seconds)
                 self._learn(batch, now)
                 if lengths is not None and batch.padded is not None:
@@ -246,6 +253,13 @@ class Recording:
                 self._cpu_seconds = used
 
     # Read
+
+    @property
+    def id(self) -> str:
+        """Of the run, as the log has it; made when it is first asked for, which takes longer than to record a small batch."""
+        if self._id is None:
+            self._id = uuid4().hex[:12]
+        return self._id
 
     @property
     def seconds(self) -> float:
@@ -273,6 +287,16 @@ class Recording:
         return {name: self._outcomes[name] for name in ("embedded", "cached", "duplicate", "failed")}
 
     @property
+    def tokens(self) -> int | None:
+        """Of the texts that were embedded; None where they are not counted."""
+        return self._tokens if self._told else None
+
+    @property
+    def truncated(self) -> tuple[int, int] | None:
+        """Texts that were too long, and the tokens that they have lost; None where nobody knows."""
+        return (self._truncated, self._tokens_lost) if self._cuts_known else None
+
+    @property
     def failures(self) -> dict[str, tuple[int, list[Example]]]:
         """By the errors' code how many texts, and some of them."""
         with self._lock:
@@ -293,18 +317,18 @@ class Recording:
     @property
     def calls(self) -> list[tuple[float, str]]:
         """When the run was begun, and gone on with after it was stopped: seconds of its own time, and what the clock said."""
-        return list(self._calls)
+        return self._before or [(0.0, self.started.isoformat(timespec="seconds"))]
 
     def followed_by(self, other: Recording) -> Recording:
         """A run that was stopped, and what went on with it, as one."""
         both = Recording(other.model, other._workers)
-        both.id, both.started, both._budget = other.id, self.started, other._budget
+        both._id, both.started, both._budget = other.id, self.started, other._budget
         with other._lock:
             offset = self.timeline.seconds
             both.timeline = self.timeline.followed_by(other.timeline)
             both.latencies = self.latencies + other.latencies
             both._ended = offset + other.seconds
-            both._calls = [*self._calls, *((offset + at, when) for at, when in other._calls)][-CALLS:]
+            both._before = [*self.calls, *((offset + at, when) for at, when in other.calls)][-CALLS:]
             both._outcomes = self._outcomes + other._outcomes
             for name in ("_read", "_prepared"):
                 setattr(both, name, getattr(self, name) + getattr(other, name))
@@ -334,6 +358,14 @@ class Recording:
         for code, failed in part._failures.items():
             self._tell(TextsSettled("failed", failed.texts, code))
 
+    def without_failures(self) -> Self:
+        """The same, but for the texts that have failed: they are tried again."""
+        made = self.from_dict(self.to_dict())
+        del made._outcomes["failed"]
+        made._failures.clear()
+        made._prepared = made._read = made._outcomes.total()
+        return made
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         with self._lock:
@@ -343,8 +375,10 @@ class Recording:
                 "started": self.started.isoformat(timespec="milliseconds"),
                 "seconds": round(self.seconds, 3),
                 "workers": self._workers,
-                "calls": self._calls,
+                "calls": self.calls,
                 "outcomes": dict(self._outcomes),
+                "tokens": self.tokens,
+                "truncated": self.truncated,
                 "timeline": self.timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
                 "lengths": {str(most): found.tolist() for most, found in sorted(self.lengths.items())},
@@ -360,13 +394,29 @@ class Recording:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The recording that `to_dict` wrote. It is over."""
+        """The recording that `to_dict` wrote. It is over.
+
+        Raises
+        ------
+        ValueError
+            It is none, or another version's.
+        """
+        try:
+            return cls._from_dict(values)
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as exc:
+            raise ValueError(f"this is no recording, or another version's: {type(exc).__name__}: {exc}") from exc
+
+    @classmethod
+    def _from_dict(cls, values: Mapping[str, Any]) -> Self:
         made = cls(values["model"], values["workers"])
-        made.id = values["id"]
+        made._id = str(values["id"])
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
-        made._calls = [(float(at), str(when)) for at, when in values["calls"]]
+        made._before = [(float(at), str(when)) for at, when in values["calls"]]
         made._outcomes = Counter(values["outcomes"])
+        made._tokens, made._told = values["tokens"] or 0, values["tokens"] is not None
+        made._cuts_known = values["truncated"] is not None
+        made._truncated, made._tokens_lost = values["truncated"] or (0, 0)
         made.timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
         made.lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
@@ -404,7 +454,14 @@ class Recording:
             kept = self.lengths.setdefault(1 << max(step, 0), np.zeros(3))
             kept += (len(some), some.sum(), len(some) * padded_to - some.sum())
 
+    def _kept(self, code: str) -> str:
+        """A code of an error, or what those are counted as that are too many."""
+        return code if code in self._failures or len(self._failures) < CODES else OTHERS
+
     def _take_in(self, other: Recording) -> None:
+        self._tokens, self._told = self._tokens + other._tokens, self._told and other._told
+        self._truncated, self._tokens_lost = self._truncated + other._truncated, self._tokens_lost + other._tokens_lost
+        self._cuts_known = self._cuts_known and other._cuts_known
         for most, found in other.lengths.items():
             self.lengths[most] = self.lengths.get(most, np.zeros(3)) + found
         for size, one in other._budgets.items():
@@ -412,7 +469,7 @@ class Recording:
             mine.batches, mine.tokens = mine.batches + one.batches, mine.tokens + one.tokens
             mine.seconds += one.seconds
         for code, failed in other._failures.items():
-            own = self._failures.setdefault(code, _Failures())
+            own = self._failures.setdefault(self._kept(code), _Failures())
             own.texts += failed.texts
             own.examples = [*own.examples, *failed.examples][:EXAMPLES]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import zip_longest
+from operator import add
 from typing import Any, Self
 
 import numpy as np
@@ -46,100 +49,108 @@ class Timeline:
 
     def __init__(self) -> None:
         self.width = FIRST_WIDTH
-        self._used = 0
-        self._arrays = {name: np.zeros(SPANS) for name in SUMMED} | {name: np.full(SPANS, np.nan) for name in HIGHEST}
+        # A list for each span: numbers of Python's are quicker to add to one by one than an array's.
+        self._spans: list[list[float]] = []
 
     def add(self, seconds: float, **values: float) -> None:
         """Add to the sums of the span that is `seconds` after the beginning."""
-        place = self._place(seconds)
+        span = self._span(seconds)
         for name, value in values.items():
-            self._arrays[name][place] += value
+            span[_PLACES[name]] += value
 
     def look(self, seconds: float, **values: float | None) -> bool:
         """Note what is seen; whether it is the first of its span."""
-        place = self._place(seconds)
-        first = bool(np.isnan(self._arrays[HIGHEST[0]][place]))
+        span = self._span(seconds)
+        first = span[_FIRST_SEEN] != span[_FIRST_SEEN]
         for name, value in values.items():
             if value is not None:
-                self._arrays[name][place] = np.fmax(self._arrays[name][place], value)
+                span[_PLACES[name]] = _highest(span[_PLACES[name]], value)
         return first
 
     def is_new(self, seconds: float) -> bool:
         """Whether nothing was seen yet in the span that is `seconds` after the beginning."""
-        return bool(np.isnan(self._arrays[HIGHEST[0]][self._place(seconds)]))
+        seen = self._span(seconds)[_FIRST_SEEN]
+        return seen != seen
 
     @property
     def values(self) -> Mapping[str, np.ndarray]:
-        return {name: array[: self._used].copy() for name, array in self._arrays.items()}
+        whole = np.array(self._spans, float).reshape(-1, len(_PLACES))
+        return {name: whole[:, place] for name, place in _PLACES.items()}
 
     @property
     def seconds(self) -> float:
         """Where the last span ends."""
-        return self._used * self.width
+        return len(self._spans) * self.width
 
     def followed_by(self, other: Timeline) -> Timeline:
         """This one, and behind it `other`."""
         both = Timeline()
         both.width = max(self.width, other.width)
-        parts = [one._at(both.width) for one in (self, other)]
-        while sum(used for _, used in parts) > SPANS:
+        while True:
+            both._spans = [*self._at(both.width), *other._at(both.width)]
+            if len(both._spans) <= SPANS:
+                return both
             both.width *= 2
-            parts = [one._at(both.width) for one in (self, other)]
-        for name, array in both._arrays.items():
-            found = np.concatenate([arrays[name][:used] for arrays, used in parts])
-            array[: len(found)] = found
-        both._used = sum(used for _, used in parts)
-        return both
 
     def take_in(self, part: Timeline, offset: float) -> None:
         """Add what happened elsewhere at the same time: `part` began `offset` seconds after this one."""
-        for place in range(part._used):
-            seconds = offset + place * part.width
-            self.add(seconds, **{name: part._arrays[name][place] for name in SUMMED})
-            seen = {name: part._arrays[name][place] for name in HIGHEST}
-            self.look(seconds, **{name: None if np.isnan(value) else value for name, value in seen.items()})
+        for place, span in enumerate(part._spans):
+            mine = self._span(offset + place * part.width)
+            mine[:] = [join(a, b) for join, a, b in zip(_JOINS, mine, span, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: numbers in short, and null for what was not seen."""
-        found = {name: [_short(x) for x in array] for name, array in self.values.items()}
-        return {"width": self.width, "spans": self._used, "values": found}
+        found = {name: [_short(span[place]) for span in self._spans] for name, place in _PLACES.items()}
+        return {"width": self.width, "spans": len(self._spans), "values": found}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The timeline that `to_dict` wrote."""
+        """The timeline that `to_dict` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is none.
+        """
         made = cls()
-        made.width, made._used = float(values["width"]), int(values["spans"])
-        for name, array in made._arrays.items():
-            found = values["values"].get(name, [])
-            array[: len(found)] = [np.nan if x is None else x for x in found]
+        made.width = float(values["width"])
+        columns = [values["values"].get(name, [0.0 if name in SUMMED else None] * values["spans"]) for name in _PLACES]
+        made._spans = [[math.nan if x is None else float(x) for x in span] for span in zip(*columns, strict=True)]
+        if len(made._spans) != values["spans"] or len(made._spans) > SPANS:
+            raise ValueError(f"a timeline of {values['spans']} spans has {len(made._spans)} values")
         return made
 
-    def _place(self, seconds: float) -> int:
+    def _span(self, seconds: float) -> list[float]:
         place = max(0, int(seconds / self.width))
         while place >= SPANS:
-            self._arrays, self._used = self._at(self.width * 2)
-            self.width *= 2
+            self.width, self._spans = self.width * 2, self._at(self.width * 2)
             place = int(seconds / self.width)
-        self._used = max(self._used, place + 1)
-        return place
+        while len(self._spans) <= place:
+            self._spans.append(_EMPTY.copy())
+        return self._spans[place]
 
-    def _at(self, width: float) -> tuple[dict[str, np.ndarray], int]:
-        """The arrays with wider spans, and how many are used."""
-        arrays, used, mine = self._arrays, self._used, self.width
+    def _at(self, width: float) -> list[list[float]]:
+        """The spans, wider."""
+        spans, mine = self._spans, self.width
         while mine < width:
-            pairs = {name: array.reshape(-1, 2) for name, array in arrays.items()}
-            half = SPANS // 2
-            arrays = {
-                name: np.concatenate([pair.sum(axis=1), np.zeros(half)])
-                if name in SUMMED
-                else np.concatenate([np.fmax(pair[:, 0], pair[:, 1]), np.full(half, np.nan)])
-                for name, pair in pairs.items()
-            }
-            used, mine = (used + 1) // 2, mine * 2
-        return arrays, used
+            pairs = zip_longest(spans[::2], spans[1::2], fillvalue=_EMPTY)
+            spans = [[join(a, b) for join, a, b in zip(_JOINS, *pair, strict=True)] for pair in pairs]
+            mine *= 2
+        return [span.copy() for span in spans]
+
+
+def _highest(a: float, b: float) -> float:
+    """The higher one; NaN is none."""
+    return b if a != a or b > a else a
+
+
+_PLACES = {name: place for place, name in enumerate((*SUMMED, *HIGHEST))}
+_FIRST_SEEN = _PLACES[HIGHEST[0]]
+_EMPTY = [0.0] * len(SUMMED) + [math.nan] * len(HIGHEST)
+_JOINS = [add] * len(SUMMED) + [_highest] * len(HIGHEST)
 
 
 def _short(value: float) -> float | int | None:
-    if np.isnan(value):
+    if math.isnan(value):
         return None
-    return int(value) if value == int(value) else round(float(value), 4)
+    return int(value) if value == int(value) else round(value, 4)

@@ -153,6 +153,12 @@ def test_a_bad_query_is_an_error_of_its_own() -> None:
         ({"operation": "similarity", "vectors": ROWS, "query_vector": ROWS[0]}, "a collection can be searched"),
         ({"operation": "insert", "vectors": [], "query_vector": ROWS[0]}, "insert takes no query_vector"),
         ({"operation": "search", "vectors": ROWS, "query_vector": ROWS[0]}, "give one of them"),
+        ({"operation": "search"}, "search needs a query_vector, or vectors as the queries"),
+        (
+            {"operation": "search", "vectors": np.empty((0, 4))},
+            "search needs a query_vector, or vectors as the queries",
+        ),
+        ({"operation": "search", "query_vector": [1.0, np.inf, 0.0, 0.0]}, "query_vector has a NaN or an infinity"),
         ({"operation": "search", "query_vector": [1.0]}, "query_vector has width 1, and the collection 4"),
         ({"operation": "search", "query_vector": ROWS[0], "options": {"metric": "dot"}}, "searched by cosine, not dot"),
         ({"operation": "search", "query_vector": ROWS[0], "options": {"backend": "numpy"}}, "is searched where it is"),

@@ -109,6 +109,11 @@ def test_the_environment_alone_is_read_without_a_file(monkeypatch: pytest.Monkey
             "embedding_config: {default_batch_size: 9, max_batch_size: 8}",
             "default_batch_size is 9, more than max_batch_size, 8",
         ),
+        (
+            "embedding_config: {provider_settings: {opnai: {batch_size: 5}}}",
+            r"embedding_config\.provider_settings: no provider is registered as 'opnai'; did you mean 'openai'\?",
+        ),
+        ("embedding_config: {provider_settings: {zzz: {}}}", "registered as 'zzz'; there are azure, cohere, custom, "),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
@@ -116,6 +121,74 @@ def test_what_is_wrong_in_a_file_is_said_with_its_place(tmp_path: Path, text: st
     with pytest.raises(vj.InvalidInput, match=said) as failure:
         vj.BatchConfig.load(path)
     assert str(failure.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "embedding_config:",
+        "embedding_config: {provider_settings: }",
+        "embedding_config: {provider_settings: {openai: }}",
+        "vector_config: {operation_settings: {search: }}",
+        "{vector_config: , performance_config: , monitoring_config: }",
+    ],
+)
+def test_an_empty_section_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    path = written(tmp_path, text)
+    defaults = vj.BatchConfig(embedding_config={"provider_settings": {"openai": {}}} if "openai" in text else {})
+    found = vj.BatchConfig.load(path)
+    assert found.embedding_config == defaults.embedding_config
+    assert (found.performance_config, found.monitoring_config) == (
+        defaults.performance_config,
+        defaults.monitoring_config,
+    )
+    assert found.vector_config.model_copy(update={"operation_settings": {}}) == defaults.vector_config
+    monkeypatch.setenv("VJACCEL_EMBEDDING_CONFIG__DEFAULT_BATCH_SIZE", "50")
+    assert vj.BatchConfig.load(path).embedding_config.default_batch_size == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("VJACCEL_EMBEDING_CONFIG__DEFAULT_BATCH_SIZE", "VJACCEL_EMBEDDING_CONFIG__"),
+        ("VJACCEL_VEKTOR_CONFIG", "VJACCEL_VECTOR_CONFIG__"),
+        ("vjaccel_vektor_config__worker_count", "VJACCEL_VECTOR_CONFIG__"),
+        ("VJACCEL_VECTOR_CONFIG_WORKER_COUNT", "VJACCEL_VECTOR_CONFIG__"),
+    ],
+)
+def test_a_section_that_the_environment_mistypes_is_refused_with_the_near_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, near: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    for make in (vj.BatchConfig, lambda: vj.BatchConfig.load(written(tmp_path, VECTORS))):
+        with pytest.raises(vj.InvalidInput, match=f"the environment: {name} .* did you mean {near}"):
+            make()
+
+
+def test_a_key_that_the_environment_mistypes_is_refused_with_the_near_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VJACCEL_VECTOR_CONFIG__WORKER_CONT", "1")
+    with pytest.raises(vj.InvalidInput, match=r"vector_config\.worker_cont is unknown; did you mean 'worker_count'"):
+        vj.BatchConfig()
+
+
+def test_what_else_the_environment_has_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VJACCEL_BACKEND", "numpy")
+    monkeypatch.setenv("VJACCEL_CACHE_DIR", "elsewhere")
+    assert vj.BatchConfig().embedding_config.cache == "memory"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["vector_config: {worker_count: 1}\n\nvector_config: {}", "vector_config:\n  worker_count: 1\n  worker_count: 2"],
+)
+def test_a_key_that_comes_twice_is_refused_with_both_lines(tmp_path: Path, text: str) -> None:
+    with pytest.raises(vj.FileFormatError, match=r"the key '\w+' comes twice, in lines \d and 3"):
+        vj.BatchConfig.load(written(tmp_path, text))
+
+
+def test_keys_that_are_merged_may_come_again(tmp_path: Path) -> None:
+    text = "vector_config: &all {max_batch_size: 7}\nembedding_config: {<<: *all, max_batch_size: 9}"
+    assert vj.BatchConfig.load(written(tmp_path, text)).embedding_config.max_batch_size == 9
 
 
 @pytest.mark.parametrize(("text", "said"), [("a: [", "is no YAML"), ("[1]", "is a YAML list")])

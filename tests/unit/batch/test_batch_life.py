@@ -75,19 +75,90 @@ def test_a_request_of_high_priority_goes_before_the_next_batch_of_a_lower_one() 
 def test_when_its_time_is_up_a_request_ends_with_what_is_done() -> None:
     gate = Gate()
     with vj.BatchProcessor(ONE_AT_ONCE, embedder=gate) as processor:
-        slow = started(lambda: gate.begun.acquire() and (time.sleep(0.2), gate.opened.set()))
         with pytest.raises(vj.BatchTimeout, match=r"items were done when the request's 0\.1 s were up") as failure:
             processor.process_batch_embeddings(request(*"abcdefgh", timeout=0.1))
-        slow.join()
-        asked = sum(gate.asked.values())
         response = failure.value.response
         assert [error.code for error in response.errors] == ["TIMEOUT"] * len(response.errors)
-        assert response.statistics.processed + len(response.errors) == 8
-        assert response.statistics.failed >= 7
-        # And it leaves nothing behind.
-        assert processor.get_statistics().active_batches == 0
+        assert response.statistics.failed == len(response.errors) == 8
+        # And of it nothing is left but the batch under way.
+        found = processor.get_statistics()
+        assert (found.active_batches, found.abandoned_batches) == (0, 1)
+        gate.opened.set()
         assert processor.process_batch_embeddings(request("z")).errors == ()
-        assert sum(gate.asked.values()) == asked + 1
+        assert sum(gate.asked.values()) == 2
+
+
+def test_a_batch_that_hangs_is_left_when_the_time_is_up_and_disturbs_no_other_request() -> None:
+    gate = Gate()
+    told: list[object] = []
+    with vj.Embedder(gate, workers=2) as embedder, vj.BatchProcessor(embedder=embedder) as processor:
+        answers: list[vj.BatchEmbeddingResponse] = []
+        other = started(lambda: answers.append(processor.process_batch_embeddings(request("other"))))
+        gate.begun.acquire()
+        processor.set_progress_callback(lambda *how_far: told.append(how_far))
+        with pytest.raises(vj.BatchTimeout) as failure:  # while the gate is shut
+            processor.process_batch_embeddings(request("left", timeout=0.1))
+        assert processor.get_statistics().abandoned_batches == 1
+        gate.opened.set()
+        other.join()
+        until(lambda: processor.get_statistics().abandoned_batches == 0)
+    response = failure.value.response
+    assert ([error.code for error in response.errors], response.embeddings.shape[0]) == (["TIMEOUT"], 1)
+    assert response.statistics.average_latency is None
+    assert np.isnan(response.embeddings).all()
+    assert told == []
+    assert answers[0].errors == ()
+
+
+def test_closing_waits_for_a_batch_that_was_left() -> None:
+    before, gate = ours(), Gate()
+    processor = vj.BatchProcessor(embedder=gate)
+    with pytest.raises(vj.BatchTimeout):
+        processor.process_batch_embeddings(request("left", timeout=0.1))
+    closing = started(processor.close)
+    closing.join(0.1)
+    assert closing.is_alive()
+    gate.opened.set()
+    closing.join()
+    assert ours() == before
+
+
+class Slow:
+    """A vector that says so when it is read, and is there when `opened` is set."""
+
+    def __init__(self) -> None:
+        self.read, self.opened = threading.Event(), threading.Event()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self.read.set()
+        assert self.opened.wait(60)
+        return np.array([1.0, 0.0])
+
+
+def test_an_operation_on_vectors_is_left_when_the_time_is_up() -> None:
+    slow = Slow()
+    with vj.BatchProcessor() as processor:
+        with pytest.raises(vj.BatchTimeout) as failure:
+            processor.process_batch_vectors(
+                vj.BatchVectorRequest(operation="normalize", vectors=[[3.0, 4.0], slow], timeout=0.1)
+            )
+        slow.opened.set()
+    assert np.isnan(failure.value.response.results).all()
+
+
+def test_a_change_under_way_when_the_time_is_up_is_waited_for_and_told_as_it_is() -> None:
+    slow = Slow()
+    rows = [vj.Vector("a", [3.0, 4.0]), vj.Vector("b", slow), vj.Vector("c", [1.0, 1.0])]
+    opener = started(lambda: (slow.read.wait(60), time.sleep(0.2), slow.opened.set()))
+    with vj.BatchProcessor() as processor:
+        with pytest.raises(vj.BatchTimeout) as failure:
+            processor.process_batch_vectors(
+                vj.BatchVectorRequest(operation="insert", collection="notes", vectors=rows, batch_size=2, timeout=0.1)
+            )
+        assert len(processor.collections["notes"]) == 2
+    opener.join()
+    assert failure.value.response.results == ["a", "b"]
+    assert [(error.index, error.code) for error in failure.value.response.errors] == [(2, "TIMEOUT")]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -243,6 +314,21 @@ def test_many_threads_may_ask_at_once_and_the_counts_are_right() -> None:
     assert found.average_latency == pytest.approx(found.total_processing_time / 60)
     assert found.average_throughput == pytest.approx(180 / found.total_processing_time)
     assert found.memory_usage > 1 << 20
+
+
+def test_requests_that_raise_count_with_all_their_items_failed() -> None:
+    with vj.BatchProcessor(embedder=Letters()) as processor:
+        processor.process_batch_embeddings(request("a", "b"))
+        with pytest.raises(vj.UnknownProvider):
+            processor.process_batch_embeddings(request("c", "d", provider="openai"))
+        with pytest.raises(vj.InvalidInput):
+            processor.process_batch_vectors(
+                vj.BatchVectorRequest(
+                    operation="distance", vectors=np.eye(4), query_vector=np.ones(4), options={"metric": "odd"}
+                )
+            )
+        found = processor.get_statistics()
+    assert (found.total_batches, found.total_items, found.success_rate) == (3, 8, 0.25)
 
 
 def test_before_anything_is_done_rates_are_not_known() -> None:

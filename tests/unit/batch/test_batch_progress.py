@@ -29,8 +29,9 @@ def test_progress_counts_finished_texts_to_the_total(batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("operation", ["similarity", "normalize", "search", "insert"])
-def test_progress_counts_finished_vectors_to_the_total(operation: str) -> None:
+def test_progress_counts_finished_vectors_batch_by_batch_to_the_total(operation: str) -> None:
     told: list[Told] = []
+    queries = {"similarity": [1.0, 0.0], "search": np.ones((52, 2))}  # each of them in eight batches
     rows = [None, *(vj.Vector(f"{i}", [float(i), 1.0]) for i in range(1, 50))]
     with vj.BatchProcessor() as processor:
         processor.set_progress_callback(lambda *how_far: told.append(how_far))
@@ -38,14 +39,30 @@ def test_progress_counts_finished_vectors_to_the_total(operation: str) -> None:
             vj.BatchVectorRequest(
                 operation=operation,  # type: ignore[arg-type]  # it is one
                 vectors=rows,
-                query_vector=[1.0, 0.0] if operation in ("similarity", "search") else None,
+                query_vector=queries.get(operation),
                 collection="notes" if operation == "insert" else None,
                 batch_size=7,
                 max_concurrent=3,
             )
         )
     assert [done for done, _, _ in told] == sorted({done for done, _, _ in told})
-    assert told[-1][:2] == (50, 50)
+    assert (len(told), *told[-1][:2]) == (8, 50, 50)
+
+
+def test_a_batch_that_is_done_again_since_its_worker_died_is_not_told_of_twice() -> None:
+    told: list[Told] = []
+    deaths = iter([True])
+
+    def embed(texts: list[str]) -> np.ndarray:
+        if "k" in texts and next(deaths, False):
+            raise SystemExit
+        return np.ones((len(texts), 2))
+
+    with vj.Embedder(embed, batch_tokens=1) as embedder, vj.BatchProcessor(embedder=embedder) as processor:
+        processor.set_progress_callback(lambda *how_far: told.append(how_far))
+        found = processor.process_batch_embeddings(vj.BatchEmbeddingRequest(texts=[*"abcdefghijkl"], batch_size=12))
+    assert found.errors == ()
+    assert [done for done, _, _ in told] == list(range(1, 13))
 
 
 def test_a_callback_that_raises_is_logged_and_hurts_nothing(caplog: pytest.LogCaptureFixture) -> None:

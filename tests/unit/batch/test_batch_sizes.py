@@ -9,7 +9,7 @@ import pytest
 
 import vjaccel as vj
 from tests.unit.batch.letters import Letters
-from vjaccel.batch.measured import Measured, measured
+from vjaccel.batch.speeds import Measured, measured
 
 OPERATIONS = ("insert", "update", "delete", "search", "similarity", "normalize", "distance")
 

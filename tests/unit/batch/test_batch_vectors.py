@@ -133,9 +133,17 @@ def test_numbers_whose_squares_overflow_are_good() -> None:
     np.testing.assert_allclose(found.results, vj.normalize(ROWS), rtol=1e-5)
 
 
-def test_an_array_of_another_width_than_the_query_fails_row_by_row() -> None:
-    found = done(operation="similarity", vectors=ROWS[:2], query_vector=[1.0, 2.0])
-    assert [error.code for error in found.errors] == ["DIMENSION_MISMATCH"] * 2
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("operation", ["similarity", "distance", "search"])
+def test_a_query_whose_width_no_vector_has_is_the_calls_error(kind: str, operation: str) -> None:
+    with pytest.raises(vj.InvalidInput, match="query_vector has width 2, and the vectors 8; they must be the same"):
+        done(operation=operation, vectors=given(kind), query_vector=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("operation", ["similarity", "distance", "search"])
+def test_vectors_of_another_width_than_the_query_are_errors_where_some_have_it(operation: str) -> None:
+    found = done(operation=operation, vectors=[[1.0], None, ROWS[0]], query_vector=QUERY)
+    assert [(error.index, error.code) for error in found.errors] == [(0, "DIMENSION_MISMATCH"), (1, "NIL_VECTOR")]
 
 
 @pytest.mark.parametrize("operation", ["similarity", "normalize", "search"])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import made_up
 import pytest
 
-from docs.chromium import Browser, chromium
-from tests.debian import program
 from vjaccel.benchmark.compare import write_comparison
 from vjaccel.benchmark.report import write_report
 
@@ -23,9 +20,3 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_report(made_up.hostile_run(), folder / "hostile.html")
     write_comparison(made_up.cpu_run(), made_up.gpu_run(), folder / "comparison.html")
     return folder
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium(program("chromium")) as found:
-        yield found

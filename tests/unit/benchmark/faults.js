@@ -65,5 +65,9 @@
     const value = contrast(colour.startsWith("rgb") ? colour : getComputedStyle(mark).stroke, ground(mark.closest(".plot, button")));
     if (value < 3) found.add(`contrast ${value.toFixed(1)}: a mark in ${colour}`);
   }
+  for (const bar of document.querySelectorAll(".barlayer path")) {
+    const value = contrast(getComputedStyle(bar).fill, ground(bar.closest(".plot")));
+    if (value < 3) found.add(`contrast ${value.toFixed(1)}: a bar in ${getComputedStyle(bar).fill}`);
+  }
   return [...found];
 })()

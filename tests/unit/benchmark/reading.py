@@ -47,6 +47,9 @@ class _Parser(HTMLParser):
         elif tag in ("th", "td"):
             self._row.append("")
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)  # nothing is within it, and what ends is not what it stands in
+
     def handle_endtag(self, tag: str) -> None:
         if not self._stack:
             return

@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as left:
-                main()
+                copy_context().run(main)  # as in a process of its own, what it sets for its runs is nobody else's
         finally:
             # A command has its process to itself, and leaves its log as it is.
             logger.handlers[:], logger.level = handlers, level

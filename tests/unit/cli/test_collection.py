@@ -277,3 +277,54 @@ def test_a_collection_without_a_model_is_searched_by_its_own_rows_alone(run: Run
     assert "search with --like" in run("collection", "search", "notes", "words").err
     assert "say what to look for" in run("collection", "search", "notes").err
     assert "say what to look for" in run("collection", "search", "notes", "words", "--like", "n1").err
+
+
+def test_a_runs_npy_takes_its_ids_from_what_it_was_embedded_from_and_from_nothing_else(run: Run) -> None:
+    Path("out.jsonl").write_text('{"id": "a", "text": "abc"}\n{"id": "z", "text": "zzz"}\n')
+    run("embed", "out.jsonl", "-o", "out.npy", "--model", "letters:26")
+    assert run("collection", "import", "notes", "out.npy").code == 0
+    with vj.Collection.open("notes") as found:
+        assert found.get(["z"]).metadata == ({"text": "zzz"},)
+    Path("out.jsonl").write_text('{"id": "x", "text": "other"}\n{"id": "y", "text": "rows"}\n')
+    done = run("collection", "import", "others", "out.npy")
+    assert (done.code, done.err) == (
+        2,
+        "vjaccel: out.jsonl is not what out.npy was embedded from, as out.npy.run.json says, so that it has not the ids of "
+        "these vectors: move one of them away\n",
+    )
+    assert not Path("others").exists()
+    Path("out.jsonl").unlink()
+    assert run("collection", "import", "others", "out.npy").code == 0
+    with vj.Collection.open("others") as found:
+        assert found.get(["0", "1"]).metadata == ({}, {})
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.npy"])
+def test_what_an_empty_collection_was_written_to_makes_an_empty_one(run: Run, name: str) -> None:
+    run("collection", "create", "empty", "--dim", "3")
+    assert run("collection", "export", "empty", "-o", name).code == 0
+    done = run("collection", "import", "notes", name)
+    assert (done.code, done.out) == (0, "notes: 0 rows added, 0 replaced, 0 were there; it has 0\n")
+    assert json.loads(run("collection", "info", "notes", "--json").out)["dim"] == 3
+    assert run("collection", "import", "notes", name).code == 0
+
+
+def test_a_file_without_a_vector_makes_no_collection_and_says_why(run: Run) -> None:
+    run("collection", "create", "empty", "--dim", "3")
+    run("collection", "export", "empty", "-o", "out.jsonl")
+    done = run("collection", "import", "notes", "out.jsonl")
+    assert (done.code, done.err) == (
+        2,
+        "vjaccel: no row has a vector, which would say how wide those of a new collection at notes are: make it with "
+        "`vjaccel collection create`\n",
+    )
+    assert run("collection", "import", "empty", "out.jsonl").code == 0
+
+
+@pytest.mark.parametrize("command", [("search", "nowhere", "--like", "a"), ("info", "nowhere"), ("compact", "nowhere")])
+def test_a_command_says_what_makes_a_collection_that_is_not_there(run: Run, command: tuple[str, ...]) -> None:
+    done = run("collection", *command)
+    assert (done.code, done.err) == (
+        2,
+        "vjaccel: there is no collection at nowhere; `vjaccel collection create` makes one\n",
+    )

@@ -24,6 +24,20 @@ def test_show_without_a_file_prints_what_holds_here(run: Run) -> None:
     assert "memory_pool_size: 256000000" in run("config", "show").out
 
 
+@pytest.mark.parametrize("cache", ["redis://u:pw123@h:6379/2", "redis://:pw123@h:6379/2?password=pw123"])
+def test_show_prints_no_password(run: Run, cache: str) -> None:
+    Path("batch.yaml").write_text(f"embedding_config: {{cache: '{cache}'}}\n")
+    done = run("config", "show", "batch.yaml")
+    assert "cache: redis://h:6379/2\n" in done.out
+    assert "pw123" not in done.out + done.err
+
+
+@pytest.mark.parametrize("cache", ["memory", "./cache"])
+def test_show_prints_a_cache_that_is_no_address_as_it_is(run: Run, cache: str) -> None:
+    Path("batch.yaml").write_text(f"embedding_config: {{cache: {cache}}}\n")
+    assert f"cache: {cache}\n" in run("config", "show", "batch.yaml").out
+
+
 def test_validate_says_that_a_file_is_right(run: Run) -> None:
     Path("batch.yaml").write_text("performance_config: {memory_pool_size: 2GB}\n")
     done = run("config", "validate", "batch.yaml")

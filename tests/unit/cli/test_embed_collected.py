@@ -34,7 +34,7 @@ def test_rows_are_stored_with_their_vectors_and_fields(run: Run) -> None:
     done = run("embed", "in.jsonl", *INTO)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-1] == (
-        "lance:notes: 40 rows embedded and stored, 0 with the same text brought up to date, 0 were there"
+        "lance:notes: 40 rows stored, 0 with the same text brought up to date, 0 were there"
     )
     with vj.Collection.open("notes") as found:
         assert (len(found), found.dim) == (40, 16)
@@ -179,8 +179,8 @@ def test_a_number_that_is_none_is_the_same_the_next_time(run: Run) -> None:
         (("--precision", "int8"), "a collection has float32 vectors"),
         (("--restart",), "--restart is for files"),
         (("-o", "lance:"), "the output 'lance:' names no collection"),
-        (("--dry-run",), "--dry-run is for files"),
         (("--model", "letters:8"), "dim=8 contradicts the collection at notes"),
+        (("--model", "letters:8", "--dry-run"), "dim=8 contradicts the collection at notes"),
     ],
 )
 def test_what_cannot_be_asked_is_said(run: Run, options: tuple[str, ...], said: str) -> None:
@@ -189,3 +189,92 @@ def test_what_cannot_be_asked_is_said(run: Run, options: tuple[str, ...], said: 
     done = run("embed", "in.jsonl", *INTO, *options)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "stored"), [(1, 1.5, (1.0, 1.5)), ([1], [1.5, 2], ([1.0], [1.5, 2.0])), (1, 2, (1, 2))]
+)
+@pytest.mark.parametrize("ids", [True, False])
+def test_whole_numbers_give_way_to_floats_that_come_later_in_the_input(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ids: bool, early: Any, late: Any, stored: Any
+) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    write(
+        [
+            {**({"id": f"n{i}"} if ids else {}), "text": f"text {i}", "price": early if i < 1500 else late}
+            for i in range(3000)
+        ]
+    )
+    report = embedded(run, "in.jsonl")
+    assert (report["stored"], report["failed"]) == (3000, 0)
+    report = embedded(run, "in.jsonl")
+    assert (report["stored"], report["updated"], report["there"]) == (0, 0, 3000)
+    assert len((tmp_path / "asked").read_text().splitlines()) == 3000
+    with vj.Collection.open("notes") as found:
+        prices = [about["price"] for batch in found.iter_batches() for about in batch.metadata]
+    assert sorted(map(str, prices)) == sorted(str(price) for price in stored * 1500)
+
+
+def test_floats_for_a_column_of_whole_numbers_are_refused_before_they_are_embedded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(rows(3))
+    embedded(run, "in.jsonl")
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    write([{"id": "a", "text": "one", "year": 1.5}, {"id": "b", "text": "two", "year": 2}], "more.jsonl")
+    report = embedded(run, "more.jsonl")
+    assert (report["stored"], report["failures"]) == (1, {"INVALID_METADATA": 1})
+    assert (tmp_path / "asked").read_text() == "two\n"
+
+
+def test_a_dry_run_counts_what_would_be_embedded_and_changes_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+
+    def counted(*arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run("embed", "in.jsonl", *INTO, "--dry-run", "--json", *arguments).out)
+        return found
+
+    names = ("rows", "settled", "duplicates", "no_text", "refused", "tokens_at_most")
+    write([*rows(4), {"id": "same", "text": "text 1"}])
+    first = counted("--price", "1000")
+    assert [first[name] for name in names] == [5, 0, 1, 0, 0, 4 * (len("text 1") + 2)]
+    assert first["cost"] > 0
+    assert not Path("notes").exists()
+    assert not (tmp_path / "asked").exists()
+    embedded(run, "in.jsonl")
+    changed = [*rows(5), {"id": "same", "text": "text 1"}, {"id": "n1", "text": "x"}, {"id": "none", "text": None}]
+    changed[1]["year"] = 1900  # is brought up to date without being embedded
+    write([*changed, {"id": "kind", "text": "y", "year": "unknown"}])
+    with vj.Collection.open("notes") as found:
+        before = found.version
+    again = counted()
+    assert [again[name] for name in names] == [9, 5, 0, 1, 2, len("text 4") + 2]
+    assert again["failures"] == {"DUPLICATE_ID": 1, "INVALID_METADATA": 1}
+    with vj.Collection.open("notes") as found:
+        assert (found.version, found.get(["n1"]).metadata[0]["year"]) == (before, 2001)
+    said = run("embed", "in.jsonl", *INTO, "--dry-run").out
+    assert said.startswith("would embed 1 texts")
+    assert "5 of 9 rows are settled" in said
+    assert "2 rows cannot be stored (DUPLICATE_ID 1, INVALID_METADATA 1)" in said
+    assert not Path("notes.errors.jsonl").exists()
+
+
+@pytest.mark.parametrize("place", ["new/folder/notes", "notes"])
+def test_bad_rows_are_named_beside_a_collection_whose_folder_is_not_there_yet(run: Run, place: str) -> None:
+    write([{"id": "", "text": "one"}, {"id": "a", "text": "two"}])
+    done = run("embed", "in.jsonl", "-o", f"lance:{place}", "--model", "untold:16")
+    assert (done.code, done.err) == (3, "")
+    (error,) = Path(f"{place}.errors.jsonl").read_text().splitlines()
+    assert json.loads(error)["code"] == "INVALID_VECTOR_ID"
+    with vj.Collection.open(place) as found:
+        assert len(found) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(run: Run) -> None:
+    Path("file").write_text("")
+    write([{"id": "", "text": "one"}])
+    done = run("embed", "in.jsonl", "-o", "lance:file/notes", "--model", "untold:16")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "vjaccel: cannot write" in done.err

@@ -86,6 +86,8 @@ def test_a_filter_says_which_rows_are_found_counted_gone_through_and_deleted(
         ("lexname = 'x)", 10, "Unterminated"),
         ("lexname = 'yeer' AND yeer = 1", 21, "No field named yeer"),
         ("lexname = 'at1' OR lexname = 1", 29, "could not convert"),
+        ("vector is not null", 0, "vector is no column"),
+        ("lexname = 'vector' AND `Vector` IS NULL", 23, "vector is no column"),
     ],
 )
 def test_a_filter_that_cannot_be_used_is_an_error_with_the_place_and_the_columns(
@@ -105,6 +107,11 @@ def test_a_filter_that_cannot_be_used_is_an_error_with_the_place_and_the_columns
         assert "_rowid" not in message
         assert ".rs" not in message
     assert len(col) == 4
+
+
+def test_a_key_or_a_text_that_has_the_word_vector_in_it_is_no_vector(col: vj.Collection) -> None:
+    col.insert(["new"], [[1.0, 0.0]], [{"vector_of": "vector", "the vector": 1}])
+    assert col.count("vector_of = 'vector' AND `the vector` = 1 -- the vector") == 1
 
 
 def test_what_is_no_condition_is_refused_with_the_columns(col: vj.Collection) -> None:

@@ -57,6 +57,14 @@ def test_rows_that_come_after_an_index_are_found_by_it_and_those_that_went_are_n
     assert "new" not in {hit.id for hit in col.search(far, 5, probes=4)[0]}
 
 
+def test_a_search_by_an_index_says_nothing_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    col = filled(tmp_path)
+    col.create_index(partitions=4)
+    capfd.readouterr()
+    assert len(col.search(rows(1, 1)[0], 10, probes=4, where="half = 1")) == 10
+    assert capfd.readouterr().err == ""
+
+
 def test_an_index_of_few_rows_is_brought_up_to_date_as_rows_come(tmp_path: Path) -> None:
     def left_out() -> int:
         stats = lance.dataset(str(tmp_path / "col")).stats.index_stats("vector_idx")

@@ -42,7 +42,7 @@ def test_a_collection_that_is_opened_again_knows_its_width_metric_rows_and_kinds
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"dim": 9}, vj.InvalidInput, "dim=9 contradicts the collection at .*, whose dim is '8'"),
+        ({"dim": 9}, vj.InvalidInput, r"dim=9 contradicts the collection at .*, whose dim is 8$"),
         ({"metric": "dot"}, vj.InvalidInput, "metric='dot' contradicts .*, whose metric is 'cosine'"),
         ({"durability": "never"}, vj.InvalidInput, "durability 'never' is neither"),
         ({"memory_limit": -1}, vj.InvalidInput, "memory_limit is a number of bytes"),
@@ -132,6 +132,24 @@ def test_rows_that_are_gone_through_are_those_of_one_version(tmp_path: Path) -> 
     col.delete(names(0, 50))
     col.compact()
     assert sorted(name for batch in batches for name in batch.ids) == sorted(names(0, 100))
+
+
+@pytest.mark.parametrize("where", [None, "year >= 0"])
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_rows_come_in_batches_of_the_size_that_is_asked_whatever_the_files(
+    tmp_path: Path, size: int, where: str | None
+) -> None:
+    col = made(tmp_path, durability="process")
+    for start, end in ((0, 3), (3, 4), (4, 5), (5, 11), (11, 12)):
+        col.insert(names(start, end), rows(12)[start:end], [{"year": i} for i in range(start, end)])
+    col.delete(names(1, 2))
+    found = list(col.iter_batches(size, where=where))
+    lengths = [len(batch) for batch in found]
+    assert lengths == [size] * (11 // size) + [11 % size] * (11 % size > 0)
+    wanted = [i for i in range(12) if i != 1]
+    assert [name for batch in found for name in batch.ids] == [names(i, i + 1)[0] for i in wanted]
+    np.testing.assert_array_equal(np.concatenate([batch.vectors for batch in found]), rows(12)[wanted])
+    assert [about["year"] for batch in found for about in batch.metadata] == wanted
 
 
 def test_a_checked_out_version_outlives_the_cleaning_up(tmp_path: Path) -> None:

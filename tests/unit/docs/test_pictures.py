@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import vjaccel as vj
 from tests.debian import program
+from tests.unit.cli.letters import letters
 
 ROOT = Path(__file__).parents[3]
 
@@ -51,6 +53,19 @@ def results(tmp_path: Path) -> Path:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(run), encoding="utf-8")
     return path
+
+
+def test_the_report_of_a_run_becomes_two_small_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("chromium")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    pictures = runpy.run_path(str(ROOT / "docs" / "run_pictures.py"))
+    with vj.Embedder(lambda texts: letters(8, texts), batch_tokens=64) as embedder:
+        embedder.embed([f"text {i}" for i in range(200)]).report(tmp_path / "run.html")
+    made = pictures["make"](tmp_path / "run.html", tmp_path / "pictures")
+    sys.modules.pop("chromium", None)
+    assert [path.name for path in made] == ["run-light.png", "run-dark.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 200_000 for path in made)
+    assert made[0].read_bytes() != made[1].read_bytes()
 
 
 def test_every_plot_becomes_a_small_picture(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,3 +266,9 @@ def test_an_embedder_says_what_it_was_asked_for() -> None:
     with vj.Embedder(embed) as embedder:
         assert embedder.model.startswith("function:test_an_embedder_says")
         assert not embedder.has_cache
+
+
+def test_a_prompt_that_is_none_is_refused_before_a_cache_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(vj.InvalidType):
+        vj.Embedder(lambda texts: [[1.0]] * len(texts), cache=tmp_path / "cache", prompt=5)  # type: ignore[arg-type]
+    assert not (tmp_path / "cache").exists()

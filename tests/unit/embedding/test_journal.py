@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import vjaccel as vj
 from vjaccel.embedding.journal import Journal, Kept, changed
+from vjaccel.errors import OutputError
 
 RUN = {"inputs": {"1: a.txt as txt": "digest"}, "identity": {"model": "m", "dimensions": 3}}
 VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)
@@ -154,3 +157,15 @@ def test_a_journal_that_is_removed_leaves_nothing(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     Journal(tmp_path / "j", RUN, 6).remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_whose_disk_fails_lets_go_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path / "j", {"a": 1}, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        with pytest.raises(OutputError, match="Input/output error"):
+            journal.close()
+    Journal(tmp_path / "j", {"a": 1}, 3).close()

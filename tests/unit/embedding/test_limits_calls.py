@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,7 @@ def outcomes(
     most: int = 8,
     limits: RatesPerMinute = RatesPerMinute(),  # noqa: B008  # immutable
     tokens: int = 1,
+    texts: int = 1,
     then: Callable[[Calls], None] | None = None,
 ) -> list[Reply | BaseException]:
     """What becomes of some requests that are made at once; `then` is called after ten seconds."""
@@ -79,7 +81,7 @@ def outcomes(
             if then is not None:
                 then(calls)
 
-        made = [calls.made(lambda: service.request(clock), tokens) for _ in range(requests)]
+        made = [calls.made(lambda: service.request(clock), tokens, texts=texts) for _ in range(requests)]
         *found, _ = await asyncio.gather(*made, later(), return_exceptions=True)
         return found
 
@@ -155,11 +157,49 @@ def test_a_request_that_was_refused_is_sent_once_and_split(status: int) -> None:
     assert (raised.value.then, service.times) == ("split", [0.0])
 
 
-def test_a_bad_reply_is_asked_for_once_more() -> None:
-    service = Service(BadReply("3 texts were answered with 2 vectors"))
-    with pytest.raises(BatchFailed, match="answered with 2 vectors") as raised:
-        one(service)
-    assert (raised.value.code, raised.value.then, len(service.times)) == ("INVALID_REPLY", "split", 2)
+def test_a_bad_reply_is_asked_for_once_more_and_its_tokens_are_counted() -> None:
+    service = Service(OK, BadReply("3 texts were answered with 2 vectors", tokens=7))
+    _, found = outcomes(service, 2)
+    assert isinstance(found, BatchFailed)
+    assert (found.code, found.then, found.tokens, len(service.times)) == ("INVALID_REPLY", "split", 14, 3)
+    assert one(Service(BadReply("no", tokens=7), OK)).tokens == 10
+
+
+@pytest.mark.parametrize("failure", [BadReply("no vectors"), json.JSONDecodeError("no", "<", 0)])
+def test_what_has_never_answered_as_it_should_is_asked_twice_whoever_waits(failure: Exception) -> None:
+    service = Service(failure)
+    found = outcomes(service, 30)
+    assert len(service.times) == 2
+    assert all(isinstance(each, BatchFailed) and each.then == "stop" for each in found)
+    assert all("svc at http://x" in str(each) and "--base-url" in str(each) for each in found)
+
+
+def test_a_request_that_alone_makes_the_service_fail_is_taken_apart_and_holds_no_other_up() -> None:
+    service = Service(*[Refused(500)] * 3, OK)
+    with pytest.raises(BatchFailed) as raised:
+        one(service, texts=2)
+    assert (raised.value.code, raised.value.then) == ("PROVIDER_UNAVAILABLE", "apart")
+    assert service.times == [0.0, 1.5, 3.5]
+    assert one(Service(*[Refused(500)] * 3, OK)).retries == 3  # a text that nobody suspects
+
+
+def test_when_no_part_of_a_request_is_answered_the_endpoint_is_down_after_all() -> None:
+    service, thens = Service(Refused(500)), []
+
+    async def script(clock: Clock) -> None:
+        calls = Calls(
+            PLACE, Rates(clock), Breaker("it", highest), limits=RatesPerMinute(), timeout=20.0, most=1, clock=clock,
+            uniform=highest,
+        )  # fmt: skip
+        for _ in range(30):
+            with pytest.raises(BatchFailed) as raised:
+                await calls.made(lambda: service.request(clock), 1, texts=2)
+            thens.append(raised.value.then)
+
+    virtually(script)
+    assert thens == ["apart"] * 7 + ["give up"] * 23
+    assert len(service.times) < 7 * 3 + 10
+    assert service.times[-1] < 100.0
 
 
 def test_what_was_changed_is_asked_again_at_once() -> None:
@@ -192,7 +232,7 @@ def test_another_run_may_ask_again_after_a_refusal() -> None:
         )
         with pytest.raises(BatchFailed):
             await calls[0].made(lambda: service.request(clock), 1)
-        calls[0].begin()
+        calls[0].begin(first=True)
         return await calls[0].made(lambda: service.request(clock), 1)
 
     assert virtually(script).vectors == [[1.0]]

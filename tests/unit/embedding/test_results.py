@@ -44,10 +44,15 @@ def test_any_iterable_of_texts_will_do(embedder: vj.Embedder, make: Callable[[li
     np.testing.assert_array_equal(found.embeddings, embedder.embed(texts).embeddings)
 
 
-@pytest.mark.parametrize("texts", ["one text", b"bytes", 5, None])
+@pytest.mark.parametrize(
+    ("texts", "error"),
+    [("one text", vj.InvalidInput), (b"bytes", vj.InvalidInput), (5, vj.InvalidType), (None, vj.InvalidType)],
+)
 @pytest.mark.parametrize("call", ["embed", "stream", "count_tokens"])
-def test_one_text_instead_of_many_is_refused(embedder: vj.Embedder, call: str, texts: object) -> None:
-    with pytest.raises(vj.InvalidInput, match="texts is"):
+def test_one_text_or_none_instead_of_many_is_refused(
+    embedder: vj.Embedder, call: str, texts: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="texts is"):
         getattr(embedder, call)(texts)
 
 

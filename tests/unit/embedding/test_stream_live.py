@@ -170,3 +170,31 @@ def test_leaving_a_stream_early_ends_an_async_source_that_waits() -> None:
     asyncio.run(asyncio.wait_for(main(), WAIT / 2))
     assert ended == [True]
     check_nothing_is_left()
+
+
+def test_a_result_that_is_ready_does_not_wait_for_texts_that_come_after_it() -> None:
+    """With a latency that no test would sit out, and a text that comes while another is embedded."""
+    given, seen, over = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(texts: list[str]) -> np.ndarray:
+        given.set()
+        if "first" in texts:
+            seen.wait(10)
+        return np.ones((len(texts), 2))
+
+    def texts() -> Iterator[str]:
+        for _ in range(8):
+            yield "first"
+        given.wait(10)
+        yield "second"
+        seen.set()
+        over.wait(600)
+
+    stream = vj.Embedder(slow).stream(texts(), chunk_size=8, max_latency=300.0, deduplicate=False)
+    results: list[vj.EmbeddingResult] = []
+    reader = threading.Thread(target=lambda: results.append(next(stream)), daemon=True)
+    reader.start()
+    reader.join(60)
+    over.set()
+    stream.close()  # type: ignore[attr-defined]  # it is a generator
+    assert [len(result) for result in results] == [8]

@@ -70,12 +70,14 @@ def open_cache(cache: str | os.PathLike[str] | Cache | None, *, max_bytes: int |
 
 
 def default_folder() -> Path:
-    """Where caches of this user belong on this system.
+    """Where caches of this user belong on this system, or the folder of that name in VJACCEL_CACHE_DIR.
 
     Raises
     ------
     MissingExtra
     """
+    if own := os.environ.get("VJACCEL_CACHE_DIR"):
+        return Path(own) / "vectors"
     try:
         import platformdirs
     except ImportError as exc:

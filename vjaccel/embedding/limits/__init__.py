@@ -5,12 +5,14 @@
 
 from vjaccel.embedding.limits.backoff import backoff, retry_after
 from vjaccel.embedding.limits.breaker import Breaker, breaker_of
-from vjaccel.embedding.limits.calls import Answer, Calls
+from vjaccel.embedding.limits.calls import ONE_ATTEMPT, Answer, Calls
 from vjaccel.embedding.limits.concurrency import Adaptive
 from vjaccel.embedding.limits.faults import BadReply, Changed, Fault, Place, Unfit, fault_of
 from vjaccel.embedding.limits.rates import Rates, RatesPerMinute, Use, Uses, rates_of
+from vjaccel.embedding.limits.shared import SharedRates, shared_rates_of
 
 __all__ = [
+    "ONE_ATTEMPT",
     "Adaptive",
     "Answer",
     "BadReply",
@@ -21,6 +23,7 @@ __all__ = [
     "Place",
     "Rates",
     "RatesPerMinute",
+    "SharedRates",
     "Unfit",
     "Use",
     "Uses",
@@ -29,4 +32,5 @@ __all__ = [
     "fault_of",
     "rates_of",
     "retry_after",
+    "shared_rates_of",
 ]

@@ -89,6 +89,12 @@ class Breaker:
             tell(CircuitChanged(self._name, is_open=True))
             logger.warning("%s is down (%s): asking again once in a while", self._name, why)
 
+    def forgiven(self, failures: int) -> None:
+        """Take back some of the failures that have not opened it: they were those of what was asked."""
+        with self._lock:
+            if not self._opens:
+                self._failures = max(0, self._failures - failures)
+
     def abandoned(self) -> None:
         """Note that a request was given up before anything could be said of the endpoint."""
         with self._lock:

@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from vjaccel.embedding.limits.backoff import backoff
 from vjaccel.embedding.limits.breaker import Breaker
 from vjaccel.embedding.limits.concurrency import Adaptive, Slots
-from vjaccel.embedding.limits.faults import Fault, Place, fault_of
+from vjaccel.embedding.limits.faults import BadReply, Fault, Place, fault_of
 from vjaccel.embedding.limits.rates import Rates, RatesPerMinute, Use
 from vjaccel.embedding.providers.protocol import BatchFailed, Reply
 from vjaccel.errors import ProviderRefused
 from vjaccel.telemetry import ConcurrencyChanged, tell
 
-__all__ = ["Answer", "Calls"]
+__all__ = ["ONE_ATTEMPT", "Answer", "Calls"]
+
+logger = logging.getLogger("vjaccel.embedding")
 
 ONE_ATTEMPT = 0.5
 """The share of the time that one attempt may take, so that a hanging connection leaves time for another."""
 
 
+LONG_PAUSE = 300.0
+"""Seconds that a service may ask for, if `timeout` is no longer; who is asked for more stops, and goes on when it is over."""
+
+NOTEWORTHY = 10.0
+"""Seconds of such a wait from which on it is logged."""
+
 PIECE = 0.5
 """Seconds after which who sleeps looks whether the run was stopped."""
 
 
+CRASHES = 3
+"""Errors of the service to one batch, and meanwhile to no other, after which the batch itself is suspected."""
+
+DOUBTS = 7
+"""Batches in a row that are suspected: all parts of three rounds of halving. If none has an answer the endpoint is down."""
+
+
 class Answer(NamedTuple):
-    """What a request brought: the vectors, and the tokens that the service says it has read."""
+    """What a request brought.
+
+    Attributes
+    ----------
+    vectors : array or sequence
+        In the texts' order; None for a text that got none.
+    tokens : int or None
+        What the service says it has read.
+    unusable : dict of int to (str, str)
+        As in `Reply`.
+    """
 
     vectors: Any
     tokens: int | None
+    unusable: Mapping[int, tuple[str, str]] = MappingProxyType({})
 
 
-@dataclass
+@dataclass(eq=False)
 class _Turn:
     """One batch on its way: what it has used of its time, and waited for others."""
 
@@ -45,6 +73,8 @@ class _Turn:
     retries: int = 0
     waited: float = 0.0
     bad_replies: int = 0
+    crashes: int = 0
+    tokens: int = 0
     before: Fault | None = None
 
 
@@ -90,22 +120,37 @@ class Calls:
         self._lock = threading.Lock()
         self._refused: str | None = None
         self._halted = False
+        self._strange = 0
+        # Of the turns that have had no answer since the last success of any.
+        self._failing: set[_Turn] = set()
+        self._doubts = 0
 
     @property
     def proven(self) -> bool:
         """Whether a request has succeeded."""
         return self._slots.adaptive.proven
 
-    def begin(self) -> None:
-        """A run begins: what was refused may be asked again."""
-        self._refused, self._halted = None, False
+    def begin(self, *, first: bool) -> None:
+        """A run begins; if no other goes on, what was refused may be asked again."""
+        self._halted = False
+        if first:
+            self._refused, self._strange = None, 0
 
     def halt(self) -> None:
-        """From now on, until `begin`: what waits gives up, what is under way gets its reply, nothing is sent."""
+        """From now on, until a run begins: what waits gives up, what is under way gets its reply, nothing is sent."""
         self._halted = True
 
-    async def made(self, request: Callable[[], Awaitable[Answer]], tokens: int) -> Reply:
+    async def made(
+        self, request: Callable[[], Awaitable[Answer]], tokens: int, *, texts: int = 1, suspected: bool = False
+    ) -> Reply:
         """The reply to a request of at most `tokens`.
+
+        Parameters
+        ----------
+        texts : int
+            How many there are in it. It may be for one of several that the service fails.
+        suspected : bool
+            Whether they were part of a request that the service has failed at.
 
         Raises
         ------
@@ -121,7 +166,11 @@ class Calls:
         while True:
             found = await self._tried(request, tokens, turn)
             if not isinstance(found, _Failure):
-                return Reply(found.vectors, found.tokens, turn.retries, turn.waited)
+                told = None if found.tokens is None else found.tokens + turn.tokens
+                return Reply(found.vectors, told, turn.retries, turn.waited, unusable=found.unusable)
+            then = self._blamed(found.fault, turn, texts, suspected=suspected)
+            if then is not None:
+                raise self._failed(found, turn, then) from found.exc
             delay = self._again(found.fault, turn)
             if delay is None:
                 raise self._failed(found, turn) from self._origin(found)
@@ -136,6 +185,7 @@ class Calls:
             turn.waited += self._clock() - waiting
             self._check_refused(turn)
             await self._endpoint_up(turn)
+            self._check_pause(turn)
             try:
                 use = await self._rates.begun(tokens, self._limits, partial(self._nap, turn=turn))
             except BaseException:
@@ -157,7 +207,10 @@ class Calls:
             if fault is None:
                 self._breaker.abandoned()
                 raise
-            self._note(fault, began, now)
+            if isinstance(exc, BadReply):
+                told = exc.tokens
+                turn.tokens += told or 0
+            fault = self._note(fault, turn, began, now)
             if turn.before is not None and isinstance(exc, TimeoutError) and now - began < in_full:
                 # Cut short because no more time was left: what is to be told is why so little was.
                 fault = turn.before
@@ -169,21 +222,46 @@ class Calls:
         finally:
             self._rates.ended(use, told)
         self._breaker.answered()
+        self._failing.clear()
+        self._doubts = 0
         self._adapt(partial(self._slots.adaptive.succeeded, began, self._clock()))
         return answer
 
-    def _note(self, fault: Fault, began: float, now: float) -> None:
+    def _note(self, fault: Fault, turn: _Turn, began: float, now: float) -> Fault:
+        """Have all know of a failure; what it means in their light."""
         if fault.answered:
             self._breaker.answered()
         else:
             self._breaker.failed(now, fault.brief or fault.code)
+            self._failing.add(turn)
+            turn.crashes += fault.by_texts
         if fault.too_much:
             self._adapt(partial(self._slots.adaptive.pushed_back, began, now))
             if fault.wait:
+                if fault.wait >= NOTEWORTHY and not self._rates.paused():
+                    logger.warning("%s asks to wait %.0f s", self._place, fault.wait)
                 self._rates.pause(fault.wait)
-        if fault.then == "stop":
+        if fault.then == "stop" and fault.again == "once":
+            self._strange += 1
+            if self._strange > 1:  # whichever batch has asked first
+                fault = fault._replace(again="no")
+        if fault.then == "stop" and fault.again == "no":
             # Within the slot, so that who waits for it hears of this first.
             self._refused = fault.message
+        return fault
+
+    def _blamed(self, fault: Fault, turn: _Turn, texts: int, *, suspected: bool) -> Literal["apart", "give up"] | None:
+        """What is to be done where rather a text makes the service fail than that the endpoint is down; else None."""
+        if not fault.by_texts or turn.crashes < CRASHES or self._failing != {turn} or self._halted:
+            return None
+        if (texts == 1 and not suspected) or self._doubts >= DOUBTS:
+            return None
+        self._failing.clear()
+        self._breaker.forgiven(turn.crashes)
+        if texts == 1 and not self._doubts:
+            return "give up"  # others were answered since it was suspected
+        self._doubts += 1
+        return "apart"
 
     def _adapt(self, change: Callable[[], object]) -> None:
         before = self._slots.adaptive.limit
@@ -218,6 +296,13 @@ class Calls:
             turn.left -= wait
             self._check_refused(turn)
 
+    def _check_pause(self, turn: _Turn) -> None:
+        paused = self._rates.paused()
+        if paused > max(self._timeout, LONG_PAUSE):
+            self._breaker.abandoned()
+            self._refused = f"{self._place} asks to be left alone for {paused:,.0f} s: go on when they are over"
+            self._check_refused(turn)
+
     def _check_refused(self, turn: _Turn) -> None:
         if self._refused is not None:
             raise self._stopping(self._refused, turn) from ProviderRefused(self._refused)
@@ -235,14 +320,19 @@ class Calls:
             self._check_refused(turn)
         turn.waited += self._clock() - began
 
-    def _failed(self, failure: _Failure, turn: _Turn) -> BatchFailed:
+    def _failed(self, failure: _Failure, turn: _Turn, then: Literal["apart", "give up"] | None = None) -> BatchFailed:
         fault = failure.fault
         if fault.then == "stop":
             return self._stopping(fault.message, turn)
-        return BatchFailed(fault.message, code=fault.code, then=fault.then, retries=turn.retries, waited=turn.waited)
+        return BatchFailed(
+            fault.message, code=fault.code, then=then or fault.then, retries=turn.retries, waited=turn.waited,
+            tokens=turn.tokens,
+        )  # fmt: skip
 
     def _stopping(self, message: str, turn: _Turn) -> BatchFailed:
-        return BatchFailed(message, code="PROVIDER_REFUSED", then="stop", retries=turn.retries, waited=turn.waited)
+        return BatchFailed(
+            message, code="PROVIDER_REFUSED", then="stop", retries=turn.retries, waited=turn.waited, tokens=turn.tokens
+        )
 
     def _origin(self, failure: _Failure) -> BaseException:
         if failure.fault.then != "stop":

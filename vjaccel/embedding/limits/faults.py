@@ -47,11 +47,18 @@ class Place(NamedTuple):
 
 
 class BadReply(Exception):
-    """A reply that is no answer: too few vectors, one with NaN, of another width, in an order that nobody can tell."""
+    """A reply no vector of which can be used: too few or too many, of another width, in an order that nobody can tell.
 
-    def __init__(self, message: str, code: str = "INVALID_REPLY") -> None:
+    Attributes
+    ----------
+    tokens : int or None
+        What the service says it has read for it all the same, and is paid for.
+    """
+
+    def __init__(self, message: str, code: str = "INVALID_REPLY", *, tokens: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.tokens = tokens
 
 
 class Changed(Exception):
@@ -77,6 +84,8 @@ class Fault(NamedTuple):
         Whether the endpoint works, whatever it thinks of the request.
     too_much : bool
         Whether the service has been asked for more than it can do now.
+    by_texts : bool
+        Whether it may be the texts that make the service fail.
     message : str
         For people, without the key.
     brief : str
@@ -90,6 +99,7 @@ class Fault(NamedTuple):
     again: Literal["no", "once", "while there is time", "at once"]
     answered: bool
     too_much: bool
+    by_texts: bool = False
     message: str = ""
     brief: str = ""
     wait: float | None = None
@@ -103,8 +113,11 @@ LIMITED = Fault("RATE_LIMITED", "give up", "while there is time", answered=True,
 DOWN = Fault("PROVIDER_UNAVAILABLE", "give up", "while there is time", answered=False, too_much=False)
 LATE = Fault("TIMEOUT", "give up", "while there is time", answered=False, too_much=True)
 BUSY = DOWN._replace(too_much=True)
+CRASHED = DOWN._replace(by_texts=True)
 UNREADABLE = DOWN._replace(answered=True)
 BAD = Fault("INVALID_REPLY", "split", "once", answered=True, too_much=False)
+STRANGE = REFUSED._replace(again="once")
+"""Of what has never answered as a service of embeddings does: it is none, and no half of a request will fare better."""
 
 BY_STATUS = {
     400: REJECTED,
@@ -118,7 +131,7 @@ BY_STATUS = {
     504: LATE,
     529: BUSY,  # "overloaded" of some services
 }
-"""Every other 4xx is `REFUSED`, as 401, 402, 403, 404, 405 and 410 are; every other 5xx is `DOWN`; a 2xx is `UNREADABLE`."""
+"""Every other 4xx is `REFUSED`, as 401, 402, 403, 404, 405 and 410 are; every other 5xx is `CRASHED`; a 2xx is `UNREADABLE`."""
 
 LATE_NAMES = {"TimeoutError", "TimeoutException", "Timeout", "APITimeoutError"}
 LOST_NAMES = {
@@ -156,11 +169,14 @@ def fault_of(exc: BaseException, place: Place, *, proven: bool) -> Fault | None:
     Parameters
     ----------
     proven : bool
-        Whether a request to this model has succeeded: then no 400 means that there is no such model.
+        Whether a request to this model has succeeded: then no 400 means that there is no such model, and no bad reply that
+        this is no service of embeddings.
     """
     if isinstance(exc, Changed):
         return REJECTED._replace(again="at once", message=str(exc))
     if isinstance(exc, BadReply):
+        if not proven and exc.code == BAD.code:
+            return STRANGE._replace(message=_strange(str(exc), place))
         return BAD._replace(code=exc.code, message=str(exc))
     if isinstance(exc, Unfit):
         return REFUSED._replace(message=f"{place} cannot serve {place.provider}:{place.model} as asked: {exc}")
@@ -170,7 +186,9 @@ def fault_of(exc: BaseException, place: Place, *, proven: bool) -> Fault | None:
         return None
     where = f"{place} answered {status}" if status is not None else f"{place}: {type(exc).__name__}"
     message = f"{where}: {said}" if said else where
-    if kind.then == "stop":
+    if kind is UNREADABLE and not proven:
+        kind, message = STRANGE, _strange(f"it is not JSON ({said})", place)
+    elif kind.then == "stop":
         message = _refusal(status, said, place)
     return kind._replace(message=message, brief=where, wait=retry_after(_headers(exc)))
 
@@ -180,7 +198,7 @@ def _by_status(status: int, said: str, exc: BaseException, proven: bool) -> Faul
         return UNREADABLE
     if status == 429 and NO_CREDIT.search(said + str(getattr(exc, "code", ""))):
         return REFUSED  # it comes as a rate limit, but no wait helps
-    found = BY_STATUS.get(status, REFUSED if status < 500 else DOWN)
+    found = BY_STATUS.get(status, REFUSED if status < 500 else CRASHED)
     if status >= 500:
         # Ollama says it with 400, 413 or 500, by its version; no wait makes a text shorter.
         return TOO_LONG if INPUT_LENGTH.search(said) else found
@@ -242,6 +260,13 @@ def _said(exc: BaseException, place: Place) -> str:
     if place.key:
         text = text.replace(place.key, "***")
     return " ".join(text.split())[:LONGEST_MESSAGE]
+
+
+def _strange(found: str, place: Place) -> str:
+    return (
+        f"{place} does not answer as {place.provider} does: {found}; check the address (--base-url, base_url=), which is used "
+        "as given, and what answers there"
+    )
 
 
 def _refusal(status: int | None, said: str, place: Place) -> str:

@@ -68,9 +68,13 @@ class Uses:
     def begin(self, tokens: int) -> Use:
         """Note that a request is sent; `tokens` is what it may cost at most."""
         use = Use(tokens)
-        self._under_way.add(use)
-        self._tokens += tokens
+        self.begun(use)
         return use
+
+    def begun(self, use: Use) -> None:
+        """Note one that was made elsewhere."""
+        self._under_way.add(use)
+        self._tokens += use.tokens
 
     def end(self, use: Use, now: float, tokens: int | None) -> None:
         """Note that its reply has come, or never will; `tokens` is what it did cost, where that is known."""
@@ -101,25 +105,37 @@ class Rates:
         try:
             while True:
                 with self._lock:
-                    now = self._clock()
-                    wait = max(self._resumes - now, self._uses.wait(now, tokens, limits))
                     first = self._queue[0] is turn
-                    # Whoever has no limits has nobody to wait for.
-                    if wait <= 0 and (first or limits == (None, None)):
-                        return self._uses.begin(tokens)
-                    if first:
-                        self._next = now + wait
-                    else:
-                        wait = max(wait, self._next - now)
+                    wait = self._next - self._clock()
+                # Whoever has no limits has nobody to wait for.
+                if first or limits == (None, None):
+                    found = await self._asked(tokens, limits)
+                    if isinstance(found, Use):
+                        return found
+                    wait = found
+                    with self._lock:
+                        self._next = self._clock() + wait
                 await sleep(min(max(wait, NEXT_TURN), LOOK_AGAIN))
         finally:
             with self._lock:
                 self._queue.remove(turn)
 
+    async def _asked(self, tokens: int, limits: RatesPerMinute) -> Use | float:
+        """The use that begins now, or seconds until there may be one."""
+        with self._lock:
+            now = self._clock()
+            wait = max(self._resumes - now, self._uses.wait(now, tokens, limits))
+            return wait if wait > 0 else self._uses.begin(tokens)
+
     def ended(self, use: Use, tokens: int | None) -> None:
         """Note that its reply has come, or never will; `tokens` is what it did cost, where that is known."""
         with self._lock:
             self._uses.end(use, self._clock(), tokens)
+
+    def paused(self) -> float:
+        """Seconds until anybody may send again, as the service has asked for it; 0 where it has not."""
+        with self._lock:
+            return max(0.0, self._resumes - self._clock())
 
     def pause(self, seconds: float) -> None:
         """Nobody sends for so long: the service has asked for it."""

@@ -52,3 +52,5 @@ def check_remote(options: ProviderOptions) -> None:
         value = getattr(options, name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
+    if options.shared_limits is not None and options.requests_per_minute is None and options.tokens_per_minute is None:
+        raise InvalidInput("shared_limits shares requests_per_minute and tokens_per_minute: give one of them, or both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,21 +80,29 @@ class OpenAIProvider(RemoteProvider):
 
 
 def _ordered(reply: Any, count: int) -> list[Any]:
-    """The vectors in the texts' order, whatever order they came in."""
+    """The vectors in the texts' order, whatever order they came in; None for a text of which nobody can tell."""
     data = getattr(reply, "data", None)
-    if not isinstance(data, list) or len(data) != count:
-        found = len(data) if isinstance(data, list) else "no"
-        raise BadReply(f"{count} texts were answered with {found} vectors")
-    vectors: dict[Any, Any] = {item.index: item.embedding for item in data}
-    if set(vectors) != set(range(count)):
+    if not isinstance(data, list):
+        what = "a page of text, no JSON" if isinstance(reply, str) else "JSON without the vectors of texts (data)"
+        raise BadReply(f"{count} texts were answered with {what}", tokens=_tokens(reply))
+    if len(data) != count:
+        raise BadReply(f"{count} texts were answered with {len(data)} vectors", tokens=_tokens(reply))
+    found = [(getattr(item, "index", None), getattr(item, "embedding", None)) for item in data]
+    times = Counter(index for index, _ in found if isinstance(index, int))
+    vectors = {index: vector for index, vector in found if isinstance(index, int) and times[index] == 1}
+    if not vectors.keys() & range(count):
         raise BadReply(
-            f"{count} texts were answered with vectors of other numbers than 0 to {count - 1}, or of one twice"
+            f"{count} texts were answered with vectors of other numbers than 0 to {count - 1}, or of one more than once",
+            tokens=_tokens(reply),
         )
-    return [_numbers(vectors[index]) for index in range(count)]
+    return [_numbers(vectors.get(index)) for index in range(count)]
 
 
 def _numbers(vector: Any) -> Any:
-    return np.frombuffer(base64.b64decode(vector), "<f4") if isinstance(vector, str) else vector
+    try:
+        return np.frombuffer(base64.b64decode(vector), "<f4") if isinstance(vector, str) else vector
+    except ValueError:
+        return None
 
 
 def _tokens(reply: Any) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -83,6 +85,7 @@ class ProviderOptions:
     timeout: float = 120.0
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    shared_limits: str | None = None
 
 
 class Reply(NamedTuple):
@@ -100,6 +103,9 @@ class Reply(NamedTuple):
         Seconds spent waiting for limits and between attempts.
     padded : int or None
         Tokens that were computed, padding included, where those are not the longest item's for each.
+    unusable : dict of int to (str, str)
+        Of items that got no vector, or one that is none, the code and message of the error if it stays at that. Like one that
+        has a NaN or is zero, each is asked for once more, alone; what `vectors` has of them does not count.
     """
 
     vectors: Any
@@ -107,6 +113,7 @@ class Reply(NamedTuple):
     retries: int = 0
     waited: float = 0.0
     padded: int | None = None
+    unusable: Mapping[int, tuple[str, str]] = MappingProxyType({})
 
 
 class BatchFailed(Exception):
@@ -118,11 +125,14 @@ class BatchFailed(Exception):
     ----------
     code : str
         Of the errors of its texts.
-    then : {"stop", "split", "give up"}
+    then : {"stop", "split", "apart", "give up"}
         ``stop``: no batch will fare better, and the run ends with the exception that this one was raised from.
-        ``split``: its halves may be taken, or all but one text. ``give up``: each of its texts has failed.
+        ``split``: its halves may be taken, or all but one text. ``apart``: so may they, if it is one text that makes it fail;
+        they are tried when others have been, and a single text once more. ``give up``: each of its texts has failed.
     retries, waited
         As in `Reply`.
+    tokens : int
+        What the service says it has read all the same.
     """
 
     def __init__(
@@ -130,15 +140,17 @@ class BatchFailed(Exception):
         message: str,
         *,
         code: str = "EMBEDDING_GENERATION_FAILED",
-        then: Literal["stop", "split", "give up"] = "split",
+        then: Literal["stop", "split", "apart", "give up"] = "split",
         retries: int = 0,
         waited: float = 0.0,
+        tokens: int = 0,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.then = then
         self.retries = retries
         self.waited = waited
+        self.tokens = tokens
 
 
 class Prepared(NamedTuple):
@@ -160,6 +172,8 @@ class Prepared(NamedTuple):
         Texts that are too long, where that is an error: why, by their place.
     whole : bool
         Whether whoever embeds them refuses a text that is too long, so that none is cut off.
+    at_most : bool
+        Whether lengths that are not counted are what the tokens are at most.
     """
 
     items: list[Any]
@@ -169,6 +183,7 @@ class Prepared(NamedTuple):
     chunks: np.ndarray | None = None
     refused: dict[int, str] | None = None
     whole: bool = False
+    at_most: bool = False
 
 
 class Provider(Protocol):

@@ -19,18 +19,22 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from vjaccel.embedding.limits import (
+    ONE_ATTEMPT,
     Answer,
     BadReply,
     Calls,
     Place,
+    Rates,
     RatesPerMinute,
     Unfit,
     breaker_of,
     rates_of,
+    shared_rates_of,
 )
 from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.loop import Loop
 from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Prepared, ProviderOptions, Reply
+from vjaccel.embedding.providers.replies import usable_of
 from vjaccel.embedding.providers.urls import checked_url, is_local, shown
 from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.errors import MissingExtra, NotSupported, ProviderRefused
@@ -92,7 +96,7 @@ class RemoteProvider:
     """Whether the service refuses a text that is too long; otherwise it cuts it off, or may, and says of none that it did."""
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
-        ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", *self.able}
+        ours = {"base_url", "timeout", "requests_per_minute", "tokens_per_minute", "shared_limits", *self.able}
         refuse_others(options, ours, f"{self.name} decides for itself")
         if options.truncate == "chunk":
             raise NotSupported(
@@ -119,7 +123,7 @@ class RemoteProvider:
         digest = hashlib.sha256(key.encode()).hexdigest()
         self._calls = Calls(
             Place(self.name, model, endpoint, key_name, key if key_name else ""),
-            rates_of(self.name, endpoint, digest),
+            self._rates(endpoint, digest),
             breaker_of(self.name, endpoint),
             limits=limits,
             timeout=options.timeout,
@@ -127,6 +131,8 @@ class RemoteProvider:
         )
         self.refuses_long = options.truncate == "error"
         self._cuts = False
+        # Texts of requests that the service has failed at, until they have an answer of their own.
+        self._suspects: set[str] = set()
         self._lock = threading.Lock()
         self._runs = 0
         self._looked = False
@@ -173,18 +179,26 @@ class RemoteProvider:
             raise ValueError(f"{self.name} takes no empty text")
         lengths = np.fromiter(map(_bound, items), np.int64, len(items))
         nothing = np.zeros(len(items), np.int64)
-        return Prepared(items, lengths, nothing, counted=False, whole=self.refuses_long)
+        return Prepared(items, lengths, nothing, counted=False, whole=self.refuses_long, at_most=True)
 
     def embed(self, items: list[str], prompt: str) -> Reply:
         _, role = self._parted(prompt)
-        tokens = sum(map(_bound, items))
+        made = self._calls.made(
+            partial(self._answered, items, role), sum(map(_bound, items)), texts=len(items),
+            suspected=self._suspects.issuperset(items),
+        )  # fmt: skip
         try:
-            reply: Reply = self._running_loop().result(self._calls.made(partial(self._answered, items, role), tokens))
+            reply: Reply = self._running_loop().result(made)
         except BatchFailed as failed:
+            if failed.then == "apart":
+                self._suspects.update(items)
+            else:
+                self._suspects.difference_update(items)
             if failed.code == "TOO_MANY_TEXTS" and len(items) > 1:
                 # Remembered for the batches that are still to be planned.
                 self.batch_texts = max(1, min(self.batch_texts or len(items), len(items) // 2))
             raise
+        self._suspects.difference_update(items)
         return reply
 
     def is_out_of_memory(self, exc: BaseException) -> bool:
@@ -196,8 +210,7 @@ class RemoteProvider:
     def begun(self) -> None:
         with self._lock:
             self._runs += 1
-            if self._runs == 1:
-                self._calls.begin()
+            self._calls.begin(first=self._runs == 1)
             look = self.base_url is not None and not self._looked
             self._looked = True
         if look:
@@ -230,6 +243,12 @@ class RemoteProvider:
         found = options.base_url or os.environ.get(self.url_name or "")
         return checked_url(found) if found else None
 
+    def _rates(self, endpoint: str, digest: str) -> Rates:
+        shared, longest = self.options.shared_limits, ONE_ATTEMPT * self.options.timeout
+        if shared is None:
+            return rates_of(self.name, endpoint, digest)
+        return shared_rates_of(shared, self.name, endpoint, digest, longest)
+
     def _key(self) -> tuple[str, str]:
         """The variable that has the key, and the key; a local server needs none, and SDKs insist on one."""
         for name in self.keys:
@@ -253,21 +272,17 @@ class RemoteProvider:
                 "without, or ask truncate='end'"
             )
         found = await self.request(items, role)
-        return Answer(self._checked(found.vectors, len(items)), found.tokens)
-
-    def _checked(self, vectors: Any, count: int) -> np.ndarray:
-        if len(vectors) != count:
-            raise BadReply(f"{self.name} answered {count} texts with {len(vectors)} vectors")
         try:
-            found = np.asarray(vectors, np.float32)
-        except (TypeError, ValueError) as exc:
-            raise BadReply(f"{self.name} answered with what are no vectors of one width") from exc
-        if found.ndim != 2 or not found.shape[1]:
-            raise BadReply(f"{self.name} answered with an array of shape {found.shape}")
-        if not np.isfinite(found).all():
-            raise BadReply(f"{self.name} answered with a NaN or an infinity", "INVALID_EMBEDDING")
-        self._check_width(found.shape[1])
-        return found
+            if len(found.vectors) != len(items):
+                raise BadReply(f"{len(items)} texts were answered with {len(found.vectors)} vectors")
+            usable = usable_of(found.vectors, self._width.known)
+            # Where most of a reply's vectors have one width and some another, that one is confirmed.
+            for _ in range(1 + bool(usable.unusable)):
+                self._check_width(usable.vectors.shape[1])
+        except BadReply as exc:
+            exc.tokens = found.tokens
+            raise
+        return Answer(usable.vectors, found.tokens, usable.unusable)
 
     def _check_width(self, width: int) -> None:
         wanted = self.options.dimensions

@@ -50,6 +50,7 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where caches belong on Linux")
 def test_disk_is_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VJACCEL_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cache = open_cache("disk")
     assert cache is not None
@@ -91,7 +92,7 @@ def test_a_library_that_is_missing_is_said_with_its_extra(tmp_path: Path, place:
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env={name: value for name, value in os.environ.items() if name != "VJACCEL_CACHE_DIR"} | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert f"needs the extra '{extra}': pip install 'vjaccel[{extra}]'" in done.stdout
     assert list(tmp_path.iterdir()) == []
@@ -110,3 +111,13 @@ def test_a_cache_that_cannot_be_used_is_one_line_on_a_terminal_however_often_it_
     done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
     said = "the cache in /dev/null/cache cannot be used, and the run goes on without: Not a directory"
     assert done.stderr == f"<vjaccel>:1: CacheWarning: {said}\n"
+
+
+def test_disk_is_in_the_folder_that_is_named_for_all_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VJACCEL_CACHE_DIR", str(tmp_path))
+    cache = open_cache("disk")
+    assert cache is not None
+    cache.close()
+    assert (tmp_path / "vectors" / "vjaccel-cache-1").is_dir()

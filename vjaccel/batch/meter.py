@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import psutil
 
@@ -35,7 +36,7 @@ class Meter:
         """Since then."""
         return time.perf_counter() - self._started
 
-    def statistics(self, work: Work, errors: Sequence[ItemError], plan: Plan) -> BatchStatistics:
+    def statistics(self, work: Work[Any], errors: Sequence[ItemError], plan: Plan) -> BatchStatistics:
         """Of a request whose batches are done."""
         seconds, job = self.seconds(), work.job
         failed = len(errors)

@@ -1,0 +1,88 @@
+"""Reports of runs that were killed or stopped: made afterwards, of what is kept, until the run has ended and after."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_stopped_runs import EMBED, PATIENCE, ROWS, finished, started, text, until_embedding
+from tests.unit.benchmark.reading import Read, read
+from tests.unit.cli.letters import install
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    install(tmp_path / "plugins")
+    made = tmp_path / "work"
+    made.mkdir()
+    rows = ({"id": f"n{i}", "text": text(i)} for i in range(ROWS))
+    (made / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return made
+
+
+def killed(folder: Path, *more: str) -> None:
+    process = started(folder, *EMBED, *more)
+    until_embedding(folder, process)
+    deadline = time.monotonic() + PATIENCE
+    while not (folder / "out.parquet.journal" / "recording.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def page(folder: Path) -> Read:
+    return read(folder / "run.html")
+
+
+@pytest.mark.parametrize(
+    "name", ["out.parquet", "out.parquet.run.json", "out.parquet.journal", "./out.parquet.journal/"]
+)
+def test_the_report_of_a_killed_run_is_made_of_its_journal(folder: Path, name: str) -> None:
+    killed(folder)
+    said = finished(folder, "report", name, "-o", "run.html")
+    assert said == "wrote run.html: the run of out.parquet has not ended\n"
+    found = page(folder)
+    assert "The run has not ended" in found.sections["short"]
+    assert "texts have got their vector" in found.sections["short"]
+    assert "the output is not written yet" in found.sections["map"]
+    assert ["model", "letters:32"] in found.tables["How it was made"]
+    assert ["inputs", "in.jsonl"] in found.tables["How it was made"]
+
+
+def test_a_run_that_was_killed_twice_and_came_to_its_end_has_one_report(folder: Path) -> None:
+    for _ in range(2):
+        killed(folder)
+    finished(folder, *EMBED, "--report", "run.html")
+    found = page(folder)
+    assert f"{ROWS:,} of {ROWS:,} rows have their vector, and none failed." in found.sections["short"]
+    assert "It was stopped and gone on with twice." in found.sections["short"]
+    assert len(found.tables["Calls: each but the first has gone on"]) == 4
+    assert len(found.figures["throughput"][0]["layout"]["shapes"]) == 2
+
+
+def test_what_was_made_is_told_of_by_its_manifest_while_it_is_made_anew(folder: Path) -> None:
+    finished(folder, *EMBED)
+    killed(folder, "--restart")
+    assert "has not ended" not in finished(folder, "report", "out.parquet.run.json", "-o", "run.html")
+    assert f"{ROWS:,} of {ROWS:,} rows" in page(folder).sections["short"]
+    assert "has not ended" in finished(folder, "report", "out.parquet", "-o", "run.html")
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_leaves_its_report(folder: Path, number: signal.Signals, code: int) -> None:
+    process = started(folder, *EMBED, "--report", "run.html")
+    until_embedding(folder, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, err
+    assert "The run has not ended" in page(folder).sections["short"]
+    finished(folder, *EMBED, "--report", "run.html")
+    assert "It was stopped and gone on with once." in page(folder).sections["short"]

@@ -1,0 +1,249 @@
+"""What is recorded of a run: all of it counted, some of it kept, the same from disk, and from many threads."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from vjaccel.telemetry import BatchEnded, Happened, Latencies, Recording, TextsSettled, listening
+from vjaccel.telemetry.recording import CALLS, CODES, EXAMPLES, OTHERS, TRIES
+
+
+class Clock:
+    """Goes as it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def batch(texts: int = 2, *, budget: int = 64, seconds: float = 0.5, failed: bool = False) -> BatchEnded:
+    return BatchEnded(texts, 10 * texts, 12 * texts, seconds, 0.25, 1, budget, failed)
+
+
+def some_run(batches: int = 3, clock: Clock | None = None) -> Recording:
+    clock = clock or Clock()
+    made = Recording("letters:8", 2, clock=clock)
+    made.began()
+    for i in range(batches):
+        made.read(3)
+        made.prepared(3)
+        made.batch_began(64 << i % 2)
+        clock.now += 1.0
+        made.batch_ended(batch(budget=64 << i % 2), np.array([7, 13]))
+        made.settled("embedded", 2)
+        made.failed(3 * i, "INVALID_TEXT", f"it is {i}")
+        made.look(1000 + i, lambda: clock.now / 2, lambda: None)
+    made.ended(failed=False)
+    return made
+
+
+def same(one: Recording, other: Recording) -> None:
+    assert one.outcomes == other.outcomes
+    assert one.failures == other.failures
+    assert one.calls == other.calls
+    assert one.budgets == other.budgets
+    assert one.seconds == pytest.approx(other.seconds, abs=1e-3)
+    assert one.latencies.counts() == other.latencies.counts()
+    assert {k: v.tolist() for k, v in one.lengths.items()} == {k: v.tolist() for k, v in other.lengths.items()}
+    np.testing.assert_allclose(one.tries, other.tries)
+    for name, values in one.timeline.values.items():
+        np.testing.assert_allclose(other.timeline.values[name], values, atol=1e-3)
+
+
+def test_a_run_is_counted_by_what_became_of_it() -> None:
+    found = some_run()
+    assert found.outcomes == {"embedded": 6, "cached": 0, "duplicate": 0, "failed": 3}
+    assert found.stages == (9, 9, 9, 0, 2, 64)
+    assert found.budgets == {64: (2, 40, 1.0), 128: (1, 20, 0.5)}
+    assert found.lengths.keys() == {8, 16}
+    assert found.lengths[8].tolist() == [3, 21, 15]
+    assert found.lengths[16].tolist() == [3, 39, -3]
+    assert found.timeline.values["retries"].sum() == 3
+    assert found.timeline.values["cpu_seconds"].sum() == pytest.approx(1.5)
+    assert np.isnan(found.timeline.values["device_bytes"]).all()
+    assert found.latencies.quantile(0.99) == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_batch_that_failed_is_in_no_latency_and_teaches_nothing() -> None:
+    made = Recording("m", 1)
+    made.batch_began(64)
+    made.batch_ended(batch(failed=True), None)
+    assert made.latencies.counts() == {}
+    assert made.budgets == {}
+    assert made.timeline.values["batches"].sum() == 1
+
+
+def test_a_recording_comes_back_from_json_as_it_was() -> None:
+    made = some_run()
+    same(made, Recording.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False))))
+
+
+def test_an_empty_recording_comes_back_from_json() -> None:
+    made = Recording("m", 1)
+    made.ended(failed=False)
+    same(made, Recording.from_dict(json.loads(json.dumps(made.to_dict(), allow_nan=False))))
+
+
+def without(name: str) -> dict[str, object]:
+    values = some_run().to_dict()
+    del values[name]
+    return values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param(without("timeline"), id="without a timeline"),
+        pytest.param(some_run().to_dict() | {"budgets": {"64": [1, 2, 3, 4]}}, id="another form"),
+        pytest.param(some_run().to_dict() | {"latencies": {"99999": 1}}, id="a step beyond"),
+        pytest.param(some_run().to_dict() | {"calls": 3}, id="no list"),
+        pytest.param(some_run().to_dict() | {"started": "yesterday"}, id="no time"),
+    ],
+)
+def test_what_is_no_recording_is_one_kind_of_error(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"recording|isoformat"):
+        Recording.from_dict(values)
+
+
+def test_a_run_that_was_gone_on_with_is_told_as_one() -> None:
+    first, second = some_run(), some_run(2)
+    both = first.followed_by(second)
+    assert both.outcomes == {"embedded": 10, "cached": 0, "duplicate": 0, "failed": 5}
+    assert both.budgets == {64: (3, 60, 1.5), 128: (2, 40, 1.0)}
+    assert [at for at, _ in both.calls] == [0.0, first.timeline.seconds]
+    assert both.started == first.started
+    assert both.seconds == pytest.approx(first.timeline.seconds + second.seconds)
+    assert both.failures["INVALID_TEXT"][0] == 5
+    assert both.failures["INVALID_TEXT"][1] == [*first.failures["INVALID_TEXT"][1], *second.failures["INVALID_TEXT"][1]]
+    assert [at for at, *_ in both.tries][3] == pytest.approx(first.timeline.seconds + 1.0)
+    assert both.latencies.counts() == (first.latencies + second.latencies).counts()
+    same(both, Recording.from_dict(both.to_dict()))
+
+
+def test_a_million_errors_are_counted_and_a_few_are_kept() -> None:
+    made = Recording("m", 1)
+    for i in range(1_000_000):
+        made.failed(i, "EMBEDDING_GENERATION_FAILED" if i % 4 else "INVALID_TEXT", f"no text, says {i}")
+    found = made.failures
+    assert {code: count for code, (count, _) in found.items()} == {
+        "INVALID_TEXT": 250_000,
+        "EMBEDDING_GENERATION_FAILED": 750_000,
+    }
+    assert [one.number for one in found["INVALID_TEXT"][1]] == [0, 4, 8, 12, 16]
+    assert len(json.dumps(made.to_dict())) < 20_000
+
+
+def test_errors_of_endlessly_many_codes_are_counted_together() -> None:
+    made, heard = Recording("m", 1), set[str | None]()
+    with listening(lambda what: heard.add(getattr(what.event, "code", None))):
+        for i in range(1000):
+            made.failed(i, f"CODE_{i}", "no")
+    assert len(heard) == CODES + 1
+    assert len(made.failures) == CODES + 1
+    assert made.failures[OTHERS][0] == 1000 - CODES
+    again = Recording("m", 1)
+    for i in range(1000):
+        again.failed(i, f"OTHER_CODE_{i}", "no")
+    both = made.followed_by(again)
+    assert len(both.failures) == CODES + 1
+    assert sum(count for count, _ in both.failures.values()) == 2000
+    assert all(len(examples) <= EXAMPLES for _, examples in both.failures.values())
+
+
+def test_a_very_long_run_takes_no_more_room() -> None:
+    clock = Clock()
+    made = some_run(20_000, clock)
+    sizes = [len(json.dumps(made.to_dict()))]
+    for _ in range(2 * CALLS):
+        made = made.followed_by(some_run(10))
+    sizes.append(len(json.dumps(made.to_dict())))
+    assert len(made.tries) <= TRIES
+    assert len(made.calls) <= CALLS
+    assert made.outcomes["embedded"] == 40_000 + 2 * CALLS * 20
+    assert max(sizes) < 80_000
+
+
+def test_many_threads_may_write_while_others_read() -> None:
+    made, done = Recording("m", 8), threading.Event()
+
+    def write(number: int) -> None:
+        for i in range(500):
+            made.prepared(2)
+            made.batch_began(64)
+            made.batch_ended(batch(budget=64 + number), np.array([5, 9]))
+            made.settled("embedded", 2)
+            made.failed(i, f"CODE_{number}", "no")
+            made.look(i, lambda: 0.0, lambda: number)
+
+    def read() -> None:
+        while not done.is_set():
+            Recording.from_dict(made.to_dict())
+            _ = made.failures, made.budgets, made.tries, made.stages
+
+    with ThreadPoolExecutor(9) as pool:
+        reading = pool.submit(read)
+        for future in [pool.submit(write, number) for number in range(8)]:
+            future.result()
+        done.set()
+        reading.result()
+    assert made.outcomes["embedded"] == 8000
+    assert made.outcomes["failed"] == 4000
+    assert sum(count for count, *_ in made.budgets.values()) == 4000
+    assert made.stages.at_work == 0
+    assert made.timeline.values["tokens"].sum() == 80_000
+
+
+def test_who_listens_is_told_by_model_and_code() -> None:
+    heard: list[Happened] = []
+    with listening(heard.append):
+        made = Recording("letters:8", 1)
+        made.settled("cached", 4)
+        made.settled("embedded", 0)
+        made.failed(0, "INVALID_TEXT", "no")
+    made.settled("cached", 1)
+    assert heard == [
+        Happened(TextsSettled("cached", 4), "letters:8"),
+        Happened(TextsSettled("failed", 1, "INVALID_TEXT"), "letters:8"),
+    ]
+
+
+def test_quantiles_are_within_a_step_whatever_the_length() -> None:
+    seconds = np.random.default_rng(0).lognormal(-3, 2, 5000)
+    found = Latencies(*seconds)
+    for share in (0.5, 0.95, 0.99):
+        assert found.quantile(share) == pytest.approx(np.quantile(seconds, share, method="inverted_cdf"), rel=0.021)
+    assert sum(found.counts().values()) == 5000
+    assert Latencies().quantile(0.5) is None
+    assert Latencies.from_dict(json.loads(json.dumps(found.to_dict()))).counts() == found.counts()
+
+
+def test_tokens_and_what_was_cut_off_are_those_of_all_calls() -> None:
+    first, second = Recording("m", 1), Recording("m", 1)
+    for recording, tokens in ((first, 40), (second, 2)):
+        recording.batch_began(512)
+        recording.batch_ended(BatchEnded(4, tokens, 50, 0.1, 0.0, 0, 512, failed=False), None)
+        recording.cut_off(1, tokens, known=True)
+    both = Recording.from_dict(first.followed_by(second).to_dict())
+    assert (both.tokens, both.truncated) == (42, (2, 42))
+    second.batch_began(512)
+    second.batch_ended(BatchEnded(4, None, None, 0.1, 0.0, 0, 512, failed=False), None)
+    second.cut_off(0, 0, known=False)
+    untold = Recording.from_dict(first.followed_by(second).to_dict())
+    assert (untold.tokens, untold.truncated) == (None, None)
+
+
+def test_failures_that_are_tried_again_are_not_counted_twice() -> None:
+    recording = Recording("m", 1)
+    recording.failed(3, "TIMEOUT", "late")
+    recording.settled("embedded", 9)
+    again = recording.without_failures()
+    assert (again.outcomes["failed"], again.failures, again.outcomes["embedded"]) == (0, {}, 9)
+    assert recording.outcomes["failed"] == 1

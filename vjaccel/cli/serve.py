@@ -1,0 +1,113 @@
+"""`vjaccel serve`: a model as a service that speaks OpenAI's API."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import ExitStack
+from typing import Annotated, Literal
+
+import typer
+
+from vjaccel.cli.viewing import logged
+from vjaccel.embedding import Embedder
+from vjaccel.errors import InvalidInput, MissingExtra, OutputError
+from vjaccel.observe import LogFormat, LogLevel
+
+__all__ = ["serve"]
+
+TOKEN = "VJACCEL_SERVE_TOKEN"  # noqa: S105  # the name of the variable
+
+
+def serve(
+    model: Annotated[str, typer.Option(help="As of `vjaccel embed`.")] = "local:all-MiniLM-L6-v2",
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free, and says which.")] = 8000,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="What requests may call the model, beside its own name; may be given again."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, gpu, gpu:1, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16: what the model computes in.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Batches at once.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch, padding included.")] = None,
+    truncate: Annotated[
+        Literal["end", "error", "chunk"], typer.Option(help="Of texts that are too long, as of `vjaccel embed`.")
+    ] = "end",
+    prompt: Annotated[str | None, typer.Option(help="Put before every text. [default: the model's own]")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where a remote provider's service is, used as given.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Where vectors are kept: disk, a folder, redis://HOST.")] = None,
+    max_texts: Annotated[int, typer.Option(min=1, help="In one request.")] = 2048,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 16 << 20,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Texts that may wait in all; then requests are answered with 429.")
+    ] = 8192,
+    max_latency: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that a text may wait for others to be embedded with.")
+    ] = 0.003,
+    drain: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that requests have when the service is stopped.")
+    ] = 30.0,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="What is said on standard error: text, or lines of json.")
+    ] = "text",
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(help="From which on: debug, info, warning, error. [default: warning; info of json]"),
+    ] = None,
+) -> None:
+    """Serve embeddings to OpenAI's clients: /v1/embeddings and /v1/models, beside /healthz and /readyz.
+
+    The texts of all requests are embedded together. With the variable VJACCEL_SERVE_TOKEN set, requests must bear that token.
+    """
+    try:
+        import uvicorn
+
+        from vjaccel.serve.app import Limits, Service, made_app
+    except ImportError as exc:
+        raise MissingExtra("vjaccel serve", "serve") from exc
+    token = os.environ.get(TOKEN)
+    if token == "":
+        raise InvalidInput(f"{TOKEN} is set to nothing: give it a token, or unset it to take all requests")
+    logged(log_format, log_level)
+    with ExitStack() as held:
+        listening = held.enter_context(_listening(host, port))
+        embedder = held.enter_context(
+            Embedder(
+                model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens, truncate=truncate,
+                prompt=prompt, base_url=base_url, cache=cache,
+            )
+        )  # fmt: skip
+        names = tuple(dict.fromkeys([*(name or []), embedder.model, embedder.model.partition(":")[2]]))
+        service = Service(
+            embedder, names, limits=Limits(max_texts, max_body, max_waiting), token=token, max_latency=max_latency
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                made_app(service), log_config=None, access_log=False, server_header=False,
+                timeout_graceful_shutdown=max(1, round(drain)),
+            )
+        )  # fmt: skip
+        where = listening.getsockname()
+        typer.echo(f"vjaccel: {names[0]} is at http://{where[0]}:{where[1]}/v1", err=True)
+        if token is None and host not in ("127.0.0.1", "localhost", "::1"):
+            typer.echo(f"vjaccel: anybody who can reach {host} may use it: {TOKEN} asks for a token", err=True)
+        # The server takes these signals to drain, and raises them again when it has: that is no failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: None)
+        server.run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket there; found out before a model is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(2048)
+    except OSError as exc:
+        made.close()
+        raise OutputError(f"cannot listen at {host}:{port}: {exc.strerror or exc}") from exc
+    return made
