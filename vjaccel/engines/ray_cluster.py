@@ -127,6 +127,8 @@ def silent() -> Any:
     MissingExtra
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A thread of Ray Data that comes too late would begin a Ray of its own.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # As it will be, which Ray otherwise announces in each process.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -11,8 +11,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +30,7 @@ from vjaccel.embedding.tally import Tally
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
 from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
 from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work, check_node, described_model
-from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, take_in
+from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, stop_shards, take_in
 from vjaccel.engines.standing import FileRun
 from vjaccel.errors import ClusterError, TooManyErrors
 from vjaccel.io import Inputs
@@ -40,6 +40,9 @@ __all__ = ["RayRun", "embed_files_on_ray"]
 
 LOOK_SECONDS = 1.0
 """After which the cluster is looked at where nothing comes."""
+
+STOP_SECONDS = 8.0
+"""How long workers may take to come to the end of their batches when the run is stopped."""
 
 GONE_SECONDS = 60.0
 """How long no node may be there on which a worker could be."""
@@ -130,13 +133,17 @@ def _embedded_there(
     recording = Recording(model.model, model.workers * (spread.workers.most or spread.workers.least), count)
     recording.began()
     recording.read(count)
-    over = False
+    over, held, taken = False, ExitStack(), set[int]()
     try:
         sizes = {shard.start: len(shard.rows) for shard in shards}
         show(Progress(0, inputs.rows, None, 0.0, recording), beside)
-        for each in _results(ray, shards, work, spread):
+        results = held.enter_context(closing(_results(ray, shards, work, spread)))
+        for each in results:
             if each.failure is not None:
                 raise _named(each, failures)
+            if each.start in taken:
+                continue  # it was done again, as Ray had lost that it was
+            taken.add(each.start)
             take_in(journal, shard_path(folder, each.start))
             if each.recording is not None:
                 recording.take_in(Recording.from_dict(each.recording))
@@ -152,12 +159,13 @@ def _embedded_there(
             show(Progress(done, inputs.rows, tally.tokens if tally.told else None, seconds, recording), beside)
         over = True
     finally:
+        held.close()
         recording.ended(failed=not over)
     statistics = tally.statistics(began, time.perf_counter() - clock, peak, cpu, recording.latencies)
     return statistics, recording if before is None else before.followed_by(recording)
 
 
-def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Iterator[Done]:
+def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Generator[Done]:
     """What becomes of the shards, as they are done."""
     compute = ray.data.ActorPoolStrategy(min_size=spread.workers.least, max_size=spread.workers.most)
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
@@ -180,7 +188,8 @@ def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Itera
             found.put(exc)
 
     # In a thread: whoever waits for Ray here could not be interrupted, and not look whether there is anybody left.
-    threading.Thread(target=read, name="vjaccel-ray", daemon=True).start()
+    reading = threading.Thread(target=read, name="vjaccel-ray", daemon=True)
+    reading.start()
     try:
         missing = time.monotonic()
         while True:
@@ -199,6 +208,9 @@ def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Itera
             yield each
     finally:
         stopped.set()
+        if reading.is_alive():
+            stop_shards(work.folder)
+            reading.join(STOP_SECONDS)
 
 
 GOES_ON = "what is done is kept, and the same command goes on"

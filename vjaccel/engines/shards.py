@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vjaccel.embedding import Embedder, EmbeddingStatistics
+from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal, changed, described, recorded
 from vjaccel.engines.rows import embed_rows
@@ -23,13 +23,16 @@ from vjaccel.engines.standing import journal_path
 from vjaccel.io import Inputs, whole_file
 from vjaccel.telemetry import Recording
 
-__all__ = ["Shard", "cut", "embed_shard", "shard_path", "shards_path", "take_in", "take_in_shards"]
+__all__ = ["Shard", "cut", "embed_shard", "shard_path", "shards_path", "stop_shards", "take_in", "take_in_shards"]
 
 FEWEST, MOST, SHARDS = 512, 16384, 64
 """Rows of a shard, and how many shards are made between."""
 
 PATIENCE = 30.0
 """Seconds that a worker whose run was killed may take to let go of a shard."""
+
+STOP = "stop"
+"""A file among the shards' journals, which tells that the run is stopped."""
 
 DEATHS = 2
 """Workers that must have died at the same texts before these are looked into."""
@@ -76,7 +79,8 @@ def embed_shard(
 ) -> tuple[list[EmbeddingStatistics], Recording | None]:
     """Embed the rows of a shard into its journal in `folder`; what of them is there already is not embedded again.
 
-    A text that kills its worker is found by what the workers before have left, and has failed then.
+    A text that kills its worker is found by what the workers before have left, and has failed then. When the run is stopped,
+    batches that are under way come to their end, and the shard is left.
 
     Raises
     ------
@@ -85,17 +89,36 @@ def embed_shard(
     OutputError, FileFormatError
     """
     count = shard.stop - shard.start
+
+    def look(now: Progress) -> None:
+        if (folder / STOP).exists():
+            raise _Stopped
+
     own = shard_path(folder, shard.start)
+    if _taken(own).exists():
+        # Ray has lost that it was done, with the node that did it.
+        return [], None
     description = {"run": run, "shard": [shard.start, shard.stop]}
     with Journal(own, description, count, patience=PATIENCE) as journal:
         statistics, recording = [], recorded(own)
-        for rows in _groups(journal, shard.rows, own / "in_hand.json"):
-            wanted = np.zeros(count, np.bool_)
-            wanted[rows] = True
-            pieces = _pieces(inputs, shard, wanted)
-            found, recording = embed_rows(pieces, embedder, journal, lambda now: None, recording, max_errors)
-            statistics += [] if found is None else [found]
+        with suppress(_Stopped):
+            for rows in _groups(journal, shard.rows, own / "in_hand.json"):
+                wanted = np.zeros(count, np.bool_)
+                wanted[rows] = True
+                pieces = _pieces(inputs, shard, wanted)
+                found, recording = embed_rows(pieces, embedder, journal, look, recording, max_errors)
+                statistics += [] if found is None else [found]
         return statistics, recording
+
+
+def stop_shards(folder: Path) -> None:
+    """Have all workers leave their shards soon."""
+    with suppress(OSError):
+        (folder / STOP).touch()
+
+
+class _Stopped(Exception):
+    """The run is stopped."""
 
 
 def take_in_shards(journal: Journal, folder: Path, run: dict[str, Any], *, anew: bool) -> None:
@@ -136,7 +159,14 @@ def take_in(journal: Journal, own: Path) -> None:
             if len(rows):
                 journal.append(start + rows, shard.vectors(rows, shard.dim or 0))
         journal.fail((start + row, code, message) for row, (code, message) in shard.errors().items())
+    with suppress(OSError):
+        _taken(own).touch()
     shutil.rmtree(own, ignore_errors=True)
+
+
+def _taken(own: Path) -> Path:
+    """What is there when the journal of the run has what that of a shard had."""
+    return own.with_name(f"{own.name}.taken")
 
 
 def _pieces(inputs: Inputs, shard: Shard, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, list[Any]]]:

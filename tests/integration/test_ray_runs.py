@@ -1,0 +1,200 @@
+"""`vjaccel embed --engine ray` and `Embedder.map_dataset` on a cluster of two nodes: the rows are those of one machine."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.ray_nodes import ROOT, Nodes
+from tests.unit.cli.letters import install
+
+PATIENCE = 120
+
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+class Place(NamedTuple):
+    """A cluster, and the environment of its processes."""
+
+    nodes: Nodes
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("ray")
+    install(folder)
+    environment = {"PYTHONPATH": f"{folder}:{ROOT}:{ROOT / 'backends'}"}
+    with Nodes(2, environment) as nodes:
+        yield Place(nodes, environment)
+
+
+def run(place: Place, work: Path, *command: str, code: int = 0) -> tuple[str, str]:
+    done = subprocess.run(
+        command, cwd=work, capture_output=True, text=True, timeout=PATIENCE, env=os.environ | place.environment,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def embed(place: Place, work: Path, *arguments: str, code: int = 0, ray: bool = True) -> tuple[str, str]:
+    there = ("--engine", "ray", "--address", place.nodes.address) if ray else ()
+    return run(place, work, sys.executable, "-m", "vjaccel", "embed", *arguments, *there, code=code)
+
+
+def write_inputs(work: Path) -> list[str]:
+    """Files of several formats, with duplicates across them, empty texts, what is no text, and texts that fail."""
+    texts = [f"text {i % 700}" for i in range(1000)]
+    texts[5], texts[6], texts[500] = "", "FAIL", "FAIL 2"
+    with gzip.open(work / "a.jsonl.gz", "wt") as file:
+        for i, text in enumerate(texts):
+            file.write(json.dumps({"id": f"a{i}", "text": None if i == 9 else text, "n": str(i)}) + "\n")
+    (work / "b.csv").write_text("id,text,n\n" + "".join(f'b{i},"some\ntext {i}",{i}\n' for i in range(400)))
+    columns = {"id": [f"c{i}" for i in range(600)], "text": texts[:600], "n": [str(i) for i in range(600)]}
+    pq.write_table(pa.table(columns), work / "c.parquet", row_group_size=150)
+    return ["a.jsonl.gz", "b.csv", "c.parquet"]
+
+
+def test_rows_columns_and_codes_are_those_of_the_local_engine(place: Place, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path)
+    command = (*inputs, "--model", "untold:24", "--precision", "int8")
+    _, said = embed(place, tmp_path, *command, "-o", "here.parquet", code=3, ray=False)
+    out, err = embed(
+        place, tmp_path, *command, "-o", "there.parquet", "--workers", "2:2", "--shard-rows", "300", "--json", code=3
+    )
+    assert [line for line in err.splitlines() if not line.startswith("vjaccel: embedding: ")] == said.splitlines()
+    here, there = pq.read_table(tmp_path / "here.parquet"), pq.read_table(tmp_path / "there.parquet")
+    assert here.schema == there.schema
+    assert here.equals(there)
+    assert (tmp_path / "here.parquet.errors.jsonl").read_text() == (tmp_path / "there.parquet.errors.jsonl").read_text()
+    one, other = (json.loads((tmp_path / f"{name}.parquet.run.json").read_text()) for name in ("here", "there"))
+    assert one["counts"] == other["counts"]
+    assert one["run"] == other["run"]
+    report = json.loads(out)
+    assert report["statistics"]["texts"] == one["statistics"]["texts"] == other["recording"]["outcomes"]["embedded"] + 3
+    assert report["statistics"]["failures"] == one["statistics"]["failures"]
+
+
+@pytest.mark.soak
+def test_failed_rows_are_tried_again_on_the_cluster_and_a_finished_run_is_not(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(50)))
+    command = ("in.txt", "-o", "out.parquet", "--model", "letters:8")
+    embed(place, tmp_path, *command, ray=False)
+    before = pq.read_table(tmp_path / "out.parquet")
+    out, _ = embed(place, tmp_path, *command, "--retry-failed")
+    assert "nothing left to embed" in out
+    assert pq.read_table(tmp_path / "out.parquet").equals(before)
+
+
+@pytest.mark.soak
+def test_too_many_errors_stop_the_run_and_name_rows(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"FAIL {i}\n" if i % 2 else f"text {i}\n" for i in range(300)))
+    _, err = embed(
+        place, tmp_path, "in.txt", "-o", "out.parquet", "--model", "letters:8", "--max-errors", "20", "--workers", "1:1",
+        "--shard-rows", "100", code=1,
+    )  # fmt: skip
+    assert "max_errors is 20" in err
+    named = re.findall(r"([0-9]+) \(EMBEDDING_GENERATION_FAILED\)", err.partition("the first: ")[2])
+    assert named
+    assert all(int(row) % 2 for row in named)
+    assert (tmp_path / "out.parquet.journal").is_dir()
+
+
+def test_a_model_that_cannot_be_loaded_is_said_once(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    _, err = embed(place, tmp_path, "in.txt", "-o", "out.parquet", "--model", "local:/nowhere", code=1)
+    assert err == "vjaccel: there is no folder '/nowhere'\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt"]
+
+
+def test_a_gpu_that_no_node_has_is_refused_at_once(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    _, err = embed(place, tmp_path, "in.txt", "-o", "out.parquet", "--resources", "gpu=1", code=1)
+    assert err.startswith(
+        "vjaccel: no node of the cluster has cpu=1, gpu=1 for a worker: the most that one has is CPU 1"
+    )
+
+
+def test_an_input_that_a_node_cannot_see_is_named_with_the_node(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    # In a namespace of its own the driver has a file system there that nobody else has.
+    alone = 'mount -t tmpfs tmpfs mine && echo text > mine/in.txt && exec "$@"'
+    command = [sys.executable, "-m", "vjaccel", "embed", "mine/in.txt", "-o", "out.parquet", "--model", "letters:8"]
+    command += ["--engine", "ray", "--address", place.nodes.address]
+    wrapped = ["unshare", "--mount", "bash", "-c", alone, "bash"]
+    if subprocess.run([*wrapped, "true"], cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    _, err = run(place, tmp_path, *wrapped, *command, code=1)
+    host = place.nodes.address.partition(":")[0]
+    assert err.startswith(f"vjaccel: the node {host} (")
+    assert err.endswith(f"{tmp_path}/mine/in.txt cannot be read: No such file or directory\n")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_dataset_gets_a_column_of_vectors(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        textwrap.dedent(f"""
+        import ray
+        import vjaccel as vj
+
+        ray.init(address={place.nodes.address!r}, log_to_driver=False, logging_level="ERROR")
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        texts = [f"text {{i}}" for i in range(300)] + ["FAIL"]
+        rows = ray.data.from_items([{{"n": i, "text": text}} for i, text in enumerate(texts)])
+        with vj.Embedder("letters:16") as embedder:
+            made = embedder.map_dataset(rows, workers=(1, 2), batch_size=100, on_error="collect")
+            made.write_parquet({str(tmp_path / "made")!r})
+            try:
+                embedder.map_dataset(rows, text_column="nothing")
+            except vj.InvalidInput as exc:
+                print(exc)
+        """)
+    )
+    out, _ = run(place, tmp_path, sys.executable, "script.py")
+    assert "the dataset has no column 'nothing': it has 'n', 'text'" in out
+    found = pq.read_table(tmp_path / "made").sort_by("n")
+    assert found["n"].to_pylist() == list(range(301))
+    assert found["embedding"].null_count == 1
+    assert found["embedding_error"].to_pylist()[300].startswith("EMBEDDING_GENERATION_FAILED: ")
+    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(300)))
+    embed(place, tmp_path, "in.txt", "-o", "out.parquet", "--model", "letters:16", ray=False)
+    vectors = [
+        np.array(table["embedding"].to_pylist()[:300]) for table in (found, pq.read_table(tmp_path / "out.parquet"))
+    ]
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+def test_an_address_that_nobody_answers_is_an_error_that_has_it(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address")
+        _, err = embed(place, tmp_path, *arguments, address, ray=False, code=1)
+        assert err == f"vjaccel: no Ray cluster answers at {address}: [Errno 111] Connection refused\n"
+
+
+@pytest.mark.soak
+def test_an_address_where_something_else_answers_is_an_error_too(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
+        _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
+    assert err == f"vjaccel: no Ray cluster answers at {address} within 10 s\n"
