@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected
+from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns, collected, counted_into
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import monitored
@@ -150,7 +150,12 @@ def embed(
     live = output == "-" or (to_collection and inputs == ["-"])
     if to_collection:
         check_collected(
-            output, precision, restart=restart, overwrite=overwrite, retry_failed=retry_failed, dry_run=dry_run
+            output,
+            precision,
+            restart=restart,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+            dry_run=dry_run and live,
         )
     elif live:
         _check_live(
@@ -199,7 +204,9 @@ def embed(
         source = rows or held.enter_context(
             closing(Live(inputs[0], text_field, input_format, skip_bad_lines=skip_bad_lines))
         )
-        if to_collection:
+        if to_collection and dry_run and rows is not None:
+            report = counted_into(rows, embedder, output, id_field, bar, text_field=text_field, price=price)
+        elif to_collection:
             report = collected(
                 source,
                 embedder,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vjaccel.cli.embed_counted import estimate_report
 from vjaccel.cli.embed_live import MAX_LATENCY, Live
 from vjaccel.cli.embed_report import measured, telling
 from vjaccel.cli.stopping import Stopping
 from vjaccel.collection import Collection
 from vjaccel.collection.metadata import Refused, check_keys
-from vjaccel.embedding import Embedder
+from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines import TextRow, embed_into
+from vjaccel.engines import TextRow, embed_into, kept_before, kept_vectors, left_to_embed
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path, named_after
-from vjaccel.observe import View
+from vjaccel.observe import Seen, View
 
-__all__ = ["LANCE", "check_collected", "check_columns", "collected"]
+__all__ = ["LANCE", "check_collected", "check_columns", "collected", "counted_into"]
 
 LANCE = "lance:"
 """What an output begins with that is a collection."""
@@ -67,6 +72,7 @@ def collected(
     place = output.removeprefix(LANCE)
     errors = named_after(place)
     total = rows.rows if isinstance(rows, Inputs) else None
+    local = "://" not in place
 
     with ExitStack() as held:
 
@@ -75,14 +81,20 @@ def collected(
                 return None
             return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
 
-        seen = None
+        seen = kept = None
         if isinstance(rows, Inputs):
+            if local:
+                kept = held.enter_context(kept_vectors(rows, embedder, errors, bar.say))
+                if kept.found:
+                    bar.say(
+                        f"vjaccel: going on with {output}: {kept.found:,} rows were embedded by a run that was stopped"
+                    )
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
             seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen,
+            _groups(rows, id_field or "id"), embedder, opened, text_field, seen=seen, kept=kept,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
             show=telling(bar, price, total),
         )  # fmt: skip
@@ -93,12 +105,49 @@ def collected(
         "rows": done.rows,
         "bad_lines": rows.bad_lines,
         "stored": done.stored,
+        "resumed": done.resumed,
         "updated": done.updated,
         "there": done.there,
         "failed": failed,
         "failures": dict(done.failures),
         **measured(done.statistics, price),
     }
+
+
+def counted_into(
+    rows: Inputs,
+    embedder: Embedder,
+    output: str,
+    id_field: str | None,
+    bar: View,
+    *,
+    text_field: str,
+    price: float | None,
+) -> dict[str, Any]:
+    """What a run into the collection would embed; nothing is embedded, and nothing written."""
+    place = output.removeprefix(LANCE)
+    prompt, found, started = embedder.prompt_for("document"), Estimate(), time.perf_counter()
+    done, settled, duplicates, failed = 0, 0, 0, Counter[str]()
+    with ExitStack() as held:
+        into = None
+        if Collection.exists(place):
+            into = held.enter_context(Collection.open(place, embedder=embedder))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
+        seen = held.enter_context(SeenTexts(folder / "seen.sqlite"))
+        same = held.enter_context(SeenTexts(folder / "texts.sqlite"))
+        kept = kept_before(rows, embedder, named_after(place))
+        for group in _groups(rows, id_field or "id"):
+            wanted, others = left_to_embed(done, group, into, text_field, seen)
+            missing = [i for i in wanted if not kept[done + i]]
+            settled += others.there + others.updated + len(wanted) - len(missing)
+            failed.update(others.failures)
+            texts = [group[i].text for i in missing]
+            own = same.first(done, texts) == np.arange(done, done + len(texts))
+            found += embedder.estimate([text for text, new in zip(texts, own, strict=True) if new], prompt=prompt)
+            duplicates += int((~own).sum())
+            done += len(group)
+            bar.embedded(Seen(done, rows.rows, None, time.perf_counter() - started), "counting")
+    return estimate_report(rows, embedder, found, price, settled=settled, duplicates=duplicates, refused=dict(failed))
 
 
 def _groups(rows: Inputs | Live, id_field: str) -> Iterator[list[TextRow]]:

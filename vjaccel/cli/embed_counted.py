@@ -17,7 +17,7 @@ from vjaccel.engines import FileRun, settled_before
 from vjaccel.io import VECTORS, Inputs
 from vjaccel.observe import Seen, View
 
-__all__ = ["counted"]
+__all__ = ["counted", "estimate_report"]
 
 
 def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price: float | None) -> dict[str, Any]:
@@ -35,11 +35,20 @@ def counted(inputs: Inputs, embedder: Embedder, asked: FileRun, bar: View, price
             done += len(rows)
             seconds = time.perf_counter() - started
             bar.embedded(Seen(done, inputs.rows, None, seconds), "counting")
+    return estimate_report(inputs, embedder, found, price, settled=kept, duplicates=duplicates)
+
+
+def estimate_report(
+    inputs: Inputs, embedder: Embedder, found: Estimate, price: float | None, *, settled: int, duplicates: int,
+    refused: dict[str, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What is to be told of a run that was only counted; `refused` are rows that could not be stored, by their code."""
     tokens = found.tokens_at_most if found.tokens is None else found.tokens
     return {
         "rows": inputs.rows,
         "bad_lines": inputs.bad_lines,
-        "settled": kept,
+        "settled": settled,
+        "refused": refused or {},
         "no_text": found.invalid,
         "too_long": found.too_long,
         "duplicates": duplicates,

@@ -56,7 +56,8 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
     if report["tokens"] is not None:
         tokens = f"{report['tokens']:,} tokens, the longest text {report['longest_tokens']:,}"
     apart = ("settled", "no_text", "too_long", "duplicates", "cached")
-    texts = report["rows"] - sum(report[name] for name in apart)
+    refused = sum(report["refused"].values())
+    texts = report["rows"] - refused - sum(report[name] for name in apart)
     yield f"would embed {texts:,} texts in {report['batches']:,} batches: {tokens}"
     if report["cost"] is not None:
         bound = "" if report["tokens"] is not None else "at most "
@@ -71,6 +72,9 @@ def _planned_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{report['too_long']:,} texts are longer than the model takes, and would fail"
     if report["no_text"]:
         yield f"{report['no_text']:,} rows have no text, and would fail"
+    if refused:
+        codes = ", ".join(f"{code} {count:,}" for code, count in report["refused"].items())
+        yield f"{refused:,} rows cannot be stored, and would fail ({codes})"
     width = (
         f"vectors of width {report['dimensions']}" if report["dimensions"] else "the first vector will tell their width"
     )
@@ -83,6 +87,8 @@ def _collected_lines(report: dict[str, Any]) -> Iterator[str]:
         f"{report['output']}: {report['stored']:,} rows embedded and stored, {report['updated']:,} with the same text "
         f"brought up to date, {report['there']:,} were there"
     )
+    if report["resumed"]:
+        yield f"{report['resumed']:,} more stored that a run that was stopped had embedded"
     if report["failed"]:
         yield f"{report['failed']:,} rows failed ({_codes(report)}): see {report['errors']}; the same command tries them again"
 

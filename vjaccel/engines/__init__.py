@@ -2,7 +2,8 @@
 
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
-from vjaccel.engines.into_collection import Collected, TextRow, embed_into
+from vjaccel.engines.into_collection import Collected, TextRow, embed_into, left_to_embed
+from vjaccel.engines.kept import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Collected",
     "FileRun",
     "Imported",
+    "KeptVectors",
     "Report",
     "Standing",
     "TextRow",
@@ -18,6 +20,9 @@ __all__ = [
     "embed_into",
     "export_rows",
     "import_rows",
+    "kept_before",
+    "kept_vectors",
+    "left_to_embed",
     "settled_before",
     "standing",
 ]

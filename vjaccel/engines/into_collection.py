@@ -20,11 +20,12 @@ from vjaccel.collection.metadata import Columns, same
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines.kept import KeptVectors
 from vjaccel.engines.places import said_of
 from vjaccel.errors import TooManyErrors
 from vjaccel.io import as_metadata
 
-__all__ = ["Collected", "TextRow", "embed_into"]
+__all__ = ["Collected", "TextRow", "embed_into", "left_to_embed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ class Collected:
 
     Attributes
     ----------
-    rows, stored, updated, there : int
-        All; those that were embedded and put in; those of which the text was there, and other fields were not; those that were
-        there just so, or came twice.
+    rows, stored, resumed, updated, there : int
+        All; those that were embedded and put in; those put in whose vectors a run had kept that was stopped before it stored
+        them; those of which the text was there, and other fields were not; those that were there just so, or came twice.
     failures : Counter of str
         Rows that are not in, by the code of their error.
     statistics : EmbeddingStatistics or None
@@ -64,6 +65,7 @@ class Collected:
 
     rows: int = 0
     stored: int = 0
+    resumed: int = 0
     updated: int = 0
     there: int = 0
     failures: Counter[str] = field(default_factory=Counter)
@@ -72,7 +74,7 @@ class Collected:
 
 
 CHUNK = 1024
-"""Texts whose rows are stored together: what a kill may cost is three times as many."""
+"""Texts whose rows are stored together."""
 
 Log = Callable[[Iterable[dict[str, Any]]], object]
 
@@ -93,6 +95,7 @@ def embed_into(
     text_field: str,
     *,
     seen: SeenTexts | None,
+    kept: KeptVectors | None = None,
     max_latency: float | None,
     max_errors: int | None,
     log: Log,
@@ -110,6 +113,8 @@ def embed_into(
         The key of the metadata under which the texts stand.
     seen : SeenTexts or None
         An index for the ids: one that comes twice is then an error. None where it is a change of the row.
+    kept : KeptVectors, optional
+        Where vectors are kept from the moment they come: what it has is not embedded.
     max_latency : float or None
         Seconds that a row may wait for others, where the groups do not come at once. What is there is then not looked for.
     log : callable
@@ -126,7 +131,7 @@ def embed_into(
     waiting: dict[int, _Wanted] = {}
     failed: dict[int, _Wanted] = {}
     numbers = count()
-    into = opened(embedder.dim)
+    into = opened(embedder.dim or (None if kept is None else kept.dim))
     columns: Columns = {} if into is None else into.columns
 
     def too_many() -> bool:
@@ -145,16 +150,27 @@ def embed_into(
             named = _fitting(named, columns, done, log)
             if into is not None and max_latency is None:
                 named = _missing(named, into, text_field, done, log)
+            if kept is not None:
+                sources = kept.sources(first, [row.text for row in rows])
+                if into is not None:
+                    named = _without_vector(
+                        named, sources[[row.number - first for row in named]], kept, into, done, log
+                    )
             if too_many():
                 return
             for row in named:
                 waiting[next(numbers)] = row
                 yield rows[row.number - first].text
 
+    def keep(numbers: np.ndarray, vectors: np.ndarray) -> None:
+        embedded.add(numbers, vectors)
+        if kept is not None:
+            kept.keep([waiting[number].number for number in numbers.tolist()], vectors)
+
     results = embedder.stream(
         texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
-        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=embedded.add,
-        progress=lambda now: show(now, done.there + done.updated),
+        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=keep,
+        progress=lambda now: show(now, done.there + done.updated + done.resumed),
     )  # fmt: skip
     try:
         with closing(results), said_of(in_the_input):  # type: ignore[type-var]  # it is a generator
@@ -180,6 +196,24 @@ def embed_into(
     if max_errors is not None and too_many():
         raise TooManyErrors(done.failures, max_errors, done.first_failed)
     return done
+
+
+def left_to_embed(
+    first: int, rows: list[TextRow], into: Collection | None, text_field: str, seen: SeenTexts
+) -> tuple[list[int], Collected]:
+    """Which of the rows, from `first` on, `embed_into` would embed, and what would become of the others; nothing is changed."""
+    done = Collected(rows=len(rows))
+    named = [_wanted(first + i, row, text_field) for i, row in enumerate(rows)]
+    named = _once(rows, named, seen, done, _nowhere)
+    named = _fitting(named, {} if into is None else into.columns, done, _nowhere)
+    if into is not None:
+        named, other, just_so = _compared(named, into, text_field)
+        done.updated, done.there = len(other), done.there + just_so
+    return [row.number - first for row in named], done
+
+
+def _nowhere(errors: Iterable[dict[str, Any]]) -> None:
+    pass
 
 
 class _Embedded:
@@ -225,23 +259,45 @@ def _fitting(rows: list[_Wanted], columns: Columns, done: Collected, log: Log) -
 
 def _missing(rows: list[_Wanted], into: Collection, text_field: str, done: Collected, log: Log) -> list[_Wanted]:
     """The rows whose texts are to be embedded; of those that need no vector the other fields are brought up to date."""
-    found = into.get([row.id for row in rows])
-    before = dict(zip(found.ids, found.metadata, strict=True))
-    missing, other = [], []
-    for row in rows:
-        there = before.get(row.id)
-        if there is None or there.get(text_field) != row.metadata.get(text_field):
-            missing.append(row)
-        elif same(there, row.metadata):
-            done.there += 1
-        else:
-            other.append((row, there))
+    missing, other, just_so = _compared(rows, into, text_field)
+    done.there += just_so
     if other:
         changes = [dict.fromkeys(there) | row.metadata for row, there in other]
         result = into.update([row.id for row, _ in other], metadata=changes)
         done.updated += len(result.ok)
         _failed([(other[error.index][0], error.code, error.message) for error in result.errors], done, log)
     return missing
+
+
+def _compared(
+    rows: list[_Wanted], into: Collection, text_field: str
+) -> tuple[list[_Wanted], list[tuple[_Wanted, dict[str, Any]]], int]:
+    """The rows whose texts are not there; those of which other fields are, and what is there; how many are there just so."""
+    found = into.get([row.id for row in rows])
+    before = dict(zip(found.ids, found.metadata, strict=True))
+    missing, other, just_so = [], [], 0
+    for row in rows:
+        there = before.get(row.id)
+        if there is None or there.get(text_field) != row.metadata.get(text_field):
+            missing.append(row)
+        elif same(there, row.metadata):
+            just_so += 1
+        else:
+            other.append((row, there))
+    return missing, other, just_so
+
+
+def _without_vector(
+    rows: list[_Wanted], sources: np.ndarray, kept: KeptVectors, into: Collection, done: Collected, log: Log
+) -> list[_Wanted]:
+    """The rows that are to be embedded; the others are put in with the vectors that were kept of `sources`."""
+    have = np.flatnonzero(sources >= 0)
+    if len(have):
+        found = [rows[i] for i in have]
+        result = into.upsert([row.id for row in found], kept.vectors(sources[have]), [row.metadata for row in found])
+        done.resumed += len(result.ok)
+        _failed([(found[error.index], error.code, error.message) for error in result.errors], done, log)
+    return [row for row, source in zip(rows, sources, strict=True) if source < 0]
 
 
 def _store_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,6 @@ def test_a_number_that_is_none_is_the_same_the_next_time(run: Run) -> None:
         (("--precision", "int8"), "a collection has float32 vectors"),
         (("--restart",), "--restart is for files"),
         (("-o", "lance:"), "the output 'lance:' names no collection"),
-        (("--dry-run",), "--dry-run is for files"),
         (("--model", "letters:8"), "dim=8 contradicts the collection at notes"),
     ],
 )
@@ -189,3 +189,40 @@ def test_what_cannot_be_asked_is_said(run: Run, options: tuple[str, ...], said: 
     done = run("embed", "in.jsonl", *INTO, *options)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert said in done.err
+
+
+def test_a_dry_run_says_what_would_be_embedded_and_changes_nothing(run: Run) -> None:
+    write([*rows(40), {"id": "twice", "text": "text 3"}, {"id": "", "text": "no id"}])
+    dry = json.loads(run("embed", "in.jsonl", *INTO, "--dry-run", "--json", "--price", "1").out)
+    assert (dry["rows"], dry["duplicates"], dry["refused"]) == (42, 1, {"INVALID_VECTOR_ID": 1})
+    assert dry["tokens_at_most"] > 0
+    assert dry["cost"] == dry["tokens_at_most"] / 1e6
+    assert not Path("notes").exists()
+    write(rows(38))
+    embedded(run, "in.jsonl")
+    changed = rows(40)
+    changed[1]["year"] = 1900
+    write(changed)
+    done = run("embed", "in.jsonl", *INTO, "--dry-run")
+    assert done.out.startswith("would embed 2 texts in ")
+    assert "38 of 40 rows are settled" in done.out
+    with vj.Collection.open("notes") as found:
+        assert found.get(["n1"]).metadata[0]["year"] == 2001
+
+
+def test_one_run_over_files_at_a_time_writes_a_collection_and_nothing_is_left_of_it(run: Run) -> None:
+    write(rows())
+    Path("notes.journal").mkdir()
+    with Path("notes.journal/journal.jsonl").open("wb") as lines:
+        fcntl.flock(lines, fcntl.LOCK_EX)
+        done = run("embed", "in.jsonl", *INTO)
+        assert (done.code, "another run is writing notes.journal" in done.err) == (1, True)
+    assert embedded(run, "in.jsonl")["stored"] == 40
+    assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl", "notes"]
+
+
+def test_a_folder_that_is_not_there_is_made_for_a_collection_and_its_errors(run: Run) -> None:
+    write([*rows(2), {"id": "bad", "text": None}])
+    done = run("embed", "in.jsonl", "--model", "letters:16", "-o", "lance:deep/er/notes")
+    assert done.code == 3
+    assert Path("deep/er/notes.errors.jsonl").exists()

@@ -127,8 +127,8 @@ class BatchFailed(Exception):
         Of the errors of its texts.
     then : {"stop", "split", "apart", "give up"}
         ``stop``: no batch will fare better, and the run ends with the exception that this one was raised from.
-        ``split``: its halves may be taken, or all but one text. ``apart``: so may they, if it is one text that makes it fail; they
-        are tried when others have been, and a single text once more. ``give up``: each of its texts has failed.
+        ``split``: its halves may be taken, or all but one text. ``apart``: so may they, if it is one text that makes it fail;
+        they are tried when others have been, and a single text once more. ``give up``: each of its texts has failed.
     retries, waited
         As in `Reply`.
     tokens : int
