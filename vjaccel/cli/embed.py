@@ -171,6 +171,16 @@ def embed(
         check_output(Path(output), inputs)
     if restart and (resume or retry_failed):
         raise InvalidInput("--restart begins anew, and --resume and --retry-failed go on: give one of them")
+    if resume and "-" in inputs:
+        raise InvalidInput(
+            "standard input is gone when it has been read, so that no run over it can be resumed: name a file"
+        )
+    if "" in inputs:
+        raise InvalidInput("an input has no name: name a file, or - for standard input")
+    if cache == "memory":
+        raise InvalidInput(
+            "a cache in memory ends with the command, which embeds a text once anyway: say --cache disk, or a folder"
+        )
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         title = f"{model} -> {output}"

@@ -280,3 +280,27 @@ def test_a_finished_output_that_is_no_longer_whole_is_not_taken_for_finished(run
     assert Path("out.jsonl").read_text() == "x"
     assert run(*command, "--overwrite").code == 0
     assert Path("out.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-", "--resume"), "no run over it can be resumed"),
+        (("in.txt", "--cache", "memory"), "a cache in memory ends with the command"),
+        (("",), "an input has no name"),
+    ],
+    ids=["resumed standard input", "cache in memory", "no name"],
+)
+def test_what_is_of_no_use_is_refused_with_what_is(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    Path("in.txt").write_text("one\n")
+    done = run("embed", *arguments, "-o", "out.jsonl", "--model", "letters:16")
+    assert (done.code, said in done.err) == (2, True)
+
+
+def test_texts_that_the_cache_had_are_not_said_to_be_embedded(run: Run) -> None:
+    Path("in.txt").write_text("one\ntwo\n")
+    command = ("embed", "in.txt", "--model", "letters:16", "--cache", "cache")
+    assert "embedded 2 texts in" in run(*command, "-o", "a.jsonl").out
+    again = run(*command, "-o", "b.jsonl").out
+    assert "embedded" not in again
+    assert "the cache had 2 texts, and 0 not" in again
