@@ -4,6 +4,7 @@ from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
 from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
+from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FileRun",
     "Imported",
     "KeptRun",
+    "KeptVectors",
     "Report",
     "Standing",
     "TextRow",
@@ -21,7 +23,9 @@ __all__ = [
     "embed_into",
     "export_rows",
     "import_rows",
+    "kept_before",
     "kept_run",
+    "kept_vectors",
     "settled_before",
     "standing",
     "texts_to_embed",
