@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vjaccel as vj
 from tests.faults.server import FaultServer, vector
 
 ROOT = Path(__file__).parents[2]
@@ -42,21 +43,23 @@ def started(work: Path, server: FaultServer, *more: str) -> subprocess.Popen[str
     )  # fmt: skip
 
 
-def acknowledged(work: Path) -> set[int]:
+def acknowledged(work: Path, output: str = "out.npy") -> set[int]:
     """The rows of all batches that the journal has whole."""
-    path = work / "out.npy.journal" / "journal.jsonl"
+    path = work / f"{output.removeprefix('lance:')}.journal" / "journal.jsonl"
     lines = path.read_text().splitlines()[:-1] if path.exists() else []
     return {row for line in lines for row in json.loads(line).get("rows", [])}
 
 
-def check_nothing_is_paid_for_twice(work: Path, server: FaultServer, kills: int, seed: int) -> None:
+def check_nothing_is_paid_for_twice(
+    work: Path, server: FaultServer, kills: int, seed: int, output: str = "out.npy"
+) -> None:
     moments = random.Random(seed)  # moments, no secrets
     settled: set[int] = set()
     paid = {}
     for _ in range(kills):
-        process = started(work, server)
+        process = started(work, server, "-o", output)
         deadline = time.monotonic() + PATIENCE
-        while len(acknowledged(work)) <= len(settled) and process.poll() is None:
+        while len(acknowledged(work, output)) <= len(settled) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.3))
@@ -64,29 +67,38 @@ def check_nothing_is_paid_for_twice(work: Path, server: FaultServer, kills: int,
         process.communicate(timeout=PATIENCE)
         for row in settled:
             assert server.counts.embedded[f"text {row}"] == paid[row]
-        if (work / "out.npy").exists():
-            break
-        settled = acknowledged(work)
+        if settled and not acknowledged(work, output):
+            break  # it had ended before
+        settled = acknowledged(work, output)
         # A request that the kill has cut off may still be counted.
         time.sleep(0.1)
         paid = {row: server.counts.embedded[f"text {row}"] for row in settled}
-    process = started(work, server)
+    process = started(work, server, "-o", output)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     for row in settled:
         assert server.counts.embedded[f"text {row}"] == paid[row]
-    found = np.load(work / "out.npy")
-    np.testing.assert_allclose(found, [vector(f"text {i}") for i in range(ROWS)], atol=1e-6)
+    np.testing.assert_allclose(vectors(work, output), [vector(f"text {i}") for i in range(ROWS)], atol=1e-6)
 
 
-def test_what_was_answered_and_kept_is_not_asked_for_again(work: Path, server: FaultServer) -> None:
-    check_nothing_is_paid_for_twice(work, server, kills=2, seed=3)
+def vectors(work: Path, output: str) -> np.ndarray:
+    if output.startswith("lance:"):
+        with vj.Collection.open(work / output.removeprefix("lance:")) as found:
+            return found.get([f"n{i}" for i in range(ROWS)]).vectors
+    loaded: np.ndarray = np.load(work / output)
+    return loaded
+
+
+@pytest.mark.parametrize("output", ["out.npy", "lance:notes"])
+def test_what_was_answered_and_kept_is_not_asked_for_again(work: Path, server: FaultServer, output: str) -> None:
+    check_nothing_is_paid_for_twice(work, server, kills=2, seed=3, output=output)
     assert server.counts.requests < 2 * ROWS / 8
 
 
 @pytest.mark.soak
-def test_nor_is_it_when_a_run_is_killed_twenty_times(work: Path, server: FaultServer) -> None:
-    check_nothing_is_paid_for_twice(work, server, kills=20, seed=4)
+@pytest.mark.parametrize("output", ["out.npy", "lance:notes"])
+def test_nor_is_it_when_a_run_is_killed_twenty_times(work: Path, server: FaultServer, output: str) -> None:
+    check_nothing_is_paid_for_twice(work, server, kills=20, seed=4, output=output)
 
 
 def test_faults_of_the_service_are_in_the_manifest_and_no_row_is_lost(work: Path, server: FaultServer) -> None:

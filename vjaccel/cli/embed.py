@@ -224,6 +224,16 @@ def embed(
     reporting = Reporting(
         report_path, output, inputs, to_file=not (live or to_collection), price=price, dry_run=dry_run
     )
+    if resume and "-" in inputs:
+        raise InvalidInput(
+            "standard input is gone when it has been read, so that no run over it can be resumed: name a file"
+        )
+    if "" in inputs:
+        raise InvalidInput("an input has no name: name a file, or - for standard input")
+    if cache == "memory":
+        raise InvalidInput(
+            "a cache in memory ends with the command, which embeds a text once anyway: say --cache disk, or a folder"
+        )
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         title = f"{model} -> {output}"

@@ -21,7 +21,7 @@ from vjaccel.collection.metadata import Refused, check_keys
 from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines import Collected, TextRow, embed_into, texts_to_embed
+from vjaccel.engines import Collected, TextRow, embed_into, kept_before, kept_vectors, texts_to_embed
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_log, error_path, named_after
 from vjaccel.io.whole import writing
@@ -73,6 +73,7 @@ def collected(
     place = output.removeprefix(LANCE)
     errors = named_after(place)
     total = rows.rows if isinstance(rows, Inputs) else None
+    local = "://" not in place
 
     with ExitStack() as held:
 
@@ -81,17 +82,23 @@ def collected(
                 return None
             return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
 
-        seen = None
-        if isinstance(rows, Inputs):
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
-            seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
         # A row may fail before there is a collection, which would make its folder.
         with writing(errors):
             errors.parent.mkdir(parents=True, exist_ok=True)
+        seen = kept = None
+        if isinstance(rows, Inputs):
+            if local:
+                kept = held.enter_context(kept_vectors(rows, embedder, errors, bar.say))
+                if kept.found:
+                    bar.say(
+                        f"vjaccel: going on with {output}: {kept.found:,} rows were embedded by a run that was stopped"
+                    )
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
+            seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, floats=_floats(rows), seen=seen,
+            _groups(rows, id_field or "id"), embedder, opened, text_field, floats=_floats(rows), seen=seen, kept=kept,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
             show=reporting.seeing(telling(bar, price, total)),
             took=reporting.took,
@@ -103,6 +110,7 @@ def collected(
         "rows": done.rows,
         "bad_lines": rows.bad_lines,
         "stored": done.stored,
+        "resumed": done.resumed,
         "updated": done.updated,
         "there": done.there,
         "failed": failed,
@@ -132,14 +140,20 @@ def would_collect(
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
         ids, texts = (held.enter_context(SeenTexts(folder / name)) for name in ("ids.sqlite", "texts.sqlite"))
         for wanted in texts_to_embed(
-            _groups(rows, id_field or "id"), into, text_field, floats=_floats(rows), seen=ids, done=done
+            _groups(rows, id_field or "id"),
+            into,
+            text_field,
+            floats=_floats(rows),
+            seen=ids,
+            kept=kept_before(rows, embedder, named_after(place)),
+            done=done,
         ):
             own = texts.first(asked, wanted) == np.arange(asked, asked + len(wanted))
             found += embedder.estimate([wanted[i] for i in np.flatnonzero(own)], prompt=embedder.prompt_for("document"))
             asked, duplicates = asked + len(wanted), duplicates + len(wanted) - int(own.sum())
             bar.embedded(Seen(done.rows, rows.rows, None, time.perf_counter() - started), "counting")
     return estimated(rows, embedder, found, price) | {
-        "settled": done.there + done.updated,
+        "settled": done.there + done.updated + done.resumed,
         "duplicates": duplicates,
         "refused": done.failures.total(),
         "failures": dict(done.failures),

@@ -87,6 +87,8 @@ def _collected_lines(report: dict[str, Any]) -> Iterator[str]:
         f"{report['output']}: {report['stored']:,} rows stored, {report['updated']:,} with the same text "
         f"brought up to date, {report['there']:,} were there"
     )
+    if report["resumed"]:
+        yield f"{report['resumed']:,} more stored that a run that was stopped had embedded"
     if report["failed"]:
         yield f"{report['failed']:,} rows failed ({_codes(report)}): see {report['errors']}; the same command tries them again"
 
@@ -99,7 +101,9 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
     rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
     if found["tokens_per_second"] is not None:
         rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
-    yield f"embedded {found['embedded']:,} texts in {found['seconds']:.1f} s: {', '.join(rates)}"
+    own = found["embedded"] - found["cache_hits"]
+    if own or not found["cache_hits"]:
+        yield f"embedded {own:,} {'text' if own == 1 else 'texts'} in {found['seconds']:.1f} s: {', '.join(rates)}"
     if found["truncated"]:
         lost = f"{found['tokens_lost']:,} tokens were cut off"
         yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"

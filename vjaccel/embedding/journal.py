@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import mmap
 import os
 import re
@@ -29,6 +30,8 @@ from vjaccel.telemetry import Recording
 
 __all__ = ["DESCRIPTION", "RECORDING", "Journal", "Kept", "changed", "described", "recorded"]
 
+logger = logging.getLogger("vjaccel.embedding")
+
 DESCRIPTION, VECTORS, LINES, RECORDING = "run.json", "vectors.f32", "journal.jsonl", "recording.json"
 
 
@@ -43,12 +46,15 @@ class Kept:
         The width of the vectors; None before the first.
     anew : bool
         Whether its run began with nothing, whatever there was: an output that is there is then none of its own.
+    torn : int
+        Rows whose vectors are not as they were written.
     """
 
     def __init__(self, rows: int) -> None:
         self.done = np.zeros(rows, np.bool_)
         self.dim: int | None = None
         self.anew = False
+        self.torn = 0
         self._has_failed = np.zeros(rows, np.bool_)
         self._failed: dict[int, tuple[str, str]] = {}
 
@@ -102,6 +108,8 @@ class Kept:
             # Only of these rows the vectors are lost where they are torn: what follows has checksums of its own.
             if zlib.crc32(b"".join(_stored(vectors, rows, self.dim * 4))) == record["crc32"]:
                 self.done[rows] = True
+            else:
+                self.torn += len(rows)
         return True
 
     def _note(self, failed: dict[int, tuple[str, str]]) -> None:
@@ -163,6 +171,7 @@ class Journal(Kept):
             raise
         self._lines.seek(0)
         end = self._read(self._lines, self._vectors)
+        self._say_damage(self._lines.seek(0, os.SEEK_END) - end)
         self._lines.truncate(end)
         self._lines.seek(end)
 
@@ -298,12 +307,24 @@ class Journal(Kept):
             return
         with self._writing():
             # Without its description nothing in the folder can be trusted.
+            if not anew and self._lines.seek(0, os.SEEK_END):
+                logger.warning("%s has no %s that can be read: all rows begin anew", self._folder, DESCRIPTION)
             self._lines.truncate(0)
             if anew:
                 self._line({"anew": True})
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(wanted), encoding="utf-8")
             partial.replace(path)
+
+    def _say_damage(self, unread: int) -> None:
+        """Say what is lost of what was kept; whatever a kill can tear off is at most a line."""
+        if self.torn:
+            logger.warning("%s: the vectors of %d rows are damaged, and are made anew", self._folder, self.torn)
+        if unread:
+            logger.warning("%s: the last %d bytes of %s cannot be read; what they had is done again",
+                           self._folder, unread, LINES)  # fmt: skip
+        if self.dim is None and os.fstat(self._vectors).st_size:
+            logger.warning("%s has vectors, and no lines that say of which rows: all are made anew", self._folder)
 
     def _line(self, record: dict[str, Any]) -> None:
         self._lines.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")

@@ -4,6 +4,7 @@ from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
 from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
+from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.ray_cluster import Resources, Workers, connected
 from vjaccel.engines.ray_run import RayRun, embed_files_on_ray
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
@@ -15,6 +16,7 @@ __all__ = [
     "FileRun",
     "Imported",
     "KeptRun",
+    "KeptVectors",
     "RayRun",
     "Report",
     "Resources",
@@ -28,7 +30,9 @@ __all__ = [
     "embed_into",
     "export_rows",
     "import_rows",
+    "kept_before",
     "kept_run",
+    "kept_vectors",
     "settled_before",
     "standing",
     "texts_to_embed",

@@ -305,6 +305,7 @@ def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int
     found = {
         "vjaccel": __version__,
         "output": output.name,
+        "bytes": output.stat().st_size,
         "errors": error_path(output).name if report.failed else None,
         "run": described,
         "made_by": report.made_by,

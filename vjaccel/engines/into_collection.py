@@ -20,6 +20,7 @@ from vjaccel.collection.metadata import Columns, Kind, same
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED
 from vjaccel.embedding.seen import SeenTexts
+from vjaccel.engines.kept_vectors import KeptVectors
 from vjaccel.engines.places import said_of
 from vjaccel.errors import TooManyErrors
 from vjaccel.io import as_metadata
@@ -51,9 +52,9 @@ class Collected:
 
     Attributes
     ----------
-    rows, stored, updated, there : int
-        All; those that were embedded and put in; those of which the text was there, and other fields were not; those that were
-        there just so, or came twice.
+    rows, stored, resumed, updated, there : int
+        All; those that were embedded and put in; those put in whose vectors a run had kept that was stopped before it stored
+        them; those of which the text was there, and other fields were not; those that were there just so, or came twice.
     failures : Counter of str
         Rows that are not in, by the code of their error.
     statistics : EmbeddingStatistics or None
@@ -64,6 +65,7 @@ class Collected:
 
     rows: int = 0
     stored: int = 0
+    resumed: int = 0
     updated: int = 0
     there: int = 0
     failures: Counter[str] = field(default_factory=Counter)
@@ -72,7 +74,7 @@ class Collected:
 
 
 CHUNK = 1024
-"""Texts whose rows are stored together: what a kill may cost is three times as many."""
+"""Texts whose rows are stored together."""
 
 Log = Callable[[Iterable[dict[str, Any]]], object]
 
@@ -94,6 +96,7 @@ def embed_into(
     *,
     floats: Set[str] = frozenset(),
     seen: SeenTexts | None,
+    kept: KeptVectors | None = None,
     max_latency: float | None,
     max_errors: int | None,
     log: Log,
@@ -114,6 +117,8 @@ def embed_into(
         Fields of which some row is known to have a float: the whole numbers of the others are floats too.
     seen : SeenTexts or None
         An index for the ids: one that comes twice is then an error. None where it is a change of the row.
+    kept : KeptVectors, optional
+        Where vectors are kept from the moment they come: what it has is not embedded.
     max_latency : float or None
         Seconds that a row may wait for others, where the groups do not come at once. What is there is then not looked for.
     log : callable
@@ -132,7 +137,7 @@ def embed_into(
     waiting: dict[int, _Wanted] = {}
     failed: dict[int, _Wanted] = {}
     numbers = count()
-    into = opened(embedder.dim)
+    into = opened(embedder.dim or (None if kept is None else kept.dim))
     columns: Columns = {} if into is None else into.columns
     floats = _new_floats(floats, columns)
 
@@ -150,16 +155,27 @@ def embed_into(
             if into is not None and max_latency is None:
                 named, other = _missing(named, into, text_field, done)
                 _brought_up_to_date(other, into, done, log)
+            if kept is not None:
+                sources = kept.sources(first, [row.text for row in rows])
+                if into is not None:
+                    named = _without_vector(
+                        named, sources[[row.number - first for row in named]], kept, into, done, log
+                    )
             if too_many():
                 return
             for row in named:
                 waiting[next(numbers)] = row
                 yield rows[row.number - first].text
 
+    def keep(numbers: np.ndarray, vectors: np.ndarray) -> None:
+        embedded.add(numbers, vectors)
+        if kept is not None:
+            kept.keep([waiting[number].number for number in numbers.tolist()], vectors)
+
     results = embedder.stream(
         texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
-        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=embedded.add,
-        progress=lambda now: show(now, done.there + done.updated),
+        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=keep,
+        progress=lambda now: show(now, done.there + done.updated + done.resumed),
     )  # fmt: skip
     try:
         with closing(results), said_of(in_the_input):  # type: ignore[type-var]  # it is a generator
@@ -196,9 +212,13 @@ def texts_to_embed(
     *,
     floats: Set[str],
     seen: SeenTexts,
+    kept: np.ndarray,
     done: Collected,
 ) -> Iterator[list[Any]]:
-    """The texts of each group that `embed_into` would embed; `done` has what would become of the others. Nothing is changed."""
+    """The texts of each group that `embed_into` would embed; `done` has what would become of the others. Nothing is changed.
+
+    `kept`, bool (rows,), are those that an earlier run has embedded.
+    """
     columns: Columns = {} if into is None else into.columns
     floats = _new_floats(floats, columns)
     for rows in groups:
@@ -207,7 +227,9 @@ def texts_to_embed(
         if into is not None:
             named, other = _missing(named, into, text_field, done)
             done.updated += len(other)
-        yield [rows[row.number - first].text for row in named]
+        wanted = [row for row in named if not kept[row.number]]
+        done.resumed += len(named) - len(wanted)
+        yield [rows[row.number - first].text for row in wanted]
 
 
 class _Embedded:
@@ -289,6 +311,19 @@ def _brought_up_to_date(
         result = into.update([row.id for row, _ in other], metadata=changes)
         done.updated += len(result.ok)
         _failed([(other[error.index][0], error.code, error.message) for error in result.errors], done, log)
+
+
+def _without_vector(
+    rows: list[_Wanted], sources: np.ndarray, kept: KeptVectors, into: Collection, done: Collected, log: Log
+) -> list[_Wanted]:
+    """The rows that are to be embedded; the others are put in with the vectors that were kept of `sources`."""
+    have = np.flatnonzero(sources >= 0)
+    if len(have):
+        found = [rows[i] for i in have]
+        result = into.upsert([row.id for row in found], kept.vectors(sources[have]), [row.metadata for row in found])
+        done.resumed += len(result.ok)
+        _failed([(found[error.index], error.code, error.message) for error in result.errors], done, log)
+    return [row for row, source in zip(rows, sources, strict=True) if source < 0]
 
 
 def _store_result(

@@ -197,6 +197,14 @@ def _found(output: Path, run: dict[str, Any], *, overwrite: bool) -> Standing:
         raise OutputError(f"{output} is there, and nothing says that this run wrote it: --overwrite would replace it")
     if differences := _differences(manifest["run"], run):
         raise OutputError(f"{output} is another run's: {differences}. --restart would write it anew")
+    size = output.stat().st_size
+    if manifest.get("bytes", size) != size:
+        if overwrite:
+            return Standing.NEW
+        raise OutputError(
+            f"{output} is not as its run wrote it: it has {size:,} bytes, and had {manifest['bytes']:,}; --restart or "
+            "--overwrite would write it anew"
+        )
     return Standing.FINISHED
 
 

@@ -85,7 +85,9 @@ CATALOGUE = (
         "What batches waited for limits, and between attempts.",
     ),
     # Remote providers
-    Measure("gauge", "vjaccel_circuit_open", ("endpoint",), "1 while an endpoint counts as down.", "livemax"),
+    Measure(
+        "gauge", "vjaccel_circuit_open", ("endpoint",), "1 while an endpoint counts as down that a run asks.", "livemax"
+    ),
     Measure("counter", "vjaccel_circuit_openings", ("endpoint",), "How often an endpoint has gone down."),
     Measure("gauge", "vjaccel_concurrency_limit", ("endpoint",), "Requests that may go on at once.", "livesum"),
     # Operations

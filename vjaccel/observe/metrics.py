@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -49,20 +49,26 @@ STAGES = ("prepare", "embed")
 class Metrics:
     """Counts what it hears, and looks at what must be looked at.
 
+    Parameters
+    ----------
+    shared : bool
+        Whether processes share a folder: then what this process has counted is still there for the next of these.
+
     Attributes
     ----------
     registry : CollectorRegistry
         One of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
         self.registry = CollectorRegistry()
         self._of = {measure.name.removeprefix("vjaccel_"): self._made(measure) for measure in CATALOGUE}
         self._models, self._codes, self._endpoints, self._operations, self._places = (_Bounded() for _ in range(5))
         self._by_model: dict[str, _OfModel] = {}
         self._by_operation: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
         self._process = psutil.Process()
-        self._cpu: float = 0.0
+        self._cpu: dict[int, float] = _cpu if shared else {}
+        self._open: dict[str, bool] = {}
         self._looking = threading.Lock()
         self._of["build_info"].labels(__version__).set(1)
 
@@ -86,6 +92,7 @@ class Metrics:
                 self._model(happened.model).runs[event.failed].inc()
             case CircuitChanged():
                 endpoint = self._endpoints(event.endpoint)
+                self._open[event.endpoint] = event.is_open
                 self._of["circuit_open"].labels(endpoint).set(event.is_open)
                 self._of["circuit_openings"].labels(endpoint).inc(event.is_open)
             case ConcurrencyChanged():
@@ -98,7 +105,7 @@ class Metrics:
             case RequestEnded():
                 self._request(event)
 
-    def look(self, runs: Iterable[Recording], loads: Iterable[Load]) -> None:
+    def look(self, runs: Collection[Recording], loads: Iterable[Load]) -> None:
         """Bring up to date what tells of nothing by itself: how far runs are, what waits, memory."""
         with self._looking:
             # Of a model whose runs are over, too.
@@ -113,6 +120,7 @@ class Metrics:
                     self._of["stage_texts"].labels(model, name).set(value)
                 else:
                     self._of[name].labels(model).set(value)
+            self._look_at_circuits({run.model.partition(":")[0] for run in runs})
             found = list(loads)
             self._of["processor_requests_active"].set(sum(load.active for load in found))
             self._of["processor_batches_queued"].set(sum(load.queued for load in found))
@@ -120,8 +128,20 @@ class Metrics:
             self._of["memory_available_bytes"].set(psutil.virtual_memory().available)
             self._of["memory_limit_bytes"].set(memory_limit())
             times = self._process.cpu_times()
-            self._of["cpu_seconds"].inc(max(0.0, times.user + times.system - self._cpu))
-            self._cpu = times.user + times.system
+            used, before = times.user + times.system, self._cpu.get(self._process.pid, 0.0)
+            self._of["cpu_seconds"].inc(max(0.0, used - before))
+            self._cpu[self._process.pid] = used
+
+    def _look_at_circuits(self, providers: set[str]) -> None:
+        """Of providers that no run asks any more nobody finds out that they are back: their circuits are not shown as open."""
+        # By label, since several endpoints may have one; a copy, since others hear of more meanwhile.
+        found: dict[str, bool] = {}
+        for endpoint, is_open in self._open.copy().items():
+            label = self._endpoints(endpoint)
+            asked = endpoint.partition(" at ")[0] in providers
+            found[label] = found.get(label, False) or (is_open and asked)
+        for label, shown in found.items():
+            self._of["circuit_open"].labels(label).set(shown)
 
     def _made(self, measure: Measure) -> Any:
         if measure.kind == "gauge":
@@ -158,6 +178,10 @@ class Metrics:
         self._of["processor_request_duration_seconds"].labels(operation).observe(event.seconds)
         self._of["processor_items"].labels(operation, "processed").inc(event.processed)
         self._of["processor_items"].labels(operation, "failed").inc(event.failed_items)
+
+
+_cpu: dict[int, float] = {}
+"""Seconds of processors that were counted in a shared folder, by the process' number: a fork counts its own."""
 
 
 class _OfModel:
@@ -204,9 +228,10 @@ class _Bounded:
     def __call__(self, value: str) -> str:
         if value in self.known:
             return value
-        if not value or len(self.known) >= VALUES:
-            return OTHERS if value else value
-        self.known = self.known | {value}  # a new one: others go through the old one
+        if value and len(self.known) >= VALUES:
+            value = OTHERS
+        if value and value not in self.known:
+            self.known = self.known | {value}  # a new one: others go through the old one
         return value
 
 

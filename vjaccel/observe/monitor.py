@@ -100,7 +100,8 @@ class Monitor:
         except ModuleNotFoundError as exc:
             raise MissingExtra("metrics", "metrics") from exc
         server = None if port is None else _server(port, host)
-        self._metrics = Metrics()
+        self._shared = folder is not None
+        self._metrics = Metrics(shared=self._shared)
         if server is not None:
             server.set_app(_Pages(make_wsgi_app(page(self._metrics.registry, folder)), folder, self._health))
             self._url: str | None = _url(server, host)
@@ -112,8 +113,11 @@ class Monitor:
         if source is not None:
             with _lock:
                 _sources.append(source)
-            self._held.callback(_forget, source)
+            self._held.callback(_removed, _sources, source)
         self._held.enter_context(listening(self._heard))
+        with _lock:
+            _monitors.append(self)
+        self._held.callback(_removed, _monitors, self)
         if folder is not None:
             died_with_this_process()
         self._look()
@@ -152,9 +156,16 @@ class Monitor:
     def _heard(self, happened: Happened) -> None:
         if isinstance(happened.event, RunBegan):
             self._begun.set()
-        self._metrics.heard(happened)
+        if self._counts():
+            self._metrics.heard(happened)
+
+    def _counts(self) -> bool:
+        """Whether it is the one that counts: all monitors of a process write into one file of a shared folder."""
+        return not self._shared or _monitors[:1] == [self]
 
     def _look(self) -> None:
+        if not self._counts():
+            return
         with _lock:
             sources = list(_sources)
         self._metrics.look(running(), [source.load() for source in sources])
@@ -175,11 +186,12 @@ class Monitor:
 
 _lock = threading.Lock()
 _sources: list[Source] = []
+_monitors: list[Monitor] = []
 
 
-def _forget(source: Source) -> None:
+def _removed(known: list[Any], one: object) -> None:
     with _lock:
-        _sources.remove(source)
+        known.remove(one)
 
 
 class _Pages:

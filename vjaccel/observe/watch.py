@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vjaccel.observe.view import Seen
-from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, Happened, Recording, listening
+from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, Happened, Recording, Timeline, listening
 
 __all__ = ["WatchView"]
 
@@ -133,7 +133,8 @@ class WatchView:
         left = f", {_clock_time(seen.left)} left" if seen.left else ""
         found = [(self._doing, f"{how_far} texts in {_clock_time(seen.seconds)}{left}"), ("rate", self._rates(seen))]
         if recording is not None:
-            found += [("", self._curve(recording)), *self._of(recording)]
+            timeline = recording.timeline  # a copy, so that all of one view is of one moment
+            found += [("", self._curve(timeline)), *self._of(recording, timeline)]
         if seen.cost is not None:
             found.append(("cost", f"{seen.cost:,.4f}"))
         texts = [(name, Text(value)) for name, value in found if value]
@@ -152,12 +153,12 @@ class WatchView:
         tokens = [f"{seen.tokens_rate:,.0f} tokens/s"] if seen.tokens_rate is not None else []
         return ", ".join(recent + mean + tokens)
 
-    def _curve(self, recording: Recording) -> str:
+    def _curve(self, timeline: Timeline) -> str:
         """The rate over the whole run."""
-        values = recording.timeline.values
+        values = timeline.values
         per_span = np.sum([values[name] for name in ("embedded", "cached", "duplicate", "failed")], axis=0)
         # No finer than a second: what is done is told batch by batch.
-        most = min(48, self._console.width - ROOM - 2, int(recording.timeline.seconds))
+        most = min(48, self._console.width - ROOM - 2, int(timeline.seconds))
         if most < 4:
             return ""
         parts = np.array_split(per_span, min(most, len(per_span)))
@@ -166,7 +167,7 @@ class WatchView:
         steps = np.ceil(rates / max(rates.max(), 1e-9) * (len(blocks) - 1)).astype(int)
         return "".join(blocks[step] for step in steps)
 
-    def _of(self, recording: Recording) -> list[tuple[str, str]]:
+    def _of(self, recording: Recording, timeline: Timeline) -> list[tuple[str, str]]:
         stages, outcomes = recording.stages, recording.outcomes
         waiting = [
             ("to tokenise", stages.read - stages.prepared),
@@ -175,20 +176,21 @@ class WatchView:
         found = [
             ("waiting", ", ".join(f"{count:,} {what}" for what, count in waiting)),
             ("workers", f"{stages.at_work} of {stages.workers} at work{self._limit()}"),
-            ("batches", self._batches(recording)),
+            ("batches", self._batches(recording, timeline)),
         ]
         beside = {"from the cache": outcomes["cached"], "duplicates": outcomes["duplicate"]}
         found.append(("saved", ", ".join(f"{count:,} {what}" for what, count in beside.items() if count)))
-        values = recording.timeline.values
+        values = timeline.values
         if values["retries"].sum() or values["waited"].sum() >= 0.5:
             found.append(("retries", f"{values['retries'].sum():,.0f}; waited {values['waited'].sum():,.0f} s"))
-        found.append(("uses", _uses(recording)))
+        found.append(("uses", _uses(timeline)))
         return found
 
     def _limit(self) -> str:
-        return "".join(f", {limit} requests at once" for limit in self._limits.values())
+        # A list first: the run's threads may add an endpoint meanwhile.
+        return "".join(f", {limit} requests at once" for limit in list(self._limits.values()))
 
-    def _batches(self, recording: Recording) -> str:
+    def _batches(self, recording: Recording, timeline: Timeline) -> str:
         middle, slow = recording.latencies.quantile(0.5), recording.latencies.quantile(0.95)
         found = []
         if recording.stages.budget is not None:
@@ -197,15 +199,15 @@ class WatchView:
             found.append(f"{len(recording.budgets)} sizes tried")
         if middle is not None and slow is not None:
             found.append(f"half in {_seconds(middle)}, 95% in {_seconds(slow)}")
-        values = recording.timeline.values
+        values = timeline.values
         padded = values["padded"].sum()
         if padded:
             found.append(f"{1 - values['tokens'].sum() / padded:.1%} padding")
         return ", ".join(found)
 
 
-def _uses(recording: Recording) -> str:
-    values, width = recording.timeline.values, recording.timeline.width
+def _uses(timeline: Timeline) -> str:
+    values, width = timeline.values, timeline.width
     memory, device = values["memory_bytes"], values["device_bytes"]
     found = []
     if np.isfinite(memory).any():

@@ -103,9 +103,10 @@ class Recording:
     ----------
     started : datetime
         In UTC.
-    timeline : Timeline
     latencies : Latencies
         Of batches.
+    timeline : Timeline
+        As it is when it is asked for.
     lengths : dict of int to ndarray, shape (3,)
         By the smallest power of two that is no shorter than a text: how many texts, their tokens, and the padding beside them.
     """
@@ -116,9 +117,9 @@ class Recording:
         self.model = model
         self._id = RUN.get()
         self.started = datetime.now(UTC)
-        self.timeline = Timeline()
+        self._timeline = Timeline()
         self.latencies = Latencies()
-        self.lengths: dict[int, np.ndarray] = {}
+        self._lengths: dict[int, np.ndarray] = {}
         self._workers = workers
         self._total = total
         self._clock = clock
@@ -190,7 +191,7 @@ class Recording:
             with self._lock:
                 self._outcomes[outcome] += texts
                 self._moved = self._clock()
-                self.timeline.add(self.seconds, **{outcome: texts})
+                self._timeline.add(self.seconds, **{outcome: texts})
             self._tell(TextsSettled(outcome, texts))
 
     def failed(self, index: int, code: str, message: str) -> None:
@@ -201,7 +202,7 @@ class Recording:
         with self._lock:
             self._outcomes["failed"] += 1
             self._moved = self._clock()
-            self.timeline.add(self.seconds, failed=1)
+            self._timeline.add(self.seconds, failed=1)
             code = self._kept(code)
             found = self._failures.setdefault(code, _Failures())
             found.texts += 1
@@ -226,7 +227,7 @@ class Recording:
         with self._lock:
             self._at_work -= 1
             self._moved = self._clock()
-            self.timeline.add(
+            self._timeline.add(
                 now, batches=1, batch_seconds=batch.seconds, retries=batch.retries, waited=batch.waited,
                 tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
@@ -242,14 +243,14 @@ class Recording:
         """See what is used: `cpu_seconds` since the run began. What takes long to find out is asked once in a span."""
         now = self.seconds
         with self._lock:
-            first = self.timeline.is_new(now)
+            first = self._timeline.is_new(now)
             queued = self._prepared - self._outcomes.total()
             device = device_bytes() if first else None
             self._device_bytes = self._device_bytes if device is None else device
-            self.timeline.look(now, memory_bytes=memory_bytes, queued=max(0, queued), device_bytes=device)
+            self._timeline.look(now, memory_bytes=memory_bytes, queued=max(0, queued), device_bytes=device)
             if first:
                 used = cpu_seconds()
-                self.timeline.add(now, cpu_seconds=used - self._cpu_seconds)
+                self._timeline.add(now, cpu_seconds=used - self._cpu_seconds)
                 self._cpu_seconds = used
 
     # Read
@@ -267,9 +268,22 @@ class Recording:
         return self._clock() - self._began if self._ended is None else self._ended
 
     @property
+    def timeline(self) -> Timeline:
+        # A copy: who reads several of its values has them of one moment.
+        with self._lock:
+            return self._timeline.copy()
+
+    @property
+    def lengths(self) -> dict[int, np.ndarray]:
+        with self._lock:
+            return {most: found.copy() for most, found in self._lengths.items()}
+
+    @property
     def stages(self) -> Stages:
         """How far each stage is now."""
-        return Stages(self._read, self._prepared, self._outcomes.total(), self._at_work, self._workers, self._budget)
+        with self._lock:
+            settled = self._outcomes.total()
+            return Stages(self._read, self._prepared, settled, self._at_work, self._workers, self._budget)
 
     @property
     def idle(self) -> float:
@@ -284,7 +298,8 @@ class Recording:
     @property
     def outcomes(self) -> dict[str, int]:
         """Texts that are ``embedded``, ``cached``, ``duplicate`` or ``failed``."""
-        return {name: self._outcomes[name] for name in ("embedded", "cached", "duplicate", "failed")}
+        with self._lock:
+            return {name: self._outcomes[name] for name in ("embedded", "cached", "duplicate", "failed")}
 
     @property
     def tokens(self) -> int | None:
@@ -324,8 +339,8 @@ class Recording:
         both = Recording(other.model, other._workers)
         both._id, both.started, both._budget = other.id, self.started, other._budget
         with other._lock:
-            offset = self.timeline.seconds
-            both.timeline = self.timeline.followed_by(other.timeline)
+            offset = self._timeline.seconds
+            both._timeline = self._timeline.followed_by(other._timeline)
             both.latencies = self.latencies + other.latencies
             both._ended = offset + other.seconds
             both._before = [*self.calls, *((offset + at, when) for at, when in other.calls)][-CALLS:]
@@ -343,7 +358,7 @@ class Recording:
         """A part of this run went on elsewhere at the same time, with texts that this one has read."""
         offset = min(max(0.0, (part.started - self.started).total_seconds()), self.seconds)
         with self._lock:
-            self.timeline.take_in(part.timeline, offset)
+            self._timeline.take_in(part.timeline, offset)
             self.latencies = self.latencies + part.latencies
             self._outcomes += part._outcomes
             self._prepared += part._prepared
@@ -379,9 +394,9 @@ class Recording:
                 "outcomes": dict(self._outcomes),
                 "tokens": self.tokens,
                 "truncated": self.truncated,
-                "timeline": self.timeline.to_dict(),
+                "timeline": self._timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
-                "lengths": {str(most): found.tolist() for most, found in sorted(self.lengths.items())},
+                "lengths": {str(most): found.tolist() for most, found in sorted(self._lengths.items())},
                 "budgets": {
                     str(size): [one.batches, one.tokens, round(one.seconds, 4)] for size, one in self._budgets.items()
                 },
@@ -417,9 +432,9 @@ class Recording:
         made._tokens, made._told = values["tokens"] or 0, values["tokens"] is not None
         made._cuts_known = values["truncated"] is not None
         made._truncated, made._tokens_lost = values["truncated"] or (0, 0)
-        made.timeline = Timeline.from_dict(values["timeline"])
+        made._timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
-        made.lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
+        made._lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
         made._budgets = {int(size): _Budget(*found) for size, found in values["budgets"].items()}
         made._tries = [(float(at), int(budget), float(rate)) for at, budget, rate in values["tries"]]
         made._failures = {
@@ -451,7 +466,7 @@ class Recording:
         steps = np.frexp(np.maximum(lengths, 1) - 0.5)[1]
         for step in np.unique(steps).tolist():
             some = lengths[steps == step]
-            kept = self.lengths.setdefault(1 << max(step, 0), np.zeros(3))
+            kept = self._lengths.setdefault(1 << max(step, 0), np.zeros(3))
             kept += (len(some), some.sum(), len(some) * padded_to - some.sum())
 
     def _kept(self, code: str) -> str:
@@ -462,8 +477,8 @@ class Recording:
         self._tokens, self._told = self._tokens + other._tokens, self._told and other._told
         self._truncated, self._tokens_lost = self._truncated + other._truncated, self._tokens_lost + other._tokens_lost
         self._cuts_known = self._cuts_known and other._cuts_known
-        for most, found in other.lengths.items():
-            self.lengths[most] = self.lengths.get(most, np.zeros(3)) + found
+        for most, found in other._lengths.items():
+            self._lengths[most] = self._lengths.get(most, np.zeros(3)) + found
         for size, one in other._budgets.items():
             mine = self._budgets.setdefault(size, _Budget())
             mine.batches, mine.tokens = mine.batches + one.batches, mine.tokens + one.tokens

@@ -82,6 +82,12 @@ class Timeline:
         """Where the last span ends."""
         return len(self._spans) * self.width
 
+    def copy(self) -> Self:
+        """One that stays as it is when more is added to this."""
+        made = type(self)()
+        made.width, made._spans = self.width, [span.copy() for span in self._spans]
+        return made
+
     def followed_by(self, other: Timeline) -> Timeline:
         """This one, and behind it `other`."""
         both = Timeline()

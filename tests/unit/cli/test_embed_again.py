@@ -225,7 +225,7 @@ def test_too_many_errors_stop_the_run_and_what_is_done_is_kept(run: Run, rows: l
     again = run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS)
     assert again.code == 3
     assert "going on with out.parquet" in again.err
-    assert manifest("out.parquet")["counts"]["resumed"] > 30
+    assert manifest("out.parquet")["counts"]["resumed"] > 0
 
 
 @pytest.mark.parametrize("other", ["--resume", "--retry-failed"])
@@ -268,3 +268,40 @@ def test_a_dry_run_leaves_out_what_an_earlier_run_has_settled(run: Run, rows: li
     assert "41 of 60 rows are settled" in said
     assert run(*command, "--dry-run", "--retry-failed").out.startswith("would embed 1 texts")
     assert run(*command, "--dry-run", "--restart").out.startswith("would embed 41 texts")
+
+
+def test_a_finished_output_that_is_no_longer_whole_is_not_taken_for_finished(run: Run) -> None:
+    Path("in.txt").write_text("one\ntwo\n")
+    command = ("embed", "in.txt", "-o", "out.jsonl", "--model", "letters:16")
+    assert run(*command).code == 0
+    whole = Path("out.jsonl").read_bytes()
+    Path("out.jsonl").write_text("x")
+    done = run(*command)
+    assert (done.code, "out.jsonl is not as its run wrote it" in done.err, "--restart" in done.err) == (1, True, True)
+    assert Path("out.jsonl").read_text() == "x"
+    assert run(*command, "--overwrite").code == 0
+    assert Path("out.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-", "--resume"), "no run over it can be resumed"),
+        (("in.txt", "--cache", "memory"), "a cache in memory ends with the command"),
+        (("",), "an input has no name"),
+    ],
+    ids=["resumed standard input", "cache in memory", "no name"],
+)
+def test_what_is_of_no_use_is_refused_with_what_is(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    Path("in.txt").write_text("one\n")
+    done = run("embed", *arguments, "-o", "out.jsonl", "--model", "letters:16")
+    assert (done.code, said in done.err) == (2, True)
+
+
+def test_texts_that_the_cache_had_are_not_said_to_be_embedded(run: Run) -> None:
+    Path("in.txt").write_text("one\ntwo\n")
+    command = ("embed", "in.txt", "--model", "letters:16", "--cache", "cache")
+    assert "embedded 2 texts in" in run(*command, "-o", "a.jsonl").out
+    again = run(*command, "-o", "b.jsonl").out
+    assert "embedded" not in again
+    assert "the cache had 2 texts, and 0 not" in again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 import vjaccel as vj
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.letters import letters
+from vjaccel.engines import kept_vectors
+from vjaccel.io import Inputs
 
 INTO = ("-o", "lance:notes", "--model", "letters:16")
 
@@ -278,3 +281,46 @@ def test_a_folder_that_cannot_be_made_is_said_so(run: Run) -> None:
     done = run("embed", "in.jsonl", "-o", "lance:file/notes", "--model", "untold:16")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "vjaccel: cannot write" in done.err
+
+
+def test_one_run_over_files_at_a_time_writes_a_collection_and_nothing_is_left_of_it(run: Run) -> None:
+    write(rows())
+    Path("notes.journal").mkdir()
+    with Path("notes.journal/journal.jsonl").open("wb") as lines:
+        fcntl.flock(lines, fcntl.LOCK_EX)
+        done = run("embed", "in.jsonl", *INTO)
+        assert (done.code, "another run is writing notes.journal" in done.err) == (1, True)
+    assert embedded(run, "in.jsonl")["stored"] == 40
+    assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl", "notes"]
+
+
+def test_a_folder_that_is_not_there_is_made_for_a_collection_and_its_errors(run: Run) -> None:
+    write([*rows(2), {"id": "bad", "text": None}])
+    done = run("embed", "in.jsonl", "--model", "letters:16", "-o", "lance:deep/er/notes")
+    assert done.code == 3
+    assert Path("deep/er/notes.errors.jsonl").exists()
+
+
+def test_what_a_stopped_run_had_embedded_is_stored_and_serves_for_the_same_text_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write([*rows(3), {"id": "twice", "text": "text 1"}])
+
+    def stopped() -> None:
+        with (
+            Inputs(["in.jsonl"]) as inputs,
+            vj.Embedder("letters:16") as embedder,
+            kept_vectors(inputs, embedder, Path("notes"), print) as kept,
+        ):
+            kept.keep([1, 2], letters(16, ["text 1", "text 2"]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    monkeypatch.setenv("LETTERS_LOG", str(tmp_path / "asked"))
+    report = embedded(run, "in.jsonl")
+    assert (report["stored"], report["resumed"]) == (1, 3)
+    assert (tmp_path / "asked").read_text().splitlines() == ["text 0"]
+    assert not Path("notes.journal").exists()
+    with vj.Collection.open("notes") as found:
+        np.testing.assert_array_equal(found.get(["n2", "twice"]).vectors, letters(16, ["text 2", "text 1"]))

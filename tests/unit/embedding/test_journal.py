@@ -169,3 +169,29 @@ def test_a_journal_whose_disk_fails_lets_go_all_the_same(tmp_path: Path, monkeyp
         with pytest.raises(OutputError, match="Input/output error"):
             journal.close()
     Journal(tmp_path / "j", {"a": 1}, 3).close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("run.json cut", "has no run.json that can be read"),
+        ("run.json gone", "has no run.json that can be read"),
+        ("journal.jsonl cut", "of journal.jsonl cannot be read"),
+        ("journal.jsonl gone", "has vectors, and no lines"),
+        ("vectors.f32 cut", "the vectors of 3 rows are damaged"),
+        ("vectors.f32 gone", "the vectors of 4 rows are damaged"),
+    ],
+)
+def test_what_is_damaged_is_said(tmp_path: Path, damage: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6):
+        assert not caplog.messages
+    name, what = damage.split()
+    path = tmp_path / "j" / name
+    if what == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: -path.stat().st_size // 5])
+    with Journal(tmp_path / "j", RUN, 6):
+        pass
+    assert [said in message for message in caplog.messages][:1] == [True]

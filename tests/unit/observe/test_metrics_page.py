@@ -15,7 +15,7 @@ from tests.debian import program
 from tests.unit.observe.scraping import page, until, value
 from vjaccel.observe import Monitor
 from vjaccel.observe.catalogue import CATALOGUE
-from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, tell
+from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, Recording, tell
 
 
 @pytest.fixture
@@ -103,6 +103,8 @@ def test_operations_are_measured_by_backend_and_place(monitor: Monitor) -> None:
 
 
 def test_endpoints_have_their_circuit_and_their_limit(monitor: Monitor) -> None:
+    run = Recording("openai:m", 1)
+    run.began()
     tell(CircuitChanged("openai at http://a", is_open=True))
     tell(ConcurrencyChanged("openai at http://a", 3))
     text, endpoint = page(monitor.url), {"endpoint": "openai at http://a"}
@@ -113,6 +115,21 @@ def test_endpoints_have_their_circuit_and_their_limit(monitor: Monitor) -> None:
     text = page(monitor.url)
     assert value(text, "vjaccel_circuit_open", **endpoint) == 0
     assert value(text, "vjaccel_circuit_openings_total", **endpoint) == 1
+    run.ended(failed=False)
+
+
+def test_a_circuit_is_shown_as_open_while_a_run_asks_its_provider(monitor: Monitor) -> None:
+    def shown(endpoint: str) -> float:
+        return value(page(monitor.url), "vjaccel_circuit_open", endpoint=endpoint)
+
+    for endpoint in ("openai at http://a", "voyage"):
+        tell(CircuitChanged(endpoint, is_open=True))
+    for _ in range(2):
+        run = Recording("openai:m", 1)
+        run.began()
+        until(lambda: (shown("openai at http://a"), shown("voyage")) == (1, 0))
+        run.ended(failed=True)
+        until(lambda: shown("openai at http://a") == 0)
 
 
 def test_memory_and_processors_are_looked_at(monitor: Monitor) -> None:
@@ -139,6 +156,16 @@ def test_the_page_does_not_grow_with_names_and_has_no_text(monitor: Monitor) -> 
     assert len(models) == 2 * 51
     assert value(text, "vjaccel_runs_total", model="other", outcome="done") == 30
     assert "secret" not in text
+
+
+def test_what_the_models_of_no_name_of_their_own_do_is_shown_until_it_is_over(monitor: Monitor) -> None:
+    for i in range(50):
+        Recording(f"named {i}", 1).began()
+    run = Recording("one more", 1)
+    run.began()
+    until(lambda: value(page(monitor.url), "vjaccel_runs_active", model="other") == 1)
+    run.ended(failed=False)
+    until(lambda: value(page(monitor.url), "vjaccel_runs_active", model="other") == 0)
 
 
 def test_the_page_has_every_metric_of_the_catalogue_and_no_other(monitor: Monitor) -> None:

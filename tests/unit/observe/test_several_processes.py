@@ -98,6 +98,36 @@ def test_a_page_sums_over_processes_and_forgets_the_gauges_of_one_that_ended(tmp
     assert list(tmp_path.glob("gauge_live*.db")) == []
 
 
+MONITORS = """
+import time, vjaccel as vj
+from urllib.request import urlopen
+from vjaccel.observe import Monitor
+
+def counted(monitor, name):
+    page = urlopen(monitor.url + "/metrics").read().decode()
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
+
+while time.process_time() < 1:
+    pass
+with Monitor(interval=0.01) as one, Monitor(interval=0.01) as other:
+    for _ in range(2):
+        vj.Embedder(lambda texts: [[1.0]] * len(texts), name="m").embed(["a"])
+        one.close()
+    assert counted(other, "vjaccel_texts_total{") == 2
+with Monitor() as again:
+    seconds = counted(again, "vjaccel_cpu_seconds_total")
+assert 1 <= seconds < 1.5 * time.process_time(), (seconds, time.process_time())
+"""
+
+
+def test_several_monitors_of_one_process_count_once(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", MONITORS], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "none"))
     with pytest.raises(vj.InvalidInput, match="where there is no folder: make it, empty, before the first process"):

@@ -201,6 +201,19 @@ def test_many_threads_may_write_while_others_read() -> None:
     assert made.timeline.values["tokens"].sum() == 80_000
 
 
+def test_what_was_read_of_a_run_stays_as_it_was_while_it_goes_on() -> None:
+    clock = Clock()
+    made = Recording("letters:8", 1, clock=clock)
+    made.batch_ended(batch(), np.array([7, 13]))
+    timeline, lengths = made.timeline, made.lengths
+    clock.now = 100.0  # its spans become wider, and more
+    made.batch_ended(batch(), np.array([7, 13]))
+    assert (timeline.seconds, timeline.values["batches"].tolist()) == (timeline.width, [1.0])
+    assert made.timeline.values["batches"].sum() == 2
+    assert sum(found[0] for found in lengths.values()) == 2
+    assert sum(found[0] for found in made.lengths.values()) == 4
+
+
 def test_who_listens_is_told_by_model_and_code() -> None:
     heard: list[Happened] = []
     with listening(heard.append):

@@ -39,8 +39,9 @@ class Spans(NamedTuple):
 
 def spans(recording: Recording) -> Spans | None:
     """Of a run; None where it was too short for what is over time."""
-    values = dict(recording.timeline.values)
-    count, width = len(values["batches"]), recording.timeline.width
+    timeline = recording.timeline
+    values = dict(timeline.values)
+    count, width = len(values["batches"]), timeline.width
     batches = int(values["batches"].sum()) or int((values["cached"] > 0).sum())
     together = max(1, int(np.ceil(count / max(1, min(DRAWN, batches // BATCHES)))))
     if count // together < 3:
