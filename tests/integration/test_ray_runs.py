@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import vjaccel as vj
 from tests.ray_nodes import ROOT, Nodes
 from tests.unit.cli.letters import install
 
@@ -198,3 +200,29 @@ def test_an_address_where_something_else_answers_is_an_error_too(place: Place, t
         arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
         _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
     assert err == f"vjaccel: no Ray cluster answers at {address} within 10 s\n"
+
+
+@pytest.mark.soak
+def test_a_node_with_another_version_is_named_with_both(place: Place, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "vjaccel"
+    shutil.copytree(ROOT / "vjaccel", other)
+    first = other / "__init__.py"
+    first.write_text(first.read_text().replace(f'__version__ = "{vj.__version__}"', '__version__ = "9.9.9"'))
+    (tmp_path / "in.txt").write_text("text\n")
+    path = place.environment["PYTHONPATH"]
+    with Nodes(1, {"PYTHONPATH": f"{other.parent}:{path}"}) as nodes:
+        _, err = embed(
+            Place(nodes, place.environment), tmp_path, "in.txt", "-o", "o.parquet", "--model", "letters:8", code=1
+        )
+    assert f"it has vjaccel 9.9.9, and the run {vj.__version__}: install the same on all" in err
+
+
+@pytest.mark.soak
+def test_a_real_model_has_the_local_engines_vectors(place: Place, tmp_path: Path) -> None:
+    lines = (ROOT / "examples" / "data" / "glosses.jsonl").read_text().splitlines()[:600]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    embed(place, tmp_path, "in.jsonl", "-o", "here.parquet", ray=False)
+    embed(place, tmp_path, "in.jsonl", "-o", "there.parquet", "--workers", "1:2", "--shard-rows", "100")
+    here, there = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("here", "there"))
+    assert here.drop_columns("embedding").equals(there.drop_columns("embedding"))
+    np.testing.assert_allclose(here["embedding"].to_pylist(), there["embedding"].to_pylist(), atol=1e-6)

@@ -163,6 +163,8 @@ def connected(address: str | None, resources: Resources) -> Iterator[Any]:
     ------
     MissingExtra, ClusterError
     """
+    if address and address != "auto" and ":" not in address.removeprefix("ray://"):
+        raise InvalidInput(f"--address {address!r} is none of auto, HOST:PORT, ray://HOST:PORT")
     ray = silent()
     address = address or os.environ.get("RAY_ADDRESS") or None
     if ray.is_initialized():
@@ -278,8 +280,6 @@ def _answering(ray: Any, address: str) -> str:
                 "there is no Ray cluster on this machine: start one with ray start --head, or name its address"
             )
     target = where.removeprefix("ray://")
-    if ":" not in target:
-        raise InvalidInput(f"--address {address!r} is none of auto, HOST:PORT, ray://HOST:PORT")
     host, _, port = target.rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()

@@ -1,0 +1,75 @@
+"""What `vjaccel embed --engine ray` refuses before it looks for a cluster, and what the local engine refuses of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+ROOT = Path(__file__).parents[3]
+COMMAND = ("embed", "in.txt", "-o", "out.parquet", "--model", "letters:8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workers", "4:1"], "--workers 4:1: MIN is at least 1, and MAX no less than MIN"),
+        (["--workers", "0:1"], "--workers 0:1: MIN is at least 1, and MAX no less than MIN"),
+        (["--workers", "a:b"], "--workers 'a:b' is neither MIN:MAX nor a number"),
+        (["--resources", "gpu"], "--resources 'gpu': write NAME=NUMBER, as in gpu=1 or cpu=4,gpu=1"),
+        (["--resources", "gpu=-1"], "--resources 'gpu=-1': write NAME=NUMBER, as in gpu=1 or cpu=4,gpu=1"),
+        (["--engine", "local"], "--engine ray --engine local: one of local, ray, and one of torch, onnx, openvino"),
+        (["--engine", "spark"], "--engine 'spark' is none of torch, onnx, openvino, local, ray"),
+        (["--dry-run"], "--dry-run goes with --engine local alone: workers read files, and all write to one folder"),
+        (
+            ["-o", "lance:notes"],
+            "-o lance: goes with --engine local alone: workers read files, and all write to one folder",
+        ),
+        (["--address", "nowhere"], "--address 'nowhere' is none of auto, HOST:PORT, ray://HOST:PORT"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_asked_of_a_cluster(run: Run, arguments: list[str], said: str) -> None:
+    Path("in.txt").write_text("text\n")
+    done = run(*COMMAND, "--engine", "ray", *arguments)
+    assert (done.code, done.err) == (2, f"vjaccel: {said}\n")
+    assert not Path("out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workers", "1:4"], "--workers 1:4 is for --engine ray; on this machine it is a number of batches at once"),
+        (["--address", "auto"], "--address is for --engine ray"),
+        (["--resources", "gpu=1"], "--resources is for --engine ray"),
+        (["--shard-rows", "10"], "--shard-rows is for --engine ray"),
+        (["--workers", "many"], "--workers 'many' is no whole number of at least 1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_for_a_cluster_alone(run: Run, arguments: list[str], said: str) -> None:
+    Path("in.txt").write_text("text\n")
+    done = run(*COMMAND, *arguments)
+    assert (done.code, done.err) == (2, f"vjaccel: {said}\n")
+
+
+def test_where_ray_is_not_installed_it_is_said_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('no ray')\n")
+    (tmp_path / "in.txt").write_text("text\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--engine", "ray"], cwd=tmp_path,
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'backends'}"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1, "vjaccel: --engine ray needs the extra 'ray': pip install 'vjaccel[ray]'\n"
+    )  # fmt: skip
+
+
+def test_ray_is_imported_only_where_it_is_asked_for() -> None:
+    code = "import sys, vjaccel.cli, vjaccel.engines, vjaccel.embedding; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
