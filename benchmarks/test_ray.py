@@ -1,7 +1,7 @@
 """Runs on Ray: two workers against one, and the engine against the local one at equal cores. Bars: 1.8 times, within 10%.
 
-A Ray is begun for each run, as where no address is given: that is in the time of the whole command. That of embedding, which the
-manifest has, has in it the beginning of the workers and their models, unlike the local engine's: so a run is to take minutes.
+A Ray is begun for each run, as where no address is given: that is in the time of the whole command. That of embedding, which
+the manifest has, has in it that workers begin and load their models, unlike the local one: so a run is to take minutes.
 """
 
 from __future__ import annotations
