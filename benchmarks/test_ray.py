@@ -1,7 +1,7 @@
 """Runs on Ray: two workers against one, and the engine against the local one at equal cores. Bars: 1.8 times, within 10%.
 
-A Ray is begun for each run, as where no address is given; what that takes, and loading the model, is in the time of the whole
-command and not in that of embedding, which the manifest has.
+A Ray is begun for each run, as where no address is given: that is in the time of the whole command. That of embedding, which
+the manifest has, has in it that workers begin and load their models, unlike the local one: so a run is to take minutes.
 """
 
 from __future__ import annotations

@@ -148,9 +148,9 @@ def test_a_driver_that_is_killed_ten_times_goes_on_with_all_that_was_done(place:
 
 def killed_often(place: Place, work: Path, times: int) -> None:
     moments = random.Random(times)  # moments, no secrets
-    for turn in range(times):
+    for _ in range(times):
         process = started(place, work, "--workers", "1:2")
-        until_embedding(work, process, min(150 + 100 * turn, 1000), or_ended=True)
+        until_embedding(work, process, min(len(acknowledged(work)) + 100, 1300), or_ended=True)
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
         process.communicate(timeout=PATIENCE)

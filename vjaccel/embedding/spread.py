@@ -14,7 +14,7 @@ __all__ = ["DatasetWorker", "mapped", "options_of_one"]
 
 
 def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus: float) -> dict[str, Any]:
-    """The options of the embedder of one of at most `most` workers: its share of the cores, and of a key's limits.
+    """The options of the embedder of one of at most `most` workers: its share of the cores, and of a key's limits that are not shared.
 
     Raises
     ------
@@ -24,8 +24,8 @@ def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus:
     own = dict(options)
     for name in ("requests_per_minute", "tokens_per_minute"):
         limit = own.get(name)
-        if limit is None:
-            continue
+        if limit is None or own.get("shared_limits") is not None:
+            continue  # those that are shared are one budget already
         if most is None:
             raise InvalidInput(f"{name} {limit} is shared out evenly: say how many workers there are at most")
         if limit < most:
