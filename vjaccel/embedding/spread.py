@@ -14,7 +14,7 @@ __all__ = ["DatasetWorker", "mapped", "options_of_one"]
 
 
 def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus: float) -> dict[str, Any]:
-    """The options of the embedder of one of at most `most` workers: its share of the cores, and of a key's limits that are not shared.
+    """The options of the embedder of one of at most `most` workers: its share of the cores, and of limits that are not shared.
 
     Raises
     ------

@@ -1,0 +1,26 @@
+"""What each of many workers is given of what one embedder would have."""
+
+from __future__ import annotations
+
+import pytest
+
+import vjaccel as vj
+from vjaccel.embedding.spread import options_of_one
+
+
+def test_limits_are_shared_out_evenly_unless_they_are_one_budget_already() -> None:
+    asked = {"model": "openai:m", "requests_per_minute": 90, "tokens_per_minute": None}
+    assert options_of_one(asked, 4, 1, 0)["requests_per_minute"] == 22
+    shared = asked | {"shared_limits": "redis://here"}
+    assert options_of_one(shared, None, 1, 0) == shared
+
+
+@pytest.mark.parametrize(("most", "said"), [(None, "how many workers"), (100, "leaves nothing")], ids=["open", "many"])
+def test_limits_that_cannot_be_shared_out_are_refused(most: int | None, said: str) -> None:
+    with pytest.raises(vj.InvalidInput, match=said):
+        options_of_one({"model": "openai:m", "requests_per_minute": 90}, most, 1, 0)
+
+
+def test_a_local_model_has_as_many_batches_at_once_as_its_worker_has_cores() -> None:
+    assert options_of_one({"model": "local:m", "workers": None}, 2, 3, 0)["workers"] == 3
+    assert options_of_one({"model": "local:m", "workers": None}, 2, 3, 1)["workers"] is None
