@@ -108,6 +108,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 
 
+AT_LEAST = 3
+"""Changes that are done before each kill, however slow the machine is."""
+
+
 def killed(folder: Path, first: int, after: float, durability: str) -> int:
     """The change that comes after the last that was said to be done before the kill."""
     child = subprocess.Popen(
@@ -115,11 +119,12 @@ def killed(folder: Path, first: int, after: float, durability: str) -> int:
         stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment(),
     )  # fmt: skip
     assert child.stdout is not None
-    assert child.stdout.readline() == f"{first}\n"
+    for done in range(first, first + AT_LEAST):
+        assert child.stdout.readline() == f"{done}\n"
     time.sleep(after)
     child.kill()
     said = child.communicate(timeout=PATIENCE)[0].splitlines()
-    return int(said[-1]) + 1 if said else first + 1
+    return int(said[-1]) + 1 if said else first + AT_LEAST
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_what_was_done_is_there_after_a_kill_and_what_was_not_is_whole_or_not_at
             done_to_model(model, change(turn), turn)
             turn += 1
         assert there == model
-    assert turn > 3 * kills
+    assert turn >= AT_LEAST * kills
 
 
 @pytest.mark.parametrize("scheme", ["", "file-object-store://"])
