@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vjaccel.cli.embed_report import cost
 from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import FileRun, settled_before
 from vjaccel.io import VECTORS, Inputs
-from vjaccel.observe import Seen, View
+from vjaccel.observe import Seen, View, cost_of
 
 __all__ = ["counted", "estimated"]
 
@@ -51,7 +50,7 @@ def estimated(inputs: Inputs, embedder: Embedder, found: Estimate, price: float 
         "longest_tokens": found.longest,
         "truncated": found.truncated,
         "batches": found.batches,
-        "cost": cost(found.tokens_at_most if found.tokens is None else found.tokens, price),
+        "cost": cost_of(found.tokens_at_most if found.tokens is None else found.tokens, price),
         "dimensions": embedder.dim,
         "columns": [*inputs.schema.names, VECTORS],
     }

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from vjaccel.embedding import EmbeddingStatistics, Progress
 from vjaccel.engines import Standing
-from vjaccel.observe import Seen, View
+from vjaccel.observe import Seen, View, cost_of
 
-__all__ = ["cost", "measured", "show", "telling"]
+__all__ = ["measured", "show", "telling"]
 
 
 def telling(bar: View, price: float | None, total: int | None = None) -> Callable[[Progress, int], None]:
@@ -25,15 +25,10 @@ def telling(bar: View, price: float | None, total: int | None = None) -> Callabl
     return tell
 
 
-def cost(tokens: int | None, price: float | None) -> float | None:
-    """What tokens cost at the price of a million; None where one of them is not known."""
-    return None if price is None or tokens is None else tokens * price / 1e6
-
-
 def measured(statistics: EmbeddingStatistics | None, price: float | None) -> dict[str, Any]:
     """What a run's report says of what it embedded; `statistics` is None where that was nothing."""
     return {
-        "cost": cost(None if statistics is None else statistics.tokens, price),
+        "cost": cost_of(None if statistics is None else statistics.tokens, price),
         "statistics": None if statistics is None else statistics.to_dict(),
     }
 

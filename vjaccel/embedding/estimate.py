@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 
 from vjaccel.embedding.cache import Cache, CacheKeys
-from vjaccel.embedding.providers.protocol import Provider
+from vjaccel.embedding.providers.protocol import AROUND, Provider
 from vjaccel.embedding.run import planned, prepared_alone
 
 __all__ = ["Estimate", "estimated"]
-
-AROUND = 2
-"""Tokens that models put around a text, at most."""
 
 
 @dataclass(frozen=True, slots=True)

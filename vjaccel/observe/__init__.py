@@ -10,7 +10,7 @@ from vjaccel.observe.health import STALLED
 from vjaccel.observe.logs import JsonFormatter, LogFormat, LogLevel, formatted, say_on_stderr
 from vjaccel.observe.monitor import HOST, Load, Monitor, Source
 from vjaccel.observe.progress import LogLines, RunBar
-from vjaccel.observe.view import Seen, View
+from vjaccel.observe.view import Seen, View, cost_of
 from vjaccel.observe.watch import WatchView
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Source",
     "View",
     "WatchView",
+    "cost_of",
     "export",
     "formatted",
     "say_on_stderr",

@@ -6,7 +6,12 @@ from typing import NamedTuple, Protocol, Self
 
 from vjaccel.telemetry import Recording
 
-__all__ = ["Seen", "View"]
+__all__ = ["Seen", "View", "cost_of"]
+
+
+def cost_of(tokens: int | None, price: float | None) -> float | None:
+    """What tokens cost at the price of a million, in its currency; None where one of them is not known."""
+    return None if price is None or tokens is None else tokens * price / 1e6
 
 
 class Seen(NamedTuple):
@@ -51,7 +56,7 @@ class Seen(NamedTuple):
     @property
     def cost(self) -> float | None:
         """In the price's currency."""
-        return None if self.price is None or self.tokens is None else self.tokens * self.price / 1e6
+        return cost_of(self.tokens, self.price)
 
     @property
     def left(self) -> float | None:

@@ -270,5 +270,5 @@ def test_an_embedder_says_what_it_was_asked_for() -> None:
 
 def test_a_prompt_that_is_none_is_refused_before_a_cache_is_opened(tmp_path: Path) -> None:
     with pytest.raises(vj.InvalidType):
-        vj.Embedder(lambda texts: [[1.0]] * len(texts), cache=tmp_path / "cache", prompt=5)  # type: ignore[arg-type]
+        vj.Embedder(lambda texts: [[1.0]] * len(texts), cache=tmp_path / "cache", prompt=5)  # type: ignore[arg-type]  # what is wrong
     assert not (tmp_path / "cache").exists()

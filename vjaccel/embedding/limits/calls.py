@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -117,7 +116,6 @@ class Calls:
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
-        self._lock = threading.Lock()
         self._refused: str | None = None
         self._halted = False
         self._strange = 0

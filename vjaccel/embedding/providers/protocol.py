@@ -9,7 +9,11 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["BatchFailed", "Expecting", "ModelIdentity", "Prepared", "Provider", "ProviderOptions", "Reply"]
+__all__ = ["AROUND", "BatchFailed", "Expecting", "ModelIdentity", "Prepared", "Provider", "ProviderOptions", "Reply"]
+
+
+AROUND = 2
+"""Tokens that models put around each text, at most; the others are no more than its bytes in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from vjaccel.embedding.limits import (
 )
 from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.loop import Loop
-from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Prepared, ProviderOptions, Reply
+from vjaccel.embedding.providers.protocol import AROUND, BatchFailed, ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.replies import usable_of
 from vjaccel.embedding.providers.urls import checked_url, is_local, shown
 from vjaccel.embedding.width import Contradicted, Width
@@ -43,9 +43,6 @@ __all__ = ["Connection", "RemoteProvider", "ServerLimits"]
 
 WORKERS = 8
 """Requests at once that a run begins to try; `limits.concurrency` finds how many of them pay."""
-
-AROUND = 2
-"""Tokens that models put around each text, at most; the others are no more than its bytes in UTF-8."""
 
 LOOK_SECONDS = 2.0
 """How long a server may take to say what its limits are; a run does not wait longer for that."""

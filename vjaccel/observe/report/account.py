@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from vjaccel.observe.report.sample import Sample
+from vjaccel.observe.view import cost_of
 from vjaccel.telemetry import Recording
 
 __all__ = ["Account", "Failed", "described"]
@@ -71,7 +72,7 @@ class Account:
     @property
     def cost(self) -> float | None:
         """In the currency of the price."""
-        return None if self.price is None or self.tokens is None else self.tokens * self.price / 1e6
+        return cost_of(self.tokens, self.price)
 
 
 def described(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
