@@ -6,14 +6,25 @@ import os
 import signal
 import socket
 from contextlib import ExitStack
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from vjaccel.cli.options import (
+    BaseUrl,
+    BatchTokens,
+    Cache,
+    Device,
+    Dtype,
+    LogFormatOption,
+    LogLevelOption,
+    Model,
+    Prompt,
+    Truncate,
+)
 from vjaccel.cli.viewing import logged
 from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput, MissingExtra, OutputError
-from vjaccel.observe import LogFormat, LogLevel
 
 __all__ = ["serve"]
 
@@ -21,23 +32,21 @@ TOKEN = "VJACCEL_SERVE_TOKEN"  # noqa: S105  # the name of the variable
 
 
 def serve(
-    model: Annotated[str, typer.Option(help="As of `vjaccel embed`.")] = "local:all-MiniLM-L6-v2",
+    model: Model = "local:all-MiniLM-L6-v2",
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free, and says which.")] = 8000,
     name: Annotated[
         list[str] | None,
         typer.Option(help="What requests may call the model, beside its own name; may be given again."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, gpu, gpu:1, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16: what the model computes in.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Batches at once.")] = None,
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch, padding included.")] = None,
-    truncate: Annotated[
-        Literal["end", "error", "chunk"], typer.Option(help="Of texts that are too long, as of `vjaccel embed`.")
-    ] = "end",
-    prompt: Annotated[str | None, typer.Option(help="Put before every text. [default: the model's own]")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Where a remote provider's service is, used as given.")] = None,
-    cache: Annotated[str | None, typer.Option(help="Where vectors are kept: disk, a folder, redis://HOST.")] = None,
+    batch_tokens: BatchTokens = None,
+    truncate: Truncate = "end",
+    prompt: Prompt = None,
+    base_url: BaseUrl = None,
+    cache: Cache = None,
     max_texts: Annotated[int, typer.Option(min=1, help="In one request.")] = 2048,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 16 << 20,
     max_waiting: Annotated[
@@ -49,13 +58,8 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0.0, help="Seconds that requests have when the service is stopped.")
     ] = 30.0,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="What is said on standard error: text, or lines of json.")
-    ] = "text",
-    log_level: Annotated[
-        LogLevel | None,
-        typer.Option(help="From which on: debug, info, warning, error. [default: warning; info of json]"),
-    ] = None,
+    log_format: LogFormatOption = "text",
+    log_level: LogLevelOption = None,
 ) -> None:
     """Serve embeddings to OpenAI's clients: /v1/embeddings and /v1/models, beside /healthz and /readyz.
 
