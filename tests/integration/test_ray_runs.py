@@ -78,8 +78,10 @@ def test_rows_columns_and_codes_are_those_of_the_local_engine(place: Place, tmp_
     command = (*inputs, "--model", "untold:24", "--precision", "int8")
     _, said = embed(place, tmp_path, *command, "-o", "here.parquet", code=3, ray=False)
     out, err = embed(
-        place, tmp_path, *command, "-o", "there.parquet", "--workers", "2:2", "--shard-rows", "300", "--json", code=3
-    )
+        place, tmp_path, *command, "-o", "there.parquet", "--workers", "2:2", "--shard-rows", "300", "--json",
+        "--report", "there.html", code=3,
+    )  # fmt: skip
+    assert "untold:24" in (tmp_path / "there.html").read_text()
     assert [line for line in err.splitlines() if not line.startswith("vjaccel: embedding: ")] == said.splitlines()
     here, there = pq.read_table(tmp_path / "here.parquet"), pq.read_table(tmp_path / "there.parquet")
     assert here.schema == there.schema

@@ -182,8 +182,7 @@ def embed(
     spread, at_once = None, None
     if on_ray:
         refused = {
-            "--report": report_path is not None, "-o -": asked.live, "-o lance:": asked.to_collection,
-            "the input -": "-" in inputs, "--dry-run": dry_run,
+            "-o -": asked.live, "-o lance:": asked.to_collection, "the input -": "-" in inputs, "--dry-run": dry_run,
         }  # fmt: skip
         spread = spread_out(workers, resources, shard_rows, refused)
     else:
@@ -209,16 +208,17 @@ def embed(
         if not asked.live:
             rows = held.enter_context(asked.opened(bar.read))
             stopping.leave = rows.close
+            reporting.reads(rows)
             asked.check_inputs(rows)
         bar.loading()
+        held.enter_context(reporting)
         if spread is not None and rows is not None:
             ray = held.enter_context(connected(address, spread.resources))
             run = partial(embed_files_on_ray, ray, rows, options, asked.run, spread)
-            report = _embedded(rows, run, asked, bar, stopping)
+            report = _embedded(rows, run, asked, bar, stopping, reporting)
         else:
-            held.enter_context(reporting)
             embedder = held.enter_context(Embedder(**options, workers=at_once))
-            reporting.begins(embedder, rows)
+            reporting.begins(embedder)
             # A bar would be drawn among the lines.
             shown = bar if watch or log_format == "json" else None
             report = _run_here(asked, rows, embedder, bar, shown, stopping, reporting)
@@ -252,7 +252,7 @@ def _run_here(
     if asked.dry_run:
         return counted(rows, embedder, asked.run, bar, asked.price)
     run = partial(embed_files, rows, embedder, asked.run)
-    return _embedded(rows, run, asked, bar, stopping, reporting.seeing)
+    return _embedded(rows, run, asked, bar, stopping, reporting)
 
 
 def _embedded_live(
@@ -281,7 +281,7 @@ def _embedded(
     asked: Asked,
     bar: View,
     stopping: Stopping,
-    seeing: Callable[[Tell], Tell] = lambda tell: tell,
+    reporting: Reporting,
 ) -> dict[str, Any]:
     """Embed everything into the output; what is to be told of it. `embed` is told how, and what begins, is shown."""
     output, run = asked.output, asked.run
@@ -294,7 +294,7 @@ def _embedded(
         if settled:
             bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed(seeing(telling(bar, asked.price)), begun)
+    report = embed(reporting.seeing(telling(bar, asked.price)), begun)
     return {
         "standing": report.standing,
         "output": str(run.output),

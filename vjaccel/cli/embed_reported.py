@@ -81,9 +81,12 @@ class Reporting:
         """What is to be told of it."""
         return {} if self._path is None else {"report": str(self._path)}
 
-    def begins(self, embedder: Embedder, rows: Inputs | None) -> None:
-        """Note what the run is of."""
+    def reads(self, rows: Inputs) -> None:
+        """Note what is read."""
         self._rows = rows
+
+    def begins(self, embedder: Embedder) -> None:
+        """Note what the run is of."""
         if self._path is not None and not self._to_file:
             self._described = [("inputs", ", ".join(self._inputs)), ("output", self._output)]
             identity = embedder.identity
