@@ -22,8 +22,9 @@ from vjaccel.telemetry.events import (
     operation,
     tell,
 )
+from vjaccel.telemetry.failures import Example
 from vjaccel.telemetry.latencies import Latencies
-from vjaccel.telemetry.recording import RUN, Example, Recording, Stages, running
+from vjaccel.telemetry.recording import RUN, Recording, Stages, running
 from vjaccel.telemetry.timeline import SUMMED, Timeline
 
 __all__ = [

@@ -9,44 +9,27 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
 
+from vjaccel.telemetry.batches import Batches
 from vjaccel.telemetry.events import BatchEnded, CacheLookedUp, Event, RunBegan, RunEnded, TextsSettled, tell
+from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.timeline import Timeline
 
-__all__ = ["RUN", "Example", "Recording", "Stages", "running"]
-
-EXAMPLES = 5
-"""Errors of one code that are kept whole; the others are counted."""
-
-CODES = 50
-"""Codes of errors that are kept apart, at most."""
-
-TRIES = 512
-"""Batches whose budget and rate are kept one by one; of more than that every second, fourth, ... is."""
+__all__ = ["RUN", "Recording", "Stages", "running"]
 
 CALLS = 50
 """Calls of one run, each after the one before was stopped, that are told of."""
-
-OTHERS = "other codes"
 
 RUN: ContextVar[str | None] = ContextVar("vjaccel_run", default=None)
 """The id that runs are to have, where whoever begins them says so: that of a command, which its log has in each line."""
 
 logger = logging.getLogger("vjaccel.embedding")
-
-
-class Example(NamedTuple):
-    """An error of one text: its number in the run, and what was said."""
-
-    number: int
-    message: str
 
 
 class Stages(NamedTuple):
@@ -68,21 +51,6 @@ class Stages(NamedTuple):
     at_work: int
     workers: int
     budget: int | None
-
-
-@dataclass
-class _Budget:
-    """Of all batches that were cut for one budget."""
-
-    batches: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-
-
-@dataclass
-class _Failures:
-    texts: int = 0
-    examples: list[Example] = field(default_factory=list)
 
 
 class Recording:
@@ -119,7 +87,8 @@ class Recording:
         self.started = datetime.now(UTC)
         self._timeline = Timeline()
         self.latencies = Latencies()
-        self._lengths: dict[int, np.ndarray] = {}
+        self._batches = Batches()
+        self._failures = Failures()
         self._workers = workers
         self._total = total
         self._clock = clock
@@ -127,12 +96,8 @@ class Recording:
         self._ended: float | None = None
         self._lock = threading.Lock()
         self._before: list[tuple[float, str]] = []
-        self._budgets: dict[int, _Budget] = {}
-        self._tries: list[tuple[float, int, float]] = []
-        self._stride = 1
-        self._failures: dict[str, _Failures] = {}
         self._outcomes: Counter[str] = Counter()
-        self._read = self._prepared = self._at_work = self._batches = 0
+        self._read = self._prepared = self._at_work = 0
         self._budget: int | None = None
         self._cpu_seconds = 0.0
         self._moved = self._began
@@ -203,11 +168,7 @@ class Recording:
             self._outcomes["failed"] += 1
             self._moved = self._clock()
             self._timeline.add(self.seconds, failed=1)
-            code = self._kept(code)
-            found = self._failures.setdefault(code, _Failures())
-            found.texts += 1
-            if len(found.examples) < EXAMPLES:
-                found.examples.append(Example(index, message))
+            code = self._failures.add(index, code, message)
         self._tell(TextsSettled("failed", 1, code))
 
     def batch_began(self, budget: int) -> None:
@@ -234,9 +195,7 @@ class Recording:
             if not batch.failed:
                 self._tokens, self._told = self._tokens + (batch.tokens or 0), self._told and batch.tokens is not None
                 self.latencies.append(batch.seconds)
-                self._learn(batch, now)
-                if lengths is not None and batch.padded is not None:
-                    self._note_lengths(lengths, batch.padded / len(lengths))
+                self._batches.add(batch, now, lengths)
         self._tell(batch)
 
     def look(self, memory_bytes: int, cpu_seconds: Callable[[], float], device_bytes: Callable[[], int | None]) -> None:
@@ -276,7 +235,7 @@ class Recording:
     @property
     def lengths(self) -> dict[int, np.ndarray]:
         with self._lock:
-            return {most: found.copy() for most, found in self._lengths.items()}
+            return self._batches.lengths()
 
     @property
     def stages(self) -> Stages:
@@ -315,19 +274,19 @@ class Recording:
     def failures(self) -> dict[str, tuple[int, list[Example]]]:
         """By the errors' code how many texts, and some of them."""
         with self._lock:
-            return {code: (found.texts, list(found.examples)) for code, found in self._failures.items()}
+            return self._failures.found()
 
     @property
     def budgets(self) -> dict[int, tuple[int, int, float]]:
         """By the budget for which they were cut: batches, their tokens, their seconds."""
         with self._lock:
-            return {size: (one.batches, one.tokens, one.seconds) for size, one in sorted(self._budgets.items())}
+            return self._batches.budgets()
 
     @property
     def tries(self) -> list[tuple[float, int, float]]:
         """Of batches, evenly many over the run: when each ended, its budget, its tokens a second."""
         with self._lock:
-            return list(self._tries)
+            return self._batches.tries()
 
     @property
     def calls(self) -> list[tuple[float, str]]:
@@ -347,11 +306,8 @@ class Recording:
             both._outcomes = self._outcomes + other._outcomes
             for name in ("_read", "_prepared"):
                 setattr(both, name, getattr(self, name) + getattr(other, name))
-            for one in (self, other):
-                both._take_in(one)
-            both._tries = self._tries + [(offset + at, budget, rate) for at, budget, rate in other._tries]
-            while len(both._tries) > TRIES:
-                both._tries = both._tries[::2]
+            for one, at in ((self, 0.0), (other, offset)):
+                both._take_in(one, at)
         return both
 
     def take_in(self, part: Recording) -> None:
@@ -362,22 +318,19 @@ class Recording:
             self.latencies = self.latencies + part.latencies
             self._outcomes += part._outcomes
             self._prepared += part._prepared
-            self._take_in(part)
-            self._tries += [(offset + at, budget, rate) for at, budget, rate in part._tries]
-            while len(self._tries) > TRIES:
-                self._tries = self._tries[::2]
+            self._take_in(part, offset)
             self._moved = self._clock()
         for outcome in ("embedded", "cached", "duplicate"):
             if part._outcomes[outcome]:
                 self._tell(TextsSettled(outcome, part._outcomes[outcome]))
-        for code, failed in part._failures.items():
-            self._tell(TextsSettled("failed", failed.texts, code))
+        for code, (texts, _) in part.failures.items():
+            self._tell(TextsSettled("failed", texts, code))
 
     def without_failures(self) -> Self:
         """The same, but for the texts that have failed: they are tried again."""
         made = self.from_dict(self.to_dict())
         del made._outcomes["failed"]
-        made._failures.clear()
+        made._failures = Failures()
         made._prepared = made._read = made._outcomes.total()
         return made
 
@@ -396,15 +349,8 @@ class Recording:
                 "truncated": self.truncated,
                 "timeline": self._timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
-                "lengths": {str(most): found.tolist() for most, found in sorted(self._lengths.items())},
-                "budgets": {
-                    str(size): [one.batches, one.tokens, round(one.seconds, 4)] for size, one in self._budgets.items()
-                },
-                "tries": [[round(at, 3), budget, round(rate, 1)] for at, budget, rate in self._tries],
-                "failures": {
-                    code: {"texts": found.texts, "examples": [list(one) for one in found.examples]}
-                    for code, found in self._failures.items()
-                },
+                **self._batches.to_dict(),
+                "failures": self._failures.to_dict(),
             }
 
     @classmethod
@@ -434,13 +380,8 @@ class Recording:
         made._truncated, made._tokens_lost = values["truncated"] or (0, 0)
         made._timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
-        made._lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
-        made._budgets = {int(size): _Budget(*found) for size, found in values["budgets"].items()}
-        made._tries = [(float(at), int(budget), float(rate)) for at, budget, rate in values["tries"]]
-        made._failures = {
-            code: _Failures(found["texts"], [Example(*one) for one in found["examples"]])
-            for code, found in values["failures"].items()
-        }
+        made._batches = Batches.from_dict(values)
+        made._failures = Failures.from_dict(values["failures"])
         made._prepared = made._read = made._outcomes.total()
         return made
 
@@ -449,44 +390,12 @@ class Recording:
     def _tell(self, event: Event) -> None:
         tell(event, self.model)
 
-    def _learn(self, batch: BatchEnded, now: float) -> None:
-        tokens = batch.tokens or 0
-        found = self._budgets.setdefault(batch.budget, _Budget())
-        found.batches, found.tokens, found.seconds = (
-            found.batches + 1, found.tokens + tokens, found.seconds + batch.seconds
-        )  # fmt: skip
-        if tokens and self._batches % self._stride == 0:
-            self._tries.append((now, batch.budget, tokens / max(batch.seconds, 1e-9)))
-            if len(self._tries) > TRIES:
-                self._tries, self._stride = self._tries[::2], self._stride * 2
-        self._batches += 1
-
-    def _note_lengths(self, lengths: np.ndarray, padded_to: float) -> None:
-        # The exponent of the power of two that is no smaller.
-        steps = np.frexp(np.maximum(lengths, 1) - 0.5)[1]
-        for step in np.unique(steps).tolist():
-            some = lengths[steps == step]
-            kept = self._lengths.setdefault(1 << max(step, 0), np.zeros(3))
-            kept += (len(some), some.sum(), len(some) * padded_to - some.sum())
-
-    def _kept(self, code: str) -> str:
-        """A code of an error, or what those are counted as that are too many."""
-        return code if code in self._failures or len(self._failures) < CODES else OTHERS
-
-    def _take_in(self, other: Recording) -> None:
+    def _take_in(self, other: Recording, offset: float) -> None:
         self._tokens, self._told = self._tokens + other._tokens, self._told and other._told
         self._truncated, self._tokens_lost = self._truncated + other._truncated, self._tokens_lost + other._tokens_lost
         self._cuts_known = self._cuts_known and other._cuts_known
-        for most, found in other._lengths.items():
-            self._lengths[most] = self._lengths.get(most, np.zeros(3)) + found
-        for size, one in other._budgets.items():
-            mine = self._budgets.setdefault(size, _Budget())
-            mine.batches, mine.tokens = mine.batches + one.batches, mine.tokens + one.tokens
-            mine.seconds += one.seconds
-        for code, failed in other._failures.items():
-            own = self._failures.setdefault(self._kept(code), _Failures())
-            own.texts += failed.texts
-            own.examples = [*own.examples, *failed.examples][:EXAMPLES]
+        self._batches.take_in(other._batches, offset)
+        self._failures.take_in(other._failures)
 
 
 _running: weakref.WeakSet[Recording] = weakref.WeakSet()

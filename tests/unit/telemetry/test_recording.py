@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from vjaccel.telemetry import BatchEnded, Happened, Latencies, Recording, TextsSettled, listening
-from vjaccel.telemetry.recording import CALLS, CODES, EXAMPLES, OTHERS, TRIES
+from vjaccel.telemetry.batches import TRIES
+from vjaccel.telemetry.failures import CODES, EXAMPLES, OTHERS
+from vjaccel.telemetry.recording import CALLS
 
 
 class Clock:
