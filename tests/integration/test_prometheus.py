@@ -32,6 +32,9 @@ QUERIES = [
     for panel in DASHBOARD["panels"]
     for target in panel.get("targets", [])
 ]
+WITHOUT = {"Memory of the GPU A": "no GPU"}
+"""Queries of what is not here."""
+
 GRAFANAS = {"$__rate_interval": "10s", "$__range": "1m", "$model": ".*"}
 """What Grafana puts in the place of its variables."""
 
@@ -40,8 +43,27 @@ global: {{scrape_interval: 500ms, evaluation_interval: 1s}}
 rule_files: [{rules}]
 scrape_configs:
   - job_name: vjaccel
-    static_configs: [{{targets: ["{target}"]}}]
+    static_configs: [{{targets: {targets}}}]
 """
+
+OTHER = """
+import time
+
+import numpy as np
+import vjaccel as vj
+
+ids, rows = [str(i) for i in range(100)], np.random.default_rng(0).random((100, 8), np.float32)
+config = vj.BatchConfig(monitoring_config={"enable_metrics": True, "metrics_port": 0})
+embedder = vj.Embedder(lambda texts: rows[: len(texts)], name="rows", cache="memory")
+with vj.BatchProcessor(config, embedder=embedder) as processor:
+    print(processor.metrics_url, flush=True)
+    while True:
+        processor.process_batch_embeddings(vj.BatchEmbeddingRequest(texts=ids))
+        processor.process_batch_vectors(vj.BatchVectorRequest(operation="normalize", vectors=rows))
+        vj.Collection("other", dim=8).insert(ids, rows)
+        time.sleep(0.01)
+"""
+"""Uses the interface of requests and collections, until it is ended."""
 
 
 class Prometheus:
@@ -74,7 +96,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A run that lasts; where its metrics are."""
     program("prometheus")
     work = tmp_path_factory.mktemp("run")
-    (work / "in.txt").write_text("".join(f"text number {i}\n" for i in range(100_000)))
+    (work / "in.txt").write_text("".join(f"{'nan!' if i % 100 == 99 else 'text'} {i}\n" for i in range(100_000)))
     with FaultServer("ok*4", "429=0.01", "500", latency=0.05) as server:
         command = ["embed", "in.txt", "-o", "out.npy", "--model", "openai:m", "--base-url", server.url]
         command += ["--batch-tokens", "120", "--workers", "2", "--cache", "kept", "--metrics-port", "0"]
@@ -92,10 +114,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """One of its own that scrapes the run, once it has seen it for some seconds."""
+def prometheus(run: str, processor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """One of its own that scrapes both, once it has seen them for some seconds."""
     work = tmp_path_factory.mktemp("prometheus")
-    (work / "prometheus.yml").write_text(CONFIGURATION.format(rules=ASSETS / "alerts.yml", target=run))
+    (work / "prometheus.yml").write_text(CONFIGURATION.format(rules=ASSETS / "alerts.yml", targets=[run, processor]))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [program("prometheus"), "--config.file=prometheus.yml", f"--storage.tsdb.path={work / 'data'}"]
@@ -114,23 +136,49 @@ def prometheus(run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             process.wait(timeout=PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A `BatchProcessor` that has work; where its metrics are."""
+    work = tmp_path_factory.mktemp("processor")
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER],
+        cwd=work,
+        text=True,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip().removeprefix("http://")
+            assert process.poll() is None  # all the while
+        finally:
+            process.kill()
+            process.communicate(timeout=PATIENCE)
+
+
 def scraped(prometheus: Prometheus) -> bool:
-    """Whether there are enough scrapes of a run that has embedded something for a rate."""
+    """Whether there are enough scrapes for a rate, of both once something was done, and of a text that has failed."""
+    done = (
+        'vjaccel_texts_total{outcome="failed"}',
+        'vjaccel_processor_items_total{outcome="processed"}',
+    )
     try:
-        return prometheus.values('count_over_time((vjaccel_texts_total{outcome="embedded"} > 0)[1m:500ms])') >= [8.0]
+        return all(prometheus.values(f"count_over_time(({one} > 0)[1m:500ms])") >= [8.0] for one in done)
     except URLError:
         return False
 
 
 def test_the_run_is_up_and_its_numbers_arrive(prometheus: Prometheus) -> None:
-    (target,) = prometheus.get("targets")["activeTargets"]
-    assert (target["health"], target["lastError"]) == ("up", "")
+    targets = prometheus.get("targets")["activeTargets"]
+    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")] * 2
     assert prometheus.values('rate(vjaccel_texts_total{model="openai:m", outcome="embedded"}[10s])')[0] > 0
-    assert prometheus.values("vjaccel_batch_retries_total")[0] >= 1
-    assert prometheus.values("vjaccel_runs_active") == [1.0]
+    assert prometheus.values('vjaccel_batch_retries_total{model="openai:m"}')[0] >= 1
+    assert prometheus.values('vjaccel_runs_active{model="openai:m"}') == [1.0]
 
 
-@pytest.mark.parametrize("query", [query for _, query in QUERIES], ids=[name for name, _ in QUERIES])
+@pytest.mark.parametrize(
+    "query", [query for name, query in QUERIES if name not in WITHOUT], ids=[n for n, _ in QUERIES if n not in WITHOUT]
+)
 def test_a_query_of_the_dashboard_has_an_answer(prometheus: Prometheus, query: str) -> None:
     for variable, stands_for in GRAFANAS.items():
         query = query.replace(variable, stands_for)
@@ -138,6 +186,11 @@ def test_a_query_of_the_dashboard_has_an_answer(prometheus: Prometheus, query: s
     found = prometheus.values(query)
     assert found
     assert all(math.isfinite(value) for value in found)
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_query_of_what_is_not_here_is_taken_and_has_none(prometheus: Prometheus, name: str) -> None:
+    assert prometheus.values(dict(QUERIES)[name].replace("$model", ".*")) == []
 
 
 def test_the_alerts_are_taken_and_none_fires(prometheus: Prometheus) -> None:

@@ -151,7 +151,7 @@ def check_path(path: Path, inputs: Sequence[str], output: Path | None) -> None:
     """
     taken = [Path(name) for name in inputs if name != "-"]
     if output is not None:
-        taken += [output, error_path(output), run_path(output)]
+        taken += [output, error_path(output), run_path(output), journal_path(output)]
     for other in taken:
         if os.path.realpath(path) == os.path.realpath(other):
             raise InvalidInput(f"the report would be written over {other}: give it another name")

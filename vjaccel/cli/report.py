@@ -29,6 +29,6 @@ def report(
     """Write a page of what a run of `vjaccel embed` was like, also of one that was stopped or killed."""
     kept = kept_run(run)
     path = output or kept.output.with_name(f"{kept.output.name}.report.html")
-    check_path(path, [], kept.output)
+    check_path(path, kept.inputs, kept.output)
     write_run_report(account_of(kept, price), path)
     typer.echo(f"wrote {path}" + ("" if kept.ended else f": the run of {kept.output} has not ended"))

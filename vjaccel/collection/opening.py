@@ -27,6 +27,8 @@ DESCRIPTION = "vjaccel"
 
 FORMAT = 1
 
+LANCES = {"_transactions", "_versions", "data"}
+"""What Lance makes in a folder before there is a dataset."""
 
 _NEEDS_LANCE = "a collection on disk"
 
@@ -112,9 +114,10 @@ def _is_there(module: Any, at: str, folder: Path | None) -> bool:
     if folder is not None:
         if folder.is_file():
             raise FileFormatError(f"{folder} is a file; a collection is a folder")
-        if (folder / "_versions").is_dir():
+        if any((folder / "_versions").glob("*.manifest")):
             return True
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - LOCKS:
+        # Lance's own are from a creation that goes on elsewhere, or was killed.
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - LOCKS - LANCES:
             raise FileFormatError(f"{folder} has files, and no collection: name another folder")
         return False
     try:

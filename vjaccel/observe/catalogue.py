@@ -110,13 +110,13 @@ CATALOGUE = (
     Measure("gauge", "vjaccel_processor_batches_queued", (), "Batches of requests that wait for a thread.", "livesum"),
     # The process
     Measure("gauge", "vjaccel_memory_bytes", (), "Resident memory.", "livesum"),
-    Measure("gauge", "vjaccel_memory_available_bytes", (), "What the machine has left.", "livemin"),
+    Measure("gauge", "vjaccel_memory_available_bytes", (), "What is left of the limit.", "livemin"),
     Measure("gauge", "vjaccel_memory_limit_bytes", (), "What there is: the machine's, or the container's.", "livemin"),
     Measure(
         "gauge",
         "vjaccel_device_memory_bytes",
         ("model",),
-        "What a model's GPU held when it was last asked.",
+        "What a model's GPU held when it was last asked; absent where there is none.",
         "livemax",
     ),
     Measure("counter", "vjaccel_cpu_seconds", (), "Of processors, user and system."),

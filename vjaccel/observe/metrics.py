@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vjaccel import __version__
 from vjaccel.observe.catalogue import CATALOGUE, Measure
-from vjaccel.observe.memory import memory_limit
+from vjaccel.observe.memory import memory_available, memory_limit
 from vjaccel.telemetry import (
     BatchEnded,
     CacheLookedUp,
@@ -39,7 +39,7 @@ OTHERS = "other"
 SUMMED = ("runs_active", "workers", "batches_active", "prepare", "embed")
 """Of all runs of a model; of the others, the highest is told."""
 
-HIGHEST = ("run_idle_seconds", "batch_budget_tokens", "device_memory_bytes")
+HIGHEST = ("run_idle_seconds", "batch_budget_tokens")
 
 OUTCOMES = ("embedded", "cached", "duplicate", "failed")
 
@@ -69,6 +69,7 @@ class Metrics:
         self._process = psutil.Process()
         self._cpu: dict[int, float] = _cpu if shared else {}
         self._open: dict[str, bool] = {}
+        self._on_device: set[str] = set()
         self._looking = threading.Lock()
         self._of["build_info"].labels(__version__).set(1)
 
@@ -110,9 +111,13 @@ class Metrics:
         with self._looking:
             # Of a model whose runs are over, too.
             seen = {(model, name): 0.0 for model in self._models.known for name in (*SUMMED, *HIGHEST)}
+            # On a processor alone there is none, which is not the same as none in use.
+            seen |= {(model, "device_memory_bytes"): 0.0 for model in self._on_device}
             for run in runs:
                 model = self._models(run.model)
                 for name, value in _of_run(run).items():
+                    if name == "device_memory_bytes":
+                        self._on_device.add(model)
                     before = seen.get((model, name), 0.0)
                     seen[model, name] = before + value if name in SUMMED else max(before, value)
             for (model, name), value in seen.items():
@@ -125,7 +130,7 @@ class Metrics:
             self._of["processor_requests_active"].set(sum(load.active for load in found))
             self._of["processor_batches_queued"].set(sum(load.queued for load in found))
             self._of["memory_bytes"].set(self._process.memory_info().rss)
-            self._of["memory_available_bytes"].set(psutil.virtual_memory().available)
+            self._of["memory_available_bytes"].set(memory_available())
             self._of["memory_limit_bytes"].set(memory_limit())
             times = self._process.cpu_times()
             used, before = times.user + times.system, self._cpu.get(self._process.pid, 0.0)
@@ -243,7 +248,7 @@ def _of_run(run: Recording) -> dict[str, float]:
         "workers": stages.workers,
         "batches_active": stages.at_work,
         "batch_budget_tokens": stages.budget or 0,
-        "device_memory_bytes": run.device_bytes or 0,
+        **({} if run.device_bytes is None else {"device_memory_bytes": run.device_bytes}),
         "prepare": max(0, stages.read - stages.prepared),
         "embed": max(0, stages.prepared - stages.settled),
     }

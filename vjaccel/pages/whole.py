@@ -15,11 +15,13 @@ def check_writable(path: Path) -> None:
     Raises
     ------
     OutputError
-        It cannot.
+        It cannot; or something is there that is no file, as a device or a pipe.
     """
     try:
         if not path.name or path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is no file but a device, a pipe or a socket")
         part = _part(path)
         part.write_bytes(b"")
         part.unlink()
@@ -30,7 +32,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file; what stood at `path` stays until the new one is whole.
+    """Write a file; what stood at `path` stays until the new one is whole. A link stays one, to the new file.
 
     Raises
     ------
@@ -40,11 +42,12 @@ def write_whole(path: Path, text: str) -> None:
     part = _part(path)
     try:
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        part.replace(path.resolve())
     except OSError as exc:
         part.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def _part(path: Path) -> Path:
+    path = path.resolve()
     return path.with_name(f".{path.name}.part")

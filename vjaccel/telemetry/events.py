@@ -83,7 +83,7 @@ class CacheLookedUp(NamedTuple):
 
 
 class CircuitChanged(NamedTuple):
-    """The circuit of an endpoint has opened, or is closed again."""
+    """The circuit of an endpoint has opened, or is closed: at the beginning of a run, or again."""
 
     endpoint: str
     is_open: bool

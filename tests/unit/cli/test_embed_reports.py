@@ -115,11 +115,23 @@ def test_a_map_is_of_a_sample_of_many_rows_and_the_same_each_time(run: Run) -> N
         (".", "cannot write .: it is a folder"),
         ("/proc/run.html", "cannot write /proc/run.html: No such file or directory"),
         ("x" * 300, f"cannot write {'x' * 300}: File name too long"),
+        ("/dev/null", "cannot write /dev/null: it is no file but a device, a pipe or a socket"),
+        ("out.parquet.journal", "the report would be written over out.parquet.journal: give it another name"),
         ("in.jsonl", "the report would be written over in.jsonl: give it another name"),
         ("./out.parquet", "the report would be written over out.parquet: give it another name"),
         ("out.parquet.run.json", "the report would be written over out.parquet.run.json: give it another name"),
     ],
-    ids=["no folder", "a folder", "no disk", "a long name", "the input", "the output", "the manifest"],
+    ids=[
+        "no folder",
+        "a folder",
+        "no disk",
+        "a long name",
+        "a device",
+        "the journal",
+        "the input",
+        "the output",
+        "the manifest",
+    ],
 )
 def test_a_report_that_cannot_be_written_is_found_before_the_model_is_loaded(run: Run, report: str, says: str) -> None:
     content = Path(written("in.jsonl")).read_bytes()
@@ -128,6 +140,23 @@ def test_a_report_that_cannot_be_written_is_found_before_the_model_is_loaded(run
     assert done.err == f"vjaccel: {says}\n"
     assert Path("in.jsonl").read_bytes() == content
     assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl"]
+
+
+def test_a_report_made_afterwards_is_not_written_over_an_input(run: Run) -> None:
+    run("embed", written("in.jsonl"), "-o", "out.parquet", *LETTERS)
+    content = Path("in.jsonl").read_bytes()
+    done = run("report", "out.parquet", "-o", "in.jsonl")
+    assert (done.code, done.err) == (2, "vjaccel: the report would be written over in.jsonl: give it another name\n")
+    assert Path("in.jsonl").read_bytes() == content
+
+
+def test_a_report_is_written_through_a_link(run: Run) -> None:
+    Path("kept").mkdir()
+    Path("run.html").symlink_to(Path("kept") / "tonight.html")
+    run("embed", written("in.jsonl"), "-o", "out.parquet", *LETTERS, "--report", "run.html")
+    assert Path("run.html").is_symlink()
+    assert "60 of 60 rows" in read(Path("kept/tonight.html")).sections["short"]
+    assert sorted(path.name for path in Path("kept").iterdir()) == ["tonight.html"]
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "lance:notes", "-"])

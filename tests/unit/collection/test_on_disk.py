@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def test_what_is_no_collection_is_refused_and_left_alone(tmp_path: Path) -> None
     with pytest.raises(vj.FileFormatError, match="no collection of vjaccel's"):
         vj.Collection.open(tmp_path / "other", dim=DIM, create=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other"]
+
+
+def test_what_a_creation_that_was_killed_leaves_is_no_obstacle(tmp_path: Path) -> None:
+    made(tmp_path / "whole").close()
+    left = tmp_path / "col"
+    shutil.copytree(tmp_path / "whole" / "col", left)
+    for manifest in (left / "_versions").iterdir():
+        manifest.unlink()
+    assert not vj.Collection.exists(left)
+    with vj.Collection.open(left, dim=DIM, create=True) as col:
+        col.insert(["a"], [[1.0] * DIM])
+    assert len(vj.Collection.open(left)) == 1
 
 
 def test_a_search_beyond_the_memory_limit_finds_what_one_within_it_does(tmp_path: Path) -> None:

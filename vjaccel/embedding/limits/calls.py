@@ -19,7 +19,7 @@ from vjaccel.embedding.limits.faults import BadReply, Fault, Place, fault_of
 from vjaccel.embedding.limits.rates import Rates, RatesPerMinute, Use
 from vjaccel.embedding.providers.protocol import BatchFailed, Reply
 from vjaccel.errors import ProviderRefused
-from vjaccel.telemetry import ConcurrencyChanged, tell
+from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, tell
 
 __all__ = ["ONE_ATTEMPT", "Answer", "Calls"]
 
@@ -133,6 +133,10 @@ class Calls:
         self._halted = False
         if first:
             self._refused, self._strange = None, 0
+        # What does not change is to be known, too.
+        if self._breaker.state == "closed":
+            tell(CircuitChanged(str(self._place), is_open=False))
+        tell(ConcurrencyChanged(str(self._place), self._slots.adaptive.limit))
 
     def halt(self) -> None:
         """From now on, until a run begins: what waits gives up, what is under way gets its reply, nothing is sent."""
