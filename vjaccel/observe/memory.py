@@ -12,7 +12,7 @@ CONTAINERS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Where Linux says what a container may have and has, and what of that it gives back: by both versions of its control groups."""
+"""Where Linux says what a container may have, has, and gives back of that, by both versions of its control groups."""
 
 
 def memory_limit() -> int:
