@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vjaccel.batch.asked import asked
 from vjaccel.batch.buffers import Buffers
@@ -36,6 +34,7 @@ from vjaccel.batch.totals import Totals
 from vjaccel.batch.watch import Watch, judged, memory_left
 from vjaccel.batch.work import Work
 from vjaccel.batch.workers import Job, Workers
+from vjaccel.closing import AsyncClosing
 from vjaccel.collection import Collection
 from vjaccel.config import BatchConfig, MonitoringConfig
 from vjaccel.embedding import ItemError
@@ -51,7 +50,7 @@ TIMEOUT = BatchTimeout.code
 Response = TypeVar("Response", BatchEmbeddingResponse, BatchVectorResponse)
 
 
-class BatchProcessor:
+class BatchProcessor(AsyncClosing):
     """Embeds texts, and works on vectors, in batches that run at once; several threads and tasks may use it.
 
     Parameters
@@ -228,22 +227,6 @@ class BatchProcessor:
         self._embedders.close()
         if self._monitor is not None:
             self._monitor.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
     # Below
 

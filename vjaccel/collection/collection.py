@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vjaccel.arrays import check
 from vjaccel.arrays.ops import similarity
 from vjaccel.arrays.protocol import Metric
+from vjaccel.closing import Closing
 from vjaccel.collection.changes import OnError, delete, put, update
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.judging import on_host, sequence
@@ -34,7 +34,7 @@ __all__ = ["Collection"]
 BATCH = 4096
 
 
-class Collection:
+class Collection(Closing):
     """Vectors under ids, each with metadata, that are changed and searched. This one is in memory; `open` has one that lasts.
 
     Parameters
@@ -458,14 +458,6 @@ class Collection:
         self._kept.close()
         if self._texts is not None:
             self._texts.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # Below
 

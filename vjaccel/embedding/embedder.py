@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import asdict, replace
 from itertools import islice
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
+from vjaccel.closing import AsyncClosing
 from vjaccel.embedding.arguments import (
     OnError,
     check_latency,
@@ -49,7 +48,7 @@ from vjaccel.telemetry import Recording
 __all__ = ["Embedder"]
 
 
-class Embedder:
+class Embedder(AsyncClosing):
     """Embeds texts with a local model, anyone's provider, or a function.
 
     Parameters
@@ -477,22 +476,6 @@ class Embedder:
     def close(self) -> None:
         """Let go of the model, once no run needs it. Closing twice is fine; embedding afterwards is an error."""
         self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
     # Below
 

@@ -20,11 +20,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from vjaccel.closing import Closing
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 
@@ -121,7 +121,7 @@ class Kept:
         self._has_failed[:] = False
 
 
-class Journal(Kept):
+class Journal(Kept, Closing):
     """The state of one run, in a folder of its own.
 
     Parameters
@@ -273,14 +273,6 @@ class Journal(Kept):
             self._folder.rename(removed)
         self.close()
         shutil.rmtree(removed, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # Below
 

@@ -7,17 +7,17 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from vjaccel.closing import Closing
 from vjaccel.errors import OutputError
 
 __all__ = ["SeenTexts"]
 
 
-class SeenTexts:
+class SeenTexts(Closing):
     """The first row of each text, by a digest of the text.
 
     It is derived from the input alone, and made anew by each run: nothing in it need outlive one.
@@ -77,14 +77,6 @@ class SeenTexts:
         except (sqlite3.Error, OSError) as exc:
             kept = "" if self._goes_on is None else f"; what is done is kept, and {self._goes_on} goes on"
             raise OutputError(f"cannot write {self._path}: {exc}{kept}") from exc
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _digest(text: str) -> bytes:

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from vjaccel.closing import Closing
 from vjaccel.errors import FileFormatError
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS, Columns
@@ -100,7 +100,7 @@ class _Source:
         return Lines(self.path, mark.position, head), row - mark.row + (self.format == "txt")
 
 
-class Inputs:
+class Inputs(Closing):
     """The rows of one or more files, one after another.
 
     Parameters
@@ -207,14 +207,6 @@ class Inputs:
         """Remove what standard input was kept in."""
         for path in self._spooled:
             path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def check_here(self) -> None:
         """Take the files to be those that are on this machine: another one read them first, and has sent this.

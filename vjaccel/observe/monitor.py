@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from vjaccel.closing import Closing
 from vjaccel.errors import InvalidInput, MissingExtra
 from vjaccel.observe.health import STALLED, Answer, healthy, ready
 from vjaccel.observe.processes import bury, died_with_this_process, page, shared_folder
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     problems: Callable[[], Sequence[str]]
 
 
-class Monitor:
+class Monitor(Closing):
     """Counts what happens in this process from now on, and serves ``/metrics``, ``/healthz`` and ``/readyz``.
 
     Needs the extra ``metrics``. Where ``PROMETHEUS_MULTIPROC_DIR`` names a folder, the page is the sum over all processes that
@@ -144,14 +144,6 @@ class Monitor:
     def close(self) -> None:
         """Count and serve no more. Closing twice is fine."""
         self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _heard(self, happened: Happened) -> None:
         if isinstance(happened.event, RunBegan):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vjaccel.closing import Closing
 from vjaccel.embedding import Embedder, EmbeddingResult, ItemError
 from vjaccel.errors import InvalidInput
 
@@ -89,7 +90,7 @@ class _Request:
                 self.future.set_result(Answer(self._vectors, self._tokens, errors))
 
 
-class Batcher:
+class Batcher(Closing):
     """Takes requests from any thread. Texts of several requests are taken in turn, one of each.
 
     Parameters
@@ -169,12 +170,6 @@ class Batcher:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-
-    def __enter__(self) -> Batcher:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     # Below
 
