@@ -29,8 +29,7 @@ def main() -> None:
     lines = GLOSSES.read_text(encoding="utf-8").splitlines()[:ROWS]
     rows = [{key: row[key] for key in ("id", "text")} for row in map(json.loads, lines)]
     rows[7]["text"] = None
-    address = os.environ.get("RAY_ADDRESS")
-    with ray.init(address, log_to_driver=False, **({} if address else {"num_cpus": 2})):
+    with ray.init(os.environ.get("RAY_ADDRESS", "local"), log_to_driver=False):
         ray.data.DataContext.get_current().enable_progress_bars = False
         with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu") as embedder:
             made = embedder.map_dataset(ray.data.from_items(rows), workers=(1, 2), batch_size=100, on_error="collect")
