@@ -29,6 +29,9 @@ from vjaccel.cli.options import (
     LogLevelOption,
     Model,
     Prompt,
+    RequestsPerMinute,
+    SharedLimits,
+    TokensPerMinute,
     Truncate,
 )
 from vjaccel.cli.stopping import Stopping
@@ -122,11 +125,9 @@ def embed(
     timeout: Annotated[
         float, typer.Option(help="Seconds for a batch of a remote provider, all attempts together.")
     ] = 120.0,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")] = None,
-    shared_limits: Annotated[
-        str | None, typer.Option(help="redis://HOST, where these two are counted for all that name it.")
-    ] = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    shared_limits: SharedLimits = None,
     cache: Cache = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run has left.")] = False,
     resume: Annotated[

@@ -18,6 +18,9 @@ __all__ = [
     "LogLevelOption",
     "Model",
     "Prompt",
+    "RequestsPerMinute",
+    "SharedLimits",
+    "TokensPerMinute",
     "Truncate",
 ]
 
@@ -37,6 +40,11 @@ Truncate = Annotated[
     typer.Option(help="Of texts that are too long: their end is cut off, an error, or windows' mean (chunk)."),
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Where a remote provider's service is, used as given.")]
+RequestsPerMinute = Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")]
+TokensPerMinute = Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")]
+SharedLimits = Annotated[
+    str | None, typer.Option(help="redis://HOST, where these two are counted for all that name it.")
+]
 Cache = Annotated[
     str | None,
     typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,8 +20,12 @@ from vjaccel.cli.options import (
     LogLevelOption,
     Model,
     Prompt,
+    RequestsPerMinute,
+    SharedLimits,
+    TokensPerMinute,
     Truncate,
 )
+from vjaccel.cli.serve_on_ray import serve_on_ray, spread_of
 from vjaccel.cli.viewing import logged
 from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput, MissingExtra, OutputError
@@ -46,11 +50,33 @@ def serve(
     truncate: Truncate = "end",
     prompt: Prompt = None,
     base_url: BaseUrl = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    shared_limits: SharedLimits = None,
     cache: Cache = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where: this process, or replicas on a Ray cluster.")
+    ] = "local",
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|MIN:MAX", help="How many with --engine ray, by the requests that there are. [default: 1]"
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT. [default: RAY_ADDRESS, or a Ray of its own here]"
+        ),
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="Of each replica, as in gpu=1 or cpu=4,gpu=1. [default: cpu=1]")
+    ] = None,
     max_texts: Annotated[int, typer.Option(min=1, help="In one request.")] = 2048,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 16 << 20,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="Texts that may wait in all; then requests are answered with 429.")
+        int,
+        typer.Option(min=1, help="Texts that may wait in all, of each replica; then requests are answered with 429."),
     ] = 8192,
     max_latency: Annotated[
         float, typer.Option(min=0.0, help="Seconds that a text may wait for others to be embedded with.")
@@ -63,8 +89,10 @@ def serve(
 ) -> None:
     """Serve embeddings to OpenAI's clients: /v1/embeddings and /v1/models, beside /healthz and /readyz.
 
-    The texts of all requests are embedded together. With the variable VJACCEL_SERVE_TOKEN set, requests must bear that token.
+    The texts of all requests are embedded together; with --engine ray by several replicas, on one machine or many. With the
+    variable VJACCEL_SERVE_TOKEN set, requests must bear that token.
     """
+    spread = spread_of(engine, replicas, address, resources)
     try:
         import uvicorn
 
@@ -75,28 +103,35 @@ def serve(
     if token == "":
         raise InvalidInput(f"{TOKEN} is set to nothing: give it a token, or unset it to take all requests")
     logged(log_format, log_level)
+    limits = Limits(max_texts, max_body, max_waiting)
+    options: dict[str, Any] = {
+        "model": model, "device": device, "dtype": dtype, "workers": workers, "batch_tokens": batch_tokens,
+        "truncate": truncate, "prompt": prompt, "base_url": base_url, "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute, "shared_limits": shared_limits, "cache": cache,
+    }  # fmt: skip
     with ExitStack() as held:
         listening = held.enter_context(_listening(host, port))
-        embedder = held.enter_context(
-            Embedder(
-                model, device=device, dtype=dtype, workers=workers, batch_tokens=batch_tokens, truncate=truncate,
-                prompt=prompt, base_url=base_url, cache=cache,
-            )
-        )  # fmt: skip
+        where = listening.getsockname()[:2]
+
+        def begun(called: str) -> None:
+            typer.echo(f"vjaccel: {called} is at http://{where[0]}:{where[1]}/v1", err=True)
+            if token is None and host not in ("127.0.0.1", "localhost", "::1"):
+                typer.echo(f"vjaccel: anybody who can reach {host} may use it: {TOKEN} asks for a token", err=True)
+
+        if spread is not None:
+            listening.close()  # the proxy of the cluster listens there
+            serve_on_ray(spread, options, name or [], limits, token, max_latency, drain, where, begun)
+            return
+        embedder = held.enter_context(Embedder(**options))
         names = tuple(dict.fromkeys([*(name or []), embedder.model, embedder.model.partition(":")[2]]))
-        service = Service(
-            embedder, names, limits=Limits(max_texts, max_body, max_waiting), token=token, max_latency=max_latency
-        )
+        service = Service(embedder, names, limits=limits, token=token, max_latency=max_latency)
         server = uvicorn.Server(
             uvicorn.Config(
                 made_app(service), log_config=None, access_log=False, server_header=False,
                 timeout_graceful_shutdown=max(1, round(drain)),
             )
         )  # fmt: skip
-        where = listening.getsockname()
-        typer.echo(f"vjaccel: {names[0]} is at http://{where[0]}:{where[1]}/v1", err=True)
-        if token is None and host not in ("127.0.0.1", "localhost", "::1"):
-            typer.echo(f"vjaccel: anybody who can reach {host} may use it: {TOKEN} asks for a token", err=True)
+        begun(names[0])
         # The server takes these signals to drain, and raises them again when it has: that is no failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, frame: None)

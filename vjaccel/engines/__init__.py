@@ -5,8 +5,9 @@ from vjaccel.engines.importing import Imported, beside_of, export_rows, import_r
 from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
-from vjaccel.engines.ray_cluster import Resources, Workers, connected
-from vjaccel.engines.ray_run import RayRun, embed_files_on_ray
+from vjaccel.engines.ray_cluster import Resources, Workers, check_room, connected, on_every_node
+from vjaccel.engines.ray_run import RayRun, embed_files_on_ray, known_model
+from vjaccel.engines.ray_worker import check_version
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "TextRow",
     "Workers",
     "beside_of",
+    "check_room",
+    "check_version",
     "connected",
     "embed_files",
     "embed_files_on_ray",
@@ -33,6 +36,8 @@ __all__ = [
     "kept_before",
     "kept_run",
     "kept_vectors",
+    "known_model",
+    "on_every_node",
     "settled_before",
     "standing",
     "texts_to_embed",

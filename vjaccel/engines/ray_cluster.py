@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from vjaccel.errors import ClusterError, InvalidInput, MissingExtra, VjaccelError
 
-__all__ = ["Resources", "Workers", "connected", "on_every_node", "said", "silent"]
+__all__ = ["Resources", "Workers", "check_room", "connected", "on_every_node", "said", "silent"]
 
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to answer."""
@@ -39,8 +39,8 @@ class Workers(NamedTuple):
     most: int | None = None
 
     @classmethod
-    def of(cls, said: str) -> Workers:
-        """``MIN:MAX``, ``MIN:`` or ``N``.
+    def of(cls, said: str, option: str = "--workers") -> Workers:
+        """``MIN:MAX``, ``MIN:`` or ``N``, as `option` was given it.
 
         Raises
         ------
@@ -56,9 +56,9 @@ class Workers(NamedTuple):
             least = int(low)
             most = least if not colon else int(high) if high else None
         except ValueError:
-            raise InvalidInput(f"--workers {said!r} is neither MIN:MAX nor a number") from None
+            raise InvalidInput(f"{option} {said!r} is neither MIN:MAX nor a number") from None
         if least < 1 or (most is not None and most < least):
-            raise InvalidInput(f"--workers {said}: MIN is at least 1, and MAX no less than MIN")
+            raise InvalidInput(f"{option} {said}: MIN is at least 1, and MAX no less than MIN")
         return cls(least, most)
 
 
@@ -107,6 +107,13 @@ class Resources:
     def fit(self, there: dict[str, float]) -> bool:
         """Whether a node that has `there` has room for one worker when it does nothing else."""
         return all(there.get(name, 0.0) >= amount for name, amount in self.amounts.items())
+
+    def times_in(self, there: dict[str, float]) -> int:
+        """For how many workers a node that has `there` has room."""
+        return min(
+            (int(there.get(name, 0.0) // amount) for name, amount in self.amounts.items() if amount),
+            default=sys.maxsize,
+        )
 
     def options(self) -> dict[str, Any]:
         """As Ray's tasks and actors are asked for them."""
@@ -192,6 +199,18 @@ def connected(address: str | None, resources: Resources) -> Iterator[Any]:
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_room(ray: Any, resources: Resources, count: int) -> None:
+    """Refuse a cluster that has no room for `count` workers, whatever else is done there.
+
+    Raises
+    ------
+    ClusterError
+    """
+    there = sum(resources.times_in(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    if there < count:
+        raise ClusterError(f"the cluster has room for {there} times {resources}, and {count} are to be there at least")
 
 
 def on_every_node(ray: Any, resources: Resources, function: Callable[..., Any], *arguments: Any) -> list[Any]:

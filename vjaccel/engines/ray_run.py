@@ -36,7 +36,7 @@ from vjaccel.errors import ClusterError, TooManyErrors
 from vjaccel.io import Inputs
 from vjaccel.telemetry import Recording
 
-__all__ = ["RayRun", "embed_files_on_ray"]
+__all__ = ["RayRun", "embed_files_on_ray", "known_model"]
 
 LOOK_SECONDS = 1.0
 """After which the cluster is looked at where nothing comes."""
@@ -82,7 +82,7 @@ def embed_files_on_ray(
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     with _probe(asked.output) as probe:
         on_every_node(ray, spread.resources, check_node, __version__, inputs, asked.output.absolute(), probe)
-    model = _model(ray, own, spread.resources)
+    model = known_model(ray, own, spread.resources)
     return run_over(inputs, model, asked, begun, partial(_embedded_there, ray, model, own, spread, show))
 
 
@@ -97,8 +97,14 @@ def _probe(output: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _model(ray: Any, options: dict[str, Any], resources: Resources) -> RemoteModel:
-    """What a worker knows of the model: once, so that one that cannot be loaded is said once."""
+def known_model(ray: Any, options: dict[str, Any], resources: Resources) -> RemoteModel:
+    """What a worker knows of the model: once, so that one that cannot be loaded is said once.
+
+    Raises
+    ------
+    VjaccelError
+        What the worker has raised.
+    """
     task = ray.remote(max_retries=0, **resources.options())(described_model)
     try:
         found = ray.get(task.remote(options))

@@ -17,7 +17,7 @@ from vjaccel.errors import ClusterError, OutputError, VjaccelError
 from vjaccel.io import Inputs
 from vjaccel.io.arrow import arrow
 
-__all__ = ["Done", "RemoteModel", "ShardWorker", "Work", "check_node", "described_model"]
+__all__ = ["Done", "RemoteModel", "ShardWorker", "Work", "check_node", "check_version", "described_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,17 @@ def described_model(options: dict[str, Any]) -> RemoteModel | VjaccelError:
         return carried(exc)
 
 
+def check_version(version: str) -> None:
+    """Refuse a node that has another version of this library.
+
+    Raises
+    ------
+    ClusterError
+    """
+    if version != __version__:
+        raise ClusterError(f"it has vjaccel {__version__}, and the run {version}: install the same on all")
+
+
 def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:
     """Refuse a node that has another version of this library, or not the inputs, or not the folder of the output.
 
@@ -126,8 +137,7 @@ def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:
     ------
     ClusterError, FileFormatError, OutputError
     """
-    if version != __version__:
-        raise ClusterError(f"it has vjaccel {__version__}, and the run {version}: install the same on all")
+    check_version(version)
     inputs.check_here()
     if not probe.is_file():
         raise OutputError(
