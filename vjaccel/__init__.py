@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         within,
     )
     from vjaccel.batch import BatchEmbeddingRequest, BatchProcessor, BatchVectorRequest, Vector
-    from vjaccel.collection import BatchResult, Collection, Hit, Rows
+    from vjaccel.collection import BatchResult, Collection, Hit, Rows, ShardedCollection
     from vjaccel.config import BatchConfig
     from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, ItemError
     from vjaccel.errors import (
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         NotSupported,
         OutputError,
         ProviderRefused,
+        ShardUnavailable,
         TooManyErrors,
         UnknownBackend,
         UnknownProvider,
@@ -100,6 +101,8 @@ __all__ = [
     "ProviderRefused",
     "Quantized",
     "Rows",
+    "ShardUnavailable",
+    "ShardedCollection",
     "TooManyErrors",
     "TopK",
     "UnknownBackend",
@@ -130,7 +133,7 @@ _HOMES = {
     **dict.fromkeys(("BatchConfig",), "vjaccel.config"),
     **dict.fromkeys(("BatchEmbeddingRequest", "BatchProcessor", "BatchVectorRequest", "Vector"), "vjaccel.batch"),
     **dict.fromkeys(("Embedder", "EmbeddingResult", "EmbeddingStatistics", "ItemError"), "vjaccel.embedding"),
-    **dict.fromkeys(("BatchResult", "Collection", "Hit", "Rows"), "vjaccel.collection"),
+    **dict.fromkeys(("BatchResult", "Collection", "Hit", "Rows", "ShardedCollection"), "vjaccel.collection"),
 }
 
 

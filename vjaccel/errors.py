@@ -17,6 +17,7 @@
     ├── BatchTimeout        (TimeoutError)         a request's time was up; carries the response as far as it had come
     ├── CollectionErrors    (RuntimeError)         some rows were refused, and so nothing was changed; carries the result
     ├── CollectionConflict  (RuntimeError)         another writer was faster, again and again
+    ├── ShardUnavailable    (OSError)              a shard of a collection that cannot be read or reached
     └── ClusterError        (RuntimeError)         a cluster that does not answer, or whose nodes cannot do what is asked
 
 Each is also the builtin it resembles, and carries a stable `code` for programs; its message is for people.
@@ -49,6 +50,7 @@ __all__ = [
     "NotSupported",
     "OutputError",
     "ProviderRefused",
+    "ShardUnavailable",
     "TooManyErrors",
     "UnknownBackend",
     "UnknownProvider",
@@ -249,6 +251,25 @@ class CollectionConflict(VjaccelError, RuntimeError):
     """Other writers changed a collection at the same time, so often that the change could not be made."""
 
     code = "COLLECTION_CONFLICT"
+
+
+class ShardUnavailable(VjaccelError, OSError):
+    """A shard of a collection that is down: its files cannot be read, or the process that has it does not answer.
+
+    Attributes
+    ----------
+    shard : int
+        Its number, from 0.
+    reason : str
+        What was found.
+    """
+
+    code = "SHARD_UNAVAILABLE"
+
+    def __init__(self, shard: int, reason: str) -> None:
+        super().__init__(f"shard {shard} is not available: {reason}")
+        self.shard = shard
+        self.reason = reason
 
 
 class ClusterError(VjaccelError, RuntimeError):

@@ -27,6 +27,7 @@ CODES = {
     "BatchTimeout": ("TIMEOUT", TimeoutError),
     "CollectionErrors": ("COLLECTION_ERRORS", RuntimeError),
     "ClusterError": ("CLUSTER", RuntimeError),
+    "ShardUnavailable": ("SHARD_UNAVAILABLE", OSError),
     "CollectionConflict": ("COLLECTION_CONFLICT", RuntimeError),
 }
 """Written down here too: a code that changes breaks programs."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from vjaccel.arrays import check
-from vjaccel.arrays.dispatch import at_work, choose
+from vjaccel.arrays.dispatch import Choice, at_work, choose
 from vjaccel.arrays.held import Resident, Way
 from vjaccel.arrays.parts import merged
 from vjaccel.arrays.protocol import Backend, Metric, TopK
-from vjaccel.arrays.results import public, result_dtype
+from vjaccel.arrays.results import Best, public, result_dtype
 
-__all__ = ["topk_of_blocks"]
+__all__ = ["best_of_blocks", "topk_of_blocks"]
 
 
 def topk_of_blocks(
@@ -41,6 +41,33 @@ def topk_of_blocks(
     ------
     InvalidInput, InvalidType, UnknownBackend, BackendUnavailable
     """
+    choice, best = _best(queries, blocks, k, metric, backend)
+    place = choice.backend
+    with at_work(place), place.float64():
+        whole = TopK(place.asarray(best.scores), place.asarray(best.ids))
+        values, indices = public(place, metric, whole, best.dtype)
+    return TopK(choice.returned(values), choice.returned(indices))
+
+
+def best_of_blocks(
+    queries: object,
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    k: int,
+    *,
+    metric: Metric,
+    backend: str | Backend | None = None,
+) -> Best:
+    """As `topk_of_blocks`, before the scores are rounded to values."""
+    return _best(queries, blocks, k, metric, backend)[1]
+
+
+def _best(
+    queries: object,
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    k: int,
+    metric: Metric,
+    backend: str | Backend | None,
+) -> tuple[Choice, Best]:
     choice = choose(backend, {"queries": queries})
     place = choice.backend
     asked, _ = check.vectors("queries", queries, place, single=False)
@@ -58,7 +85,4 @@ def topk_of_blocks(
             scores, ids = place.to_numpy(found.values), place.to_numpy(found.indices)
         # Their numbers for the rows of this block; a row of NaN is no answer.
         best = merged(best, (scores, np.where(ids < 0, -1, numbers[ids])), k)
-    with at_work(place), place.float64():
-        whole = TopK(place.asarray(best[0]), place.asarray(best[1]))
-        values, indices = public(place, metric, whole, dtype)
-    return TopK(choice.returned(values), choice.returned(indices))
+    return choice, Best(*best, dtype)

@@ -14,7 +14,7 @@ from vjaccel.arrays.parts import Parted
 from vjaccel.arrays.placing import placed
 from vjaccel.arrays.protocol import Array, Backend, Coarse, Matches, Metric, TopK
 from vjaccel.arrays.registry import DEFAULT, get_backend
-from vjaccel.arrays.results import drained, public, public_values, result_dtype
+from vjaccel.arrays.results import Best, drained, public, public_values, result_dtype
 from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -358,6 +358,14 @@ class Corpus:
             if asked.single:
                 values, indices = values[0, :], indices[0, :]
             return TopK(asked.choice.returned(values), asked.returned_numbers(indices))
+
+    def best(self, queries: object, k: int, *, mask: object = None) -> Best:
+        """As `topk` of several queries, before the scores are rounded to values."""
+        with self._turns.search(), at_work(self._backend, "topk"):
+            asked = self._asked(queries, mask)
+            found = self._search(asked.queries, min(check.count(k), len(self)), asked.mask)
+            scores, ids = (self._backend.to_numpy(x) for x in found)
+            return Best(scores, ids.astype(np.int64, copy=False), asked.dtype)
 
     def within(
         self, queries: object, threshold: float, *, mask: object = None, max_per_query: int | None = None

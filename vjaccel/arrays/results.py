@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from array_api_compat import array_namespace
 
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
 
-__all__ = ["drained", "public", "public_values", "result_dtype"]
+__all__ = ["Best", "drained", "public", "public_values", "result_dtype"]
+
+
+class Best(NamedTuple):
+    """The closest rows of each query as they are ranked, on the host: what answers of several corpora are merged by.
+
+    Attributes
+    ----------
+    scores : ndarray of float64, shape (n_queries, k)
+        Best first, the larger the closer; -inf where there are fewer rows.
+    ids : ndarray of int64, shape (n_queries, k)
+        -1 where there are fewer.
+    dtype : str
+        That of the values that a search returns.
+    """
+
+    scores: np.ndarray
+    ids: np.ndarray
+    dtype: str
+
+    def values(self, metric: Metric) -> np.ndarray:
+        """The scores as the metric's own values, as a search returns them."""
+        with np.errstate(all="ignore"):
+            return public_values(metric, self.scores).astype(self.dtype)
 
 
 def public(backend: Backend, metric: Metric, found: TopK, dtype: str) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from vjaccel.errors import InvalidInput, InvalidType
 
 __all__ = ["Change", "CollectionSearch", "Collections"]
 
-LATER = ("DUPLICATE_ID", "ALREADY_EXISTS", "NOT_FOUND", "INVALID_METADATA")
+LATER = ("DUPLICATE_ID", "SHARD_UNAVAILABLE", "ALREADY_EXISTS", "NOT_FOUND", "INVALID_METADATA")
 """Errors of rows whose id was good, so that the same id again is a duplicate."""
 
 

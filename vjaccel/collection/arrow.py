@@ -10,7 +10,10 @@ import numpy as np
 from vjaccel.collection.metadata import Column, Columns, Kind
 from vjaccel.errors import MissingExtra
 
-__all__ = ["array_of", "columns_of", "field_of", "lance", "metadata_of", "vector_array", "vectors_of"]
+__all__ = ["ORDER", "array_of", "columns_of", "field_of", "lance", "metadata_of", "vector_array", "vectors_of"]
+
+ORDER = "_order"
+"""The column in which a shard keeps when each row came, counted over all shards."""
 
 
 def lance(what: str) -> Any:
@@ -42,7 +45,8 @@ def field_of(key: str, column: Column) -> Any:
 
 def columns_of(schema: Any) -> Columns:
     """The metadata columns of a dataset."""
-    return {field.name: _column(field.type) for field in schema if field.name not in ("id", "vector")}
+    own = ("id", "vector", ORDER)
+    return {field.name: _column(field.type) for field in schema if field.name not in own}
 
 
 def _column(kind: Any) -> Column:

@@ -110,9 +110,7 @@ def _judged(
     on_error: OnError,
 ) -> tuple[Judged, Columns]:
     columns = dict(writer.columns)
-    rows = judged(
-        ids, vectors, metadata, dim=store.description.dim, columns=columns, present=writer.present, existing=existing
-    )
+    rows = judged(ids, vectors, metadata, dim=store.description.dim, columns=columns, view=writer, existing=existing)
     if rows.errors and on_error == "raise":
         raise CollectionErrors(BatchResult((), _errors(rows), writer.version), len(rows.errors) + len(rows.ids))
     return rows, columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vjaccel.collection.judging import on_host, sequence
 from vjaccel.collection.memory import MemoryStore
 from vjaccel.collection.metadata import Column
 from vjaccel.collection.results import BatchResult, Evaluation, Rows, Scores, Version
-from vjaccel.collection.searching import evaluated, hits, included, rows_of
+from vjaccel.collection.searching import evaluated, included, rows_of, searched
 from vjaccel.collection.store import Description, IndexKind, Store
 from vjaccel.collection.texts import Texts, model_of
 from vjaccel.embedding import Embedder, ModelIdentity
@@ -354,8 +354,7 @@ class Collection(Closing):
         with self._told("collection.search"):
             queries, single = self._queries(query)
             with self._store.reading() as view:
-                found = view.nearest(queries, k, where) if probes is None else view.likely(queries, k, where, probes)
-                lists = hits(view, found, wanted)
+                lists = searched(view, queries, k, where, probes, wanted)
         return lists[0] if single else lists
 
     def similarity(self, query: object) -> Scores:
@@ -462,7 +461,7 @@ class Collection(Closing):
     # Below
 
     @classmethod
-    def _of(cls, name: str, store: Store, texts: Texts | None) -> Collection:
+    def _of(cls, name: str, store: Store, texts: Texts | None) -> Self:
         made = cls.__new__(cls)
         made._name, made._kept, made._texts, made._is_closed = name, store, texts, False
         return made

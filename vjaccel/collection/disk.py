@@ -20,6 +20,7 @@ from vjaccel.collection.arrow import array_of, field_of, vector_array
 from vjaccel.collection.durable import Durable
 from vjaccel.collection.lance_view import INDEX, LanceView
 from vjaccel.collection.locks import Locks
+from vjaccel.collection.metadata import Columns
 from vjaccel.collection.resident import Resident
 from vjaccel.collection.results import Version
 from vjaccel.collection.store import Description, IndexKind, Put
@@ -184,18 +185,25 @@ class LanceWriter(LanceView):
         self._durable = durable
         self._one_writer = one_writer
 
-    def put(self, rows: Put) -> int:
+    def widen(self, columns: Columns) -> None:
+        """Add those of `columns` that are not there."""
         import pyarrow as pa
 
-        new = {key: column for key, column in rows.columns.items() if key not in self.columns}
+        new = {key: column for key, column in columns.items() if key not in self.columns}
         if new:
             before = self.dataset.version
             fields = pa.schema([field_of(key, column) for key, column in new.items()])
             self._raced(lambda: self.dataset.add_columns(fields))
             if self._durable is not None:
                 self._durable.everything(self.dataset, before)
+
+    def put(self, rows: Put) -> int:
+        import pyarrow as pa
+
+        self.widen(rows.columns)
         schema = self.dataset.schema
         arrays = [pa.array(rows.ids, pa.string()), vector_array(rows.vectors)]
+        arrays += [] if rows.order is None else [pa.array(rows.order, pa.int64())]
         arrays += [array_of(key, column, rows.metadata, len(rows.ids)) for key, column in self.columns.items()]
         table = pa.Table.from_arrays(arrays, schema=schema)
         merge = self._merge().when_matched_update_all().when_not_matched_insert_all()
@@ -215,6 +223,17 @@ class LanceWriter(LanceView):
         if not self._one_writer:
             return self._raced(lambda: merge.execute(table))
         return self._committed(merge.execute_uncommitted(table)[0])
+
+    def back_to(self, version: int) -> None:
+        """Undo what came after `version`."""
+        if self.dataset.version == version:
+            return
+        newest = self.dataset.version
+        self.dataset = self.dataset.checkout_version(version)
+        self.dataset.restore()
+        self._dataset = self.dataset
+        if self._durable is not None:
+            self._durable.everything(self.dataset, newest)
 
     def _merge(self) -> Any:
         return self.dataset.merge_insert("id").conflict_retries(0)

@@ -15,6 +15,7 @@ import numpy as np
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.registry import get_backend
 from vjaccel.collection.metadata import Columns, Refused, settled
+from vjaccel.collection.store import View
 from vjaccel.embedding.result import ItemError
 from vjaccel.errors import InvalidInput, InvalidType
 
@@ -71,7 +72,7 @@ def judged(
     *,
     dim: int,
     columns: Columns,
-    present: Callable[[list[str]], Collection[str]],
+    view: View,
     existing: Existing,
 ) -> Judged:
     """The good rows of a change; columns that they bring are added to `columns`.
@@ -80,8 +81,8 @@ def judged(
     ----------
     vectors, metadata
         None where the change has none.
-    present : callable
-        Which of some ids the collection has.
+    view : View
+        What the collection has.
 
     Raises
     ------
@@ -104,7 +105,8 @@ def judged(
         found = _bad_ids(result.ids)
     result.refuse(found)
     result.refuse(_twice(result.ids))
-    result.refuse(_existing(result.ids, present, existing))
+    result.refuse(view.out_of_reach(result.ids, result.metadata))
+    result.refuse(_existing(result.ids, view.present, existing))
     if result.metadata is not None:
         result.refuse(_metadata(result.metadata, columns))
     return result

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from vjaccel.arrays.blocks import topk_of_blocks
+from vjaccel.arrays.blocks import best_of_blocks
 from vjaccel.arrays.protocol import Metric
+from vjaccel.arrays.results import Best
 from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
 from vjaccel.collection.filters import enclosed, refusing
 from vjaccel.collection.locks import Locks
 from vjaccel.collection.metadata import Columns
-from vjaccel.collection.resident import Resident, among, numbers_of, windows
+from vjaccel.collection.resident import Held, Resident, among, numbers_of, windows
 from vjaccel.collection.results import Rows
 from vjaccel.collection.store import Nearest, Taken
 from vjaccel.errors import InvalidInput
 
-__all__ = ["INDEX", "LanceView"]
+__all__ = ["INDEX", "LanceView", "quoted"]
 
 ASKED = 1000
 """Ids or numbers in one question: each is parsed."""
@@ -42,6 +43,9 @@ FEW = 10
 class LanceView:
     """One version of the dataset; see `View`."""
 
+    is_pinned = False
+    """Whether it is to be read as it was at that version. Otherwise a later one, that is in memory, may be read instead."""
+
     def __init__(
         self, dataset: Any, dim: int, metric: Metric, backend: str | None, resident: Resident, locks: Locks
     ) -> None:
@@ -60,11 +64,14 @@ class LanceView:
     def columns(self) -> Columns:
         return columns_of(self._dataset.schema)
 
+    def out_of_reach(self, ids: list[str], metadata: list[Any] | None) -> dict[int, tuple[str, str]]:
+        return {}  # one dataset is there as a whole, or the call fails
+
     def present(self, ids: list[str]) -> set[str]:
-        return {name for table in self._asked("id", ids, _quoted, ["id"]) for name in table.column("id").to_pylist()}
+        return {name for table in self._asked("id", ids, quoted, ["id"]) for name in table.column("id").to_pylist()}
 
     def get(self, ids: list[str], *, vectors: bool = True, metadata: bool = True) -> Taken:
-        tables = list(self._asked("id", list(dict.fromkeys(ids)), _quoted, self._names(vectors, metadata)))
+        tables = list(self._asked("id", list(dict.fromkeys(ids)), quoted, self._names(vectors, metadata)))
         places = {name: i for i, name in enumerate(name for t in tables for name in t.column("id").to_pylist())}
         return self._taken(tables, [places[name] for name in ids if name in places], vectors, metadata)
 
@@ -126,25 +133,31 @@ class LanceView:
         return Rows(tuple(table.column("id").to_pylist()), vectors, tuple(metadata_of(table, self.columns)))
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
+        found = self.best(queries, k, where)
+        return Nearest(found.ids, found.values(self._metric))
+
+    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        found = self.likely_best(queries, k, where, probes)
+        return Nearest(found.ids, found.values(self._metric))
+
+    def best(self, queries: object, k: int, where: str | None) -> Best:
+        """As `nearest`, before the scores are rounded to values."""
         if not self._resident.fits(self._dataset):
             return self._streamed(queries, k, where)
         with self._resident.at_least(self._dataset) as held:
-            self._dataset = held.dataset
-            mask = None
-            if where is not None:
-                mask = np.zeros(len(held.numbers), bool)
-                mask[np.searchsorted(held.numbers, self._numbers(where))] = True
-            found = held.corpus.topk(queries, k, mask=mask)
-            places = np.asarray(found.indices)
-            numbers = held.numbers[places] if len(held.numbers) else places
-            return Nearest(np.where(places < 0, -1, numbers), np.asarray(found.values))
+            if not self.is_pinned or held.dataset.version == self.version:
+                self._dataset = held.dataset
+                return self._held_best(held, queries, k, where)
+        return self._streamed(queries, k, where)
 
-    def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+    def likely_best(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Best:
+        """As `likely`, before the scores are rounded to values."""
         if not any(index.name == INDEX for index in self._dataset.describe_indices()):
             raise InvalidInput("there is no index; create_index makes one, and without probes a search is exact")
         asked, columns = None if where is None else enclosed(where), self.columns
         handles = np.full((len(queries), k), -1, np.int64)
-        scores = np.zeros((len(queries), k), np.float64)
+        scores = np.full((len(queries), k), -np.inf)
+        dtype = "float32"
         for place, query in enumerate(queries):
             nearest = {"column": "vector", "q": query.astype(np.float32), "k": k * REFINED, "nprobes": probes}
             with refusing(where, self._dataset, columns):
@@ -155,10 +168,10 @@ class LanceView:
             # What an index calls distances is of its codes: the rows themselves are ranked.
             numbers = table.column("_rowid").to_numpy().astype(np.int64)
             block = _in_order(numbers, vectors_of(table.column("vector"), self._dim))
-            found = topk_of_blocks(query[None], [block], k, metric=self._metric, backend=self._backend)
-            count = np.asarray(found.indices).shape[1]
-            handles[place, :count], scores[place, :count] = found.indices[0], found.values[0]
-        return Nearest(handles, scores)
+            found = best_of_blocks(query[None], [block], k, metric=self._metric, backend=self._backend)
+            count, dtype = found.ids.shape[1], found.dtype
+            handles[place, :count], scores[place, :count] = found.ids[0], found.scores[0]
+        return Best(scores, handles, dtype)
 
     def everything(self) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
         table = self._table(["id"], None)
@@ -170,10 +183,18 @@ class LanceView:
 
     # Below
 
-    def _streamed(self, queries: object, k: int, where: str | None) -> Nearest:
+    def _held_best(self, held: Held, queries: object, k: int, where: str | None) -> Best:
+        mask = None
+        if where is not None:
+            mask = np.zeros(len(held.numbers), bool)
+            mask[np.searchsorted(held.numbers, self._numbers(where))] = True
+        found = held.corpus.best(queries, k, mask=mask)
+        numbers = held.numbers[found.ids] if len(held.numbers) else found.ids
+        return found._replace(ids=np.where(found.ids < 0, -1, numbers))
+
+    def _streamed(self, queries: object, k: int, where: str | None) -> Best:
         blocks = self._blocks(None if where is None else self._numbers(where))
-        found = topk_of_blocks(queries, blocks, k, metric=self._metric, backend=self._backend)
-        return Nearest(np.asarray(found.indices), np.asarray(found.values))
+        return best_of_blocks(queries, blocks, k, metric=self._metric, backend=self._backend)
 
     def _blocks(self, wanted: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers, ascending, and vectors of all rows, or of those with the numbers `wanted`."""
@@ -246,5 +267,6 @@ def _in_order(numbers: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.
     return numbers[order], vectors[order]
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """An id as a text of SQL."""
     return "'" + name.replace("'", "''") + "'"

@@ -85,6 +85,9 @@ class MemoryStore:
 
     # Reading
 
+    def out_of_reach(self, ids: list[str], metadata: list[Any] | None) -> dict[int, tuple[str, str]]:
+        return {}
+
     def present(self, ids: list[str]) -> set[str]:
         return self._numbers.keys() & ids
 

@@ -12,7 +12,7 @@ from vjaccel.collection.results import Evaluation, Hit, Rows
 from vjaccel.collection.store import Nearest, Taken, View
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["evaluated", "hits", "included", "rows_of"]
+__all__ = ["evaluated", "included", "rows_of", "searched"]
 
 INCLUDED = ("metadata", "vectors")
 
@@ -33,7 +33,15 @@ def included(include: object) -> set[str]:
     return wanted
 
 
-def hits(view: View, found: Nearest, wanted: set[str]) -> list[list[Hit]]:
+def searched(
+    view: View, queries: np.ndarray, k: int, where: str | None, probes: int | None, wanted: set[str]
+) -> list[list[Hit]]:
+    """The closest rows of each query, exactly, or by an index in so many `probes`."""
+    found = view.nearest(queries, k, where) if probes is None else view.likely(queries, k, where, probes)
+    return _hits(view, found, wanted)
+
+
+def _hits(view: View, found: Nearest, wanted: set[str]) -> list[list[Hit]]:
     """The rows that were found for each query."""
     there = found.handles >= 0
     unique, places = np.unique(found.handles[there], return_inverse=True)

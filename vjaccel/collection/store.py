@@ -52,6 +52,8 @@ class Put(NamedTuple):
         All of the collection's, those that come with these rows too.
     existing : set of str
         Those of `ids` that are there, and are replaced.
+    order : ndarray of int64 (n,), or None
+        Of rows of a shard: when each came, counted over all shards.
     """
 
     ids: list[str]
@@ -59,6 +61,7 @@ class Put(NamedTuple):
     metadata: list[dict[str, Any]] | None
     columns: Columns
     existing: set[str]
+    order: np.ndarray | None = None
 
 
 class Taken(NamedTuple):
@@ -91,6 +94,10 @@ class View(Protocol):
 
     @property
     def columns(self) -> Columns: ...
+
+    def out_of_reach(self, ids: list[str], metadata: list[Any] | None) -> dict[int, tuple[str, str]]:
+        """Rows of a change of which nobody can tell whether they are there: (code, message) by their number in `ids`."""
+        ...
 
     def present(self, ids: list[str]) -> set[str]:
         """Those of `ids` that are there."""

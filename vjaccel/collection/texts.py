@@ -89,7 +89,7 @@ class Texts:
             version = view.version
             rows = judged(
                 [names[i] for i in places], None, kept, dim=store.description.dim, columns=dict(view.columns),
-                present=view.present, existing="refused",
+                view=view, existing="refused",
             )  # fmt: skip
         for number, error in rows.errors.items():
             refuse(places[number], error.code, error.message)

@@ -30,12 +30,14 @@ def embedder(name: str = "words") -> vj.Embedder:
     return vj.Embedder(counted, name=name)
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture(params=["memory", "disk", "sharded"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], vj.Collection]:
     if request.param == "memory":
         return lambda: vj.Collection("notes", 5, embedder=embedder())
     pytest.importorskip("lance", reason="the extra store is not installed")
-    return lambda: vj.Collection.open(tmp_path / "notes", 5, embedder=embedder(), create=True)
+    if request.param == "disk":
+        return lambda: vj.Collection.open(tmp_path / "notes", 5, embedder=embedder(), create=True)
+    return lambda: vj.ShardedCollection.open(tmp_path / "notes", 5, shards=3, embedder=embedder(), create=True)
 
 
 def test_a_text_is_found_by_another_and_comes_with_its_metadata(opened: Callable[[], vj.Collection]) -> None:

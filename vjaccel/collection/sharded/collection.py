@@ -1,0 +1,218 @@
+"""What a user holds of a sharded collection: a `Collection` whose rows are in several datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vjaccel.arrays import check
+from vjaccel.arrays.protocol import Metric
+from vjaccel.collection.collection import Collection
+from vjaccel.collection.filters import check_filter
+from vjaccel.collection.results import Hit
+from vjaccel.collection.searching import included, searched
+from vjaccel.collection.sharded.opening import is_sharded, open_shards, there
+from vjaccel.collection.sharded.store import ShardedStore
+from vjaccel.collection.texts import Texts, model_of
+from vjaccel.embedding import Embedder, ModelIdentity
+from vjaccel.errors import InvalidInput, ShardUnavailable
+
+if TYPE_CHECKING:
+    from vjaccel.collection.disk import Durability
+
+__all__ = ["PartialHits", "ShardState", "ShardedCollection", "exists_at", "open_collection"]
+
+
+class PartialHits(NamedTuple):
+    """What the shards that are there have found.
+
+    Attributes
+    ----------
+    hits : list of Hit, or a list of them for each of several queries
+        Best first.
+    answered : tuple of int
+        The shards that were searched, by their numbers from 0.
+    missing : dict of int to str
+        Those that were not available, and why.
+    """
+
+    hits: list[Hit] | list[list[Hit]]
+    answered: tuple[int, ...]
+    missing: dict[int, str]
+
+
+class ShardState(NamedTuple):
+    """A shard, as it is now.
+
+    Attributes
+    ----------
+    number : int
+        From 0.
+    rows : int or None
+        None where it is not available.
+    reason : str or None
+        Why it is not.
+    """
+
+    number: int
+    rows: int | None
+    reason: str | None
+
+
+class ShardedCollection(Collection):
+    """A collection over several datasets in a folder, which are searched at once; `open` has it. Else it is a `Collection`.
+
+    A row is in the shard that a hash of its id says. A search gives what one collection would: exactly the same rows with the
+    same scores, equal ones in the order in which they came. A change of several shards is done as a whole or not at all.
+
+    A shard that is not available is a `ShardUnavailable`, but for ``search(..., partial=True)``, and for rows that are to be
+    changed: there it is the error ``SHARD_UNAVAILABLE`` of each row that is in it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import vjaccel as vj
+    >>> with vj.ShardedCollection.open(tempfile.mkdtemp(), dim=2, shards=4, create=True) as col:
+    ...     col.insert(["a", "b"], [[1.0, 0.0], [0.0, 1.0]]).ok
+    ...     [hit.id for hit in col.search([0.9, 0.1], k=1)]
+    ('a', 'b')
+    ['a']
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        raise InvalidInput("a sharded collection is in a folder: ShardedCollection.open opens or makes it")
+
+    @classmethod
+    def open(
+        cls,
+        uri: str | os.PathLike[str],
+        dim: int | None = None,
+        metric: str | Metric | None = None,
+        *,
+        shards: int | None = None,
+        create: bool = False,
+        backend: str | None = None,
+        memory_limit: int | None = None,
+        durability: Durability | None = None,
+        embedder: str | Embedder | None = None,
+        model: ModelIdentity | None = None,
+    ) -> ShardedCollection:
+        """A sharded collection in a folder. Needs the extra ``store``.
+
+        Parameters
+        ----------
+        uri : str or Path
+            A folder of this machine, or one that is mounted.
+        dim, metric, create, backend, durability, embedder, model
+            As in `Collection.open`.
+        shards : int, optional
+            How many a new one has. One that is there knows its own.
+        memory_limit : int, optional
+            Bytes that the vectors of all shards may take in memory; by default a quarter of the machine's.
+
+        Raises
+        ------
+        InvalidInput, InvalidType, FileFormatError, MissingExtra, UnknownBackend, BackendUnavailable, and those of `Embedder`
+        """
+        name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
+        described = None if model is None else model_of(model)
+        store = open_shards(
+            name, dim if texts is None else texts.dim(dim), metric, shards, create=create, backend=backend,
+            memory_limit=memory_limit, durability=durability, model=described if texts is None else texts.model,
+        )  # fmt: skip
+        return cls._of(name, store, texts)
+
+    @staticmethod
+    def exists(uri: str | os.PathLike[str]) -> bool:
+        """Whether there is a sharded collection at `uri`.
+
+        Raises
+        ------
+        FileFormatError
+            There is something else, which may be a collection that is not sharded.
+        """
+        return there(os.fspath(uri))
+
+    def shards(self) -> tuple[ShardState, ...]:
+        """The shards, with how many rows each has, or why it is not available."""
+        store = self._sharded
+        versions = store.now().versions
+        found = store.shards.ask("count", {number: (version, None) for number, version in enumerate(versions)})
+        return tuple(
+            ShardState(number, found.said.get(number), found.down[number].reason if number in found.down else None)
+            for number in range(len(versions))
+        )
+
+    def search(
+        self,
+        query: object,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        include: Sequence[str] = ("metadata",),
+        probes: int | None = None,
+        partial: bool = False,
+    ) -> Any:
+        """The `k` closest rows, exactly: as `Collection.search` of one collection that has all of them.
+
+        Parameters
+        ----------
+        query, k, where, include, probes
+            As in `Collection.search`.
+        partial : bool
+            Search the shards that are available, where others are not.
+
+        Returns
+        -------
+        list of Hit, or a list of them for each of several queries
+            Best first; with `partial`, in a `PartialHits`, which says which shards have answered.
+
+        Raises
+        ------
+        ShardUnavailable
+            A shard is not available, and `partial` is false.
+        InvalidInput, InvalidType
+        """
+        if not partial:
+            return super().search(query, k, where=where, include=include, probes=probes)
+        k, probes = check.count(k), None if probes is None else check.count(probes, "probes")
+        check_filter(where)
+        wanted = included(include)
+        with self._told("collection.search"):
+            queries, single = self._queries(query)
+            missing: dict[int, ShardUnavailable] = {}
+            while True:
+                with self._sharded.reading(missing) as view:
+                    try:
+                        lists = searched(view, queries, k, where, probes, wanted)
+                        break
+                    except ShardUnavailable:
+                        missing |= view.down
+        return PartialHits(
+            lists[0] if single else lists,
+            tuple(number for number in range(len(view.now.versions)) if number not in missing),
+            {number: missing[number].reason for number in sorted(missing)},
+        )
+
+    @property
+    def _sharded(self) -> ShardedStore:
+        store = self._store
+        assert isinstance(store, ShardedStore)
+        return store
+
+
+def exists_at(uri: str | os.PathLike[str]) -> bool:
+    """Whether there is a collection at `uri`, sharded or not.
+
+    Raises
+    ------
+    FileFormatError, MissingExtra
+    """
+    return is_sharded(os.fspath(uri)) or Collection.exists(uri)
+
+
+def open_collection(uri: str | os.PathLike[str], *given: Any, **named: Any) -> Collection:
+    """The collection at `uri`, which is sharded or not, as its `open` gives it."""
+    kind = ShardedCollection if is_sharded(os.fspath(uri)) else Collection
+    return kind.open(uri, *given, **named)

@@ -1,0 +1,158 @@
+"""Where the rows of a sharded collection are kept: what `vjaccel.collection.store` asks for, over several datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from vjaccel.collection.disk import written
+from vjaccel.collection.locks import Locks
+from vjaccel.collection.results import Version
+from vjaccel.collection.sharded.asking import Answers, InThreads, Shards
+from vjaccel.collection.sharded.manifest import Manifest
+from vjaccel.collection.sharded.placing import places
+from vjaccel.collection.sharded.shard import Change
+from vjaccel.collection.sharded.view import ShardedView
+from vjaccel.collection.store import Description, IndexKind, Put
+from vjaccel.errors import CollectionConflict, InvalidInput
+
+__all__ = ["ShardedStore", "ShardedWriter"]
+
+
+class ShardedStore:
+    """The shards in a folder; `writing` goes on alone, and `reading` beside it.
+
+    Parameters
+    ----------
+    folder : Path
+    description : Description
+    shards : Shards
+    here : InThreads
+        The same shards in this process.
+    sync : bool
+        Whether what is done is to survive a power cut.
+    """
+
+    place: ClassVar[Literal["memory", "disk"]] = "disk"
+
+    def __init__(self, folder: Path, description: Description, shards: Shards, here: InThreads, *, sync: bool) -> None:
+        self.folder = folder
+        self.description = description
+        self.shards = shards
+        self.sync = sync
+        self._here = here
+        self._locks = Locks(folder)
+
+    @contextmanager
+    def reading(self, missing: Iterable[int] = ()) -> Iterator[ShardedView]:
+        """The newest state, without the shards in `missing`."""
+        yield ShardedView(self.now(), self.shards, self._here, missing)
+
+    @contextmanager
+    def writing(self) -> Iterator[ShardedWriter]:
+        with written(str(self.folder)), self._locks.writer():
+            yield ShardedWriter(self.now(), self.shards, self._here, self.folder, sync=self.sync)
+
+    def now(self) -> Manifest:
+        """The newest state."""
+        return Manifest.read(self.folder)
+
+    def versions(self) -> list[Version]:
+        return [Version(self.now().version, None)]
+
+    def at(self, version: int) -> ShardedStore:
+        raise InvalidInput(
+            f"version {version} cannot be checked out: a sharded collection keeps none but the one it is, {self.now().version}"
+        )
+
+    def compact(self) -> None:
+        with self.writing() as writer:
+            writer.kept("compact")
+
+    def create_index(self, kind: IndexKind, partitions: int | None) -> None:
+        with self.writing() as writer:
+            writer.kept("create_index", kind, partitions)
+
+    def close(self) -> None:
+        self.shards.close()
+        self._here.close()
+
+
+class ShardedWriter(ShardedView):
+    """The newest state, and the next; see `Writer`. A shard that fails before the next is written has changed nothing."""
+
+    def __init__(self, now: Manifest, shards: Shards, here: InThreads, folder: Path, *, sync: bool) -> None:
+        super().__init__(now, shards, here)
+        self._folder = folder
+        self._sync = sync
+
+    def put(self, rows: Put) -> int:
+        where = np.array([self._homes.get(name, -1) if name in rows.existing else -1 for name in rows.ids], np.int64)
+        new = where < 0
+        where[new] = places(
+            [name for name, is_new in zip(rows.ids, new.tolist(), strict=True) if is_new], self.now.placed
+        )
+        order = np.full(len(rows.ids), -1, np.int64)
+        order[new] = self.now.next_order + np.arange(int(new.sum()))
+        changes = {
+            number: Change(rows.columns, part_of(rows._replace(order=order), np.flatnonzero(where == number)))
+            for number in np.unique(where).tolist()
+        }
+        if rows.columns.keys() - self.now.columns.keys():
+            changes = {number: Change(rows.columns) for number in range(len(self.now.versions))} | changes
+        return self.changed(changes, columns=rows.columns, next_order=self.now.next_order + int(new.sum()))
+
+    def remove(self, ids: list[str]) -> int:
+        self._raise(self._look_up(ids))
+        by_shard: dict[int, list[str]] = {}
+        for name in ids:
+            number = self._homes[name]
+            assert number is not None
+            by_shard.setdefault(number, []).append(name)
+        return self.changed({number: Change({}, removed=tuple(names)) for number, names in by_shard.items()})
+
+    def changed(self, changes: dict[int, Change], **state: Any) -> int:
+        """Make these changes in the shards, and then the next state of all, with `state` of it; its version.
+
+        Raises
+        ------
+        CollectionConflict
+            A shard went down meanwhile: nothing has changed, and who tries again finds it down.
+        """
+        done = self._shards.ask("change", {n: (self.now.versions[n], change) for n, change in changes.items()})
+        if done.down:
+            raise CollectionConflict(f"nothing was changed, again and again: {next(iter(done.down.values()))}")
+        return self.become(self._with(done), **state)
+
+    def kept(self, method: str, *given: Any) -> None:
+        """Have all shards do what changes no row.
+
+        Raises
+        ------
+        ShardUnavailable
+            The others have done it.
+        """
+        done = self._shards.ask(method, {n: (version, *given) for n, version in enumerate(self.now.versions)})
+        self.become(self._with(done))
+        self._raise(done.down)
+
+    def become(self, versions: tuple[int, ...], **state: Any) -> int:
+        """Make the next state of all, of these versions of the shards, with `state` of it; its version."""
+        self.now = self.now._replace(version=self.now.version + 1, versions=versions, **state)
+        self.now.write(self._folder, sync=self._sync)
+        return self.now.version
+
+    def _with(self, done: Answers) -> tuple[int, ...]:
+        return tuple(done.said.get(number, version) for number, version in enumerate(self.now.versions))
+
+
+def part_of(rows: Put, chosen: np.ndarray) -> Put:
+    """Some of `rows`."""
+    ids = [rows.ids[place] for place in chosen.tolist()]
+    metadata = None if rows.metadata is None else [rows.metadata[place] for place in chosen.tolist()]
+    order = None if rows.order is None else rows.order[chosen]
+    return Put(ids, rows.vectors[chosen], metadata, rows.columns, rows.existing.intersection(ids), order)
