@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_stopped_runs import EMBED, PATIENCE, ROWS, finished, started, text, until_embedding
+from tests.faults.test_stopped_runs import EMBED, PATIENCE, ROWS, finished, lines, started, text, until_embedding
 from tests.unit.benchmark.reading import Read, read
 from tests.unit.cli.letters import install
 
@@ -39,6 +39,29 @@ def killed(folder: Path, *more: str) -> None:
 
 def page(folder: Path) -> Read:
     return read(folder / "run.html")
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_rows_of_a_killed_run_are_those_of_its_journal_and_the_rest_is_at_least(folder: Path, kills: int) -> None:
+    for _ in range(kills):
+        killed(folder)
+    done = sum(len(json.loads(line).get("rows", [])) for line in lines(folder) if line.endswith("}"))
+    finished(folder, "report", "out.parquet", "-o", "run.html")
+    found = page(folder)
+    assert f"{done:,} texts have got their vector." in found.sections["short"]
+    assert "It took at least" in found.sections["short"]
+    finished(folder, *EMBED, "--report", "run.html", "--price", "1000000")
+    manifest = json.loads((folder / "out.parquet.run.json").read_text())
+    counts = manifest["counts"]
+    assert counts["unrecorded"] > 0
+    assert (
+        counts["duplicates"]
+        == ROWS - len({text(i) for i in range(ROWS)})
+        == manifest["recording"]["outcomes"]["duplicate"]
+    )
+    assert counts["embedded"] + counts["unrecorded"] + counts["duplicates"] == counts["rows"] == ROWS
+    assert counts["tokens"] is None
+    assert f"Of {counts['unrecorded']:,} texts nothing is known but the vectors" in page(folder).sections["short"]
 
 
 @pytest.mark.parametrize(

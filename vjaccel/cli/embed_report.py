@@ -12,6 +12,7 @@ from rich.console import Console
 from vjaccel.embedding import EmbeddingStatistics, Progress
 from vjaccel.engines import Standing
 from vjaccel.observe import Seen, View, cost_of
+from vjaccel.pages.words import counted
 
 __all__ = ["measured", "show", "telling"]
 
@@ -96,9 +97,12 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
     rates = [f"{found['texts_per_second'] or 0:,.0f} texts/s"]
     if found["tokens_per_second"] is not None:
         rates.append(f"{found['tokens_per_second']:,.0f} tokens/s")
-    own = found["embedded"] - found["cache_hits"]
-    if own or not found["cache_hits"]:
-        yield f"embedded {own:,} {'text' if own == 1 else 'texts'} in {found['seconds']:.1f} s: {', '.join(rates)}"
+    took = f"in {found['seconds']:.1f} s: {', '.join(rates)}"
+    done = counted(found["embedded"], "text")
+    if found["cache_hits"] or found["duplicates"]:
+        yield f"{done} got {'its' if found['embedded'] == 1 else 'their'} vector {took}"
+    else:
+        yield f"embedded {done} {took}"
     if found["truncated"]:
         lost = f"{found['tokens_lost']:,} tokens were cut off"
         yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"

@@ -167,16 +167,19 @@ def account_of(kept: KeptRun, price: float | None, rows: Inputs | None = None) -
     examples = _recorded_examples(recording)
     if counts is not None:
         failures, examples = counts["failures"], _logged_examples(kept.output) or examples
+    elif kept.journal is not None and not recording.complete:
+        examples = _recorded_examples(recording, "row")  # from the journal
     sample, why = _sampled(kept, identity, rows)
+    settled = None if kept.journal is None else int(kept.journal.done.sum()) - (kept.journal.copies or 0)
     return Account(
         kept.output.name, recording, kept.version, kept.ended, kept.statistics, counts, failures, examples, about, price,
-        sample, why,
+        sample, why, settled,
     )  # fmt: skip
 
 
-def _recorded_examples(recording: Recording) -> list[Failed]:
+def _recorded_examples(recording: Recording, what: str = "text") -> list[Failed]:
     return [
-        Failed(code, f"text {one.number:,}", one.message)
+        Failed(code, f"{what} {one.number:,}", one.message)
         for code, (_, examples) in recording.failures.items()
         for one in examples
     ]

@@ -26,7 +26,7 @@ import numpy as np
 
 from vjaccel.closing import Closing
 from vjaccel.errors import OutputError
-from vjaccel.telemetry import Recording
+from vjaccel.telemetry import Failures, Recording
 
 __all__ = ["DESCRIPTION", "RECORDING", "Journal", "Kept", "changed", "described", "recorded"]
 
@@ -48,10 +48,13 @@ class Kept:
         Whether its run began with nothing, whatever there was: an output that is there is then none of its own.
     torn : int
         Rows whose vectors are not as they were written.
+    copies : int or None
+        Of the rows of an output that was taken up, those with the text of an earlier one; None where none was.
     """
 
     def __init__(self, rows: int) -> None:
         self.done = np.zeros(rows, np.bool_)
+        self.copies: int | None = None
         self.dim: int | None = None
         self.anew = False
         self.torn = 0
@@ -59,11 +62,17 @@ class Kept:
         self._failed: dict[int, tuple[str, str]] = {}
 
     @classmethod
-    def of(cls, folder: Path, rows: int) -> Self:
-        """What is in the folder of a journal, which stays as it is: also where a run is writing it, or it is torn."""
-        found = cls(rows)
+    def of(cls, folder: Path, rows: int | None = None) -> Self:
+        """What is in the folder of a journal, which stays as it is: also where a run is writing it, or it is torn.
+
+        Without `rows` it is of as many as the journal says; of none where it does not say so.
+        """
+        found = cls(rows or 0)
         with ExitStack() as held, suppress(FileNotFoundError):
             lines = held.enter_context((folder / LINES).open("rb"))
+            if rows is None:
+                found = cls(int((_record(lines.readline()) or {}).get("of", 0)))
+                lines.seek(0)
             vectors = held.enter_context((folder / VECTORS).open("rb"))
             if described(folder) is not None:
                 found._read(lines, vectors.fileno())
@@ -82,6 +91,19 @@ class Kept:
         """The code and message of each row that has failed."""
         return dict(self._failed)
 
+    def agreed(self, recording: Recording) -> Recording:
+        """What a run was like, as far as that is known, with the texts that are settled: those that are settled here."""
+        failures = Failures()
+        for row, why in self._failed.items():
+            failures.add(row, *why)
+        return recording.agreeing(int(self.done.sum()) - (self.copies or 0), failures)
+
+    def take_in(self, part: Kept, start: int) -> None:
+        """Have what `part` has of the rows from `start` on."""
+        own = self.done[start : start + len(part.done)]
+        own |= part.done[: len(own)]
+        self._note({start + row: why for row, why in part.errors().items() if start + row < len(self.done)})
+
     def _read(self, lines: BinaryIO, vectors: int) -> int:
         """Take up what the lines say; where the first begins that is not whole."""
         end = 0
@@ -96,7 +118,9 @@ class Kept:
         if "dim" in record:
             self.dim = int(record["dim"])
         elif "anew" in record:
-            self.anew = True
+            self.anew = bool(record["anew"])
+        elif "copies" in record:
+            self.copies = int(record["copies"])
         elif "failed" in record:
             self._note({int(row): (code, message) for row, code, message in record["failed"]})
         elif "again" in record:
@@ -216,6 +240,17 @@ class Journal(Kept, Closing):
                 self._line({"failed": [[row, *why] for row, why in found.items()]})
                 self._note(found)
 
+    def took_up(self, copies: int) -> None:
+        """Note that it has the rows of an output, so many of them with the text of an earlier one.
+
+        Raises
+        ------
+        OutputError
+        """
+        with self._lock, self._writing():
+            self._line({"copies": copies})
+            self.copies = copies
+
     def record(self, recording: Recording) -> None:
         """Keep what the run was like until now, instead of what was kept of that before.
 
@@ -302,8 +337,7 @@ class Journal(Kept, Closing):
             if not anew and self._lines.seek(0, os.SEEK_END):
                 logger.warning("%s has no %s that can be read: all rows begin anew", self._folder, DESCRIPTION)
             self._lines.truncate(0)
-            if anew:
-                self._line({"anew": True})
+            self._line({"anew": anew, "of": len(self.done)})
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(wanted), encoding="utf-8")
             partial.replace(path)

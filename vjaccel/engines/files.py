@@ -161,7 +161,8 @@ def run_over(
         )
         if inputs.from_stdin:
             held.callback(journal.remove)
-        if not journal.anew and taken_up(output, described):
+        takes_up = not journal.anew and taken_up(output, described)
+        if takes_up:
             # By a run whose failed rows are tried again, in this call or in one before that was stopped.
             _take_up(journal, output)
         take_in_shards(journal, shards_path(output), described, anew=anew)
@@ -173,12 +174,14 @@ def run_over(
         for path in (output, error_path(output), run_path(output)):
             remove_partial(path)
         with SeenTexts(journal_path(output) / "seen.sqlite", asked.goes_on) as seen:
-            before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
-            if before is not None and asked.retry_failed:
-                before = before.without_failures()
+            before = _before(journal, output, model, takes_up=takes_up)
             statistics, recording = embed(UnderWay(inputs, asked, described, journal, seen, before))
             made_by = how_made(inputs, model, journal.dim)
             counts = _put_together(inputs, journal, seen, model, asked, made_by)
+            if recording is not None:
+                recording = journal.agreed(recording)
+                # Those beside the last batches: nobody has told of them yet.
+                recording.repeated(counts.duplicates - recording.outcomes["duplicate"])
         report = Report(
             Standing.BEGUN if found else Standing.NEW, inputs.rows, found, *counts, made_by, statistics, recording
         )
@@ -216,12 +219,49 @@ def _take_up(journal: Journal, output: Path) -> None:
         start += len(ok)
 
 
-def unsettled(under_way: UnderWay) -> Iterator[tuple[int, Rows, np.ndarray]]:
-    """All rows, some at a time: the number of the first, the rows, and which of them are to be embedded, each text once."""
+def _before(journal: Journal, output: Path, model: Model, *, takes_up: bool) -> Recording | None:
+    """What the run was like before this call, with all texts that are settled; None where it is its first."""
+    before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
+    if takes_up and journal.copies is None:
+        # Nothing has been embedded since: whatever its recording does not know are duplicates.
+        known = 0 if before is None else before.outcomes["embedded"] + before.outcomes["cached"] + before.unrecorded
+        journal.took_up(int(journal.done.sum()) - known)
+    if before is None and not journal.settled(0, len(journal.done)).any():
+        return None
+    identity = model.identity
+    return journal.agreed(before or Recording.unknown(f"{identity.provider}:{identity.model}"))
+
+
+class Unsettled(NamedTuple):
+    """Some rows of a run that goes on.
+
+    Attributes
+    ----------
+    start : int
+        The number of the first.
+    wanted : ndarray of int64
+        Which of them are to be embedded, each text once.
+    copies : int
+        How many have the text of an earlier row, and were not counted before the run was stopped.
+    """
+
+    start: int
+    rows: Rows
+    wanted: np.ndarray
+    copies: int
+
+
+def unsettled(under_way: UnderWay) -> Iterator[Unsettled]:
+    """All rows, some at a time."""
     start = 0
+    # Each call reads the same rows in the same order.
+    counted = 0 if under_way.before is None else under_way.before.outcomes["duplicate"]
     for rows in under_way.inputs.batches(CHUNK):
         own = under_way.seen.first(start, rows.texts) == np.arange(start, start + len(rows))
-        yield start, rows, np.flatnonzero(own & ~under_way.journal.settled(start, start + len(rows)))
+        wanted = np.flatnonzero(own & ~under_way.journal.settled(start, start + len(rows)))
+        copies = len(rows) - int(own.sum())
+        yield Unsettled(start, rows, wanted, max(0, copies - counted))
+        counted = max(0, counted - copies)
         start += len(rows)
 
 
@@ -229,15 +269,19 @@ def _embedded_here(
     embedder: Embedder, show: Callable[[Progress, int], object], under_way: UnderWay
 ) -> tuple[EmbeddingStatistics | None, Recording | None]:
     """Embed what is not settled yet, each text once."""
-    passed_over = 0
+    passed_over = copies = 0
 
     def pieces() -> Iterator[tuple[np.ndarray, list[Any]]]:
-        nonlocal passed_over
-        for start, rows, wanted in unsettled(under_way):
-            passed_over += len(rows) - len(wanted)
-            yield start + wanted, [rows.texts[i] for i in wanted]
+        nonlocal passed_over, copies
+        for some in unsettled(under_way):
+            passed_over += len(some.rows) - len(some.wanted)
+            copies += some.copies
+            yield some.start + some.wanted, [some.rows.texts[i] for i in some.wanted]
 
     def progress(now: Progress) -> None:
+        nonlocal copies
+        now.recording.repeated(copies)
+        copies = 0
         show(replace(now, total=under_way.inputs.rows), passed_over)
 
     return embed_rows(pieces(), embedder, under_way.journal, progress, under_way.before, under_way.asked.max_errors)
@@ -316,6 +360,7 @@ def _say(report: Report, output: Path, described: dict[str, Any], bad_lines: int
             "resumed": report.resumed,
             "embedded": outcomes.get("embedded"),
             "cached": outcomes.get("cached"),
+            "unrecorded": None if recording is None else recording.unrecorded,
             "tokens": None if recording is None else recording.tokens,
             "truncated": truncated,
             "tokens_lost": lost,

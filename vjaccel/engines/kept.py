@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vjaccel import __version__
-from vjaccel.embedding.journal import DESCRIPTION, RECORDING
+from vjaccel.embedding.journal import DESCRIPTION, RECORDING, Kept, described, recorded
+from vjaccel.engines.shards import shards_path
 from vjaccel.engines.standing import RUN_SUFFIX, journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput
 from vjaccel.telemetry import Recording
@@ -36,6 +37,8 @@ class KeptRun(NamedTuple):
     counts, statistics : dict or None
         As in a manifest; None of a run that has not ended, statistics also of one that had nothing left to embed.
     recording : Recording
+    journal : Kept or None
+        Which rows are settled of a run that has not ended.
     """
 
     output: Path
@@ -46,6 +49,7 @@ class KeptRun(NamedTuple):
     counts: dict[str, Any] | None
     statistics: dict[str, Any] | None
     recording: Recording
+    journal: Kept | None = None
 
 
 def kept_run(name: str | Path) -> KeptRun:
@@ -83,7 +87,7 @@ def _ended(output: Path, manifest: Path) -> KeptRun:
         )
     try:
         run, made_by, counts, told = found["run"], found["made_by"], found["counts"], found["recording"]
-        recording = Recording(_model(run), 1) if told is None else Recording.from_dict(told)
+        recording = Recording.unknown(_model(run)) if told is None else Recording.from_dict(told)
         statistics = found["statistics"]
         _ = made_by["identity"]["model"], [f"{counts[name]:,}" for name in COUNTS], sum(counts["failures"].values())
         return KeptRun(output, True, version, made_by, _inputs(run), counts, statistics, recording)
@@ -92,13 +96,27 @@ def _ended(output: Path, manifest: Path) -> KeptRun:
 
 
 def _under_way(output: Path, journal: Path) -> KeptRun:
-    if not (journal / RECORDING).exists():
+    kept = Kept.of(journal)
+    parts = shards_path(output)
+    found = [] if not parts.is_dir() else [own for own in sorted(parts.iterdir()) if described(own) is not None]
+    for own in found:
+        kept.take_in(Kept.of(own), (described(own) or {})["shard"][0])
+    if not (journal / RECORDING).exists() and not kept.settled(0, len(kept.done)).any():
         raise InvalidInput(f"nothing is known yet of the run that has {journal}: not one of its batches has come back")
-    run, told = _read(journal / DESCRIPTION), _read(journal / RECORDING)
+    run = _read(journal / DESCRIPTION)
     try:
-        return KeptRun(output, False, __version__, run, _inputs(run), None, None, Recording.from_dict(told))
-    except ValueError as exc:
+        recording = Recording.unknown(_model(run))
+        if (journal / RECORDING).exists():
+            recording = Recording.from_dict(_read(journal / RECORDING))
+        for own in found:
+            if (part := recorded(own)) is not None:
+                recording.take_in(part)
+    except (KeyError, ValueError) as exc:
         raise FileFormatError(_another(journal / RECORDING, "of another version")) from exc
+    # Of one that was not killed the recording also has what failed last, which the same command tries again.
+    if len(kept.done) and not (agreed := kept.agreed(recording)).complete:
+        recording = agreed
+    return KeptRun(output, False, __version__, run, _inputs(run), None, None, recording, kept)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -124,9 +124,10 @@ def _embedded_there(
     under_way: UnderWay,
 ) -> tuple[EmbeddingStatistics | None, Recording | None]:
     inputs, asked, run, journal, _, before = under_way
-    wanted = np.zeros(inputs.rows, np.bool_)
-    for start, _, some in unsettled(under_way):
-        wanted[start + some] = True
+    wanted, copies = np.zeros(inputs.rows, np.bool_), 0
+    for some in unsettled(under_way):
+        wanted[some.start + some.wanted] = True
+        copies += some.copies
     shards = cut(wanted, spread.shard_rows)
     if not shards:
         return None, before
@@ -139,6 +140,7 @@ def _embedded_there(
     recording = Recording(model.model, model.workers * (spread.workers.most or spread.workers.least), count)
     recording.began()
     recording.read(count)
+    recording.repeated(copies)
     over, held, taken = False, ExitStack(), set[int]()
     try:
         sizes = {shard.start: len(shard.rows) for shard in shards}

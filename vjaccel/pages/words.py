@@ -6,6 +6,7 @@ import math
 
 __all__ = [
     "UNKNOWN",
+    "counted",
     "duration",
     "percent",
     "rate",
@@ -21,6 +22,11 @@ __all__ = [
 UNKNOWN = "–"  # noqa: RUF001  # a dash, as tables have it
 
 _SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """So many of something: `1 text`, `2,000 texts`; `more` where an s does not make several of `one`."""
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {more or one + 's'}"
 
 
 def seconds(value: float | None) -> str:

@@ -4,6 +4,7 @@ It is written to by all that works, and read by `vjaccel.observe`. A recording i
 until asked to.
 """
 
+from vjaccel.telemetry.batches import OfBudget, Try
 from vjaccel.telemetry.events import (
     NOTHING,
     BatchEnded,
@@ -22,7 +23,7 @@ from vjaccel.telemetry.events import (
     operation,
     tell,
 )
-from vjaccel.telemetry.failures import Example
+from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.recording import RUN, Recording, Stages, running
 from vjaccel.telemetry.timeline import SUMMED, Timeline
@@ -38,8 +39,10 @@ __all__ = [
     "ConcurrencyChanged",
     "Event",
     "Example",
+    "Failures",
     "Happened",
     "Latencies",
+    "OfBudget",
     "Recording",
     "RequestEnded",
     "RunBegan",
@@ -47,6 +50,7 @@ __all__ = [
     "Stages",
     "TextsSettled",
     "Timeline",
+    "Try",
     "heard",
     "listening",
     "operation",

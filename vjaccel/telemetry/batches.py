@@ -3,46 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from vjaccel.telemetry.events import BatchEnded
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "OfBudget", "Try"]
 
 TRIES = 512
 """Batches whose budget and rate are kept one by one; of more than that every second, fourth, ... is."""
 
 
-@dataclass
-class _Budget:
-    """Of all batches that were cut for one budget."""
+class OfBudget(NamedTuple):
+    """All batches together that were cut for one budget.
 
-    batches: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
+    Attributes
+    ----------
+    batches : int
+    tokens : int
+        Padding not included; 0 where nobody counts them.
+    seconds : float
+    texts : int
+    padded : int
+        Tokens with the padding beside them, where that is known; otherwise as `tokens`.
+    """
+
+    batches: int
+    tokens: int
+    seconds: float
+    texts: int
+    padded: int
+
+    def with_those_of(self, other: OfBudget) -> OfBudget:
+        """The batches of both."""
+        return OfBudget._make(mine + others for mine, others in zip(self, other, strict=True))
+
+
+class Try(NamedTuple):
+    """A batch: when it ended, the budget that it was cut for, its tokens in a second, and its tokens, padding included."""
+
+    at: float
+    budget: int
+    rate: float
+    padded: int
 
 
 class Batches:
     """It takes no more room for an endless run. Whoever writes to it from several threads holds a lock."""
 
     def __init__(self) -> None:
-        self._budgets: dict[int, _Budget] = {}
+        self._budgets: dict[int, OfBudget] = {}
         self._lengths: dict[int, np.ndarray] = {}
-        self._tries: list[tuple[float, int, float]] = []
+        self._tries: list[Try] = []
         self._batches, self._stride = 0, 1
 
     def add(self, batch: BatchEnded, at: float, lengths: np.ndarray | None) -> None:
         """Count one that has come back, `at` seconds after the run began; `lengths` are its texts' tokens, int64 (n,)."""
         tokens = batch.tokens or 0
-        found = self._budgets.setdefault(batch.budget, _Budget())
-        found.batches, found.tokens, found.seconds = (
-            found.batches + 1, found.tokens + tokens, found.seconds + batch.seconds
-        )  # fmt: skip
+        padded = tokens if batch.padded is None else batch.padded
+        self._add(batch.budget, OfBudget(1, tokens, batch.seconds, batch.texts, padded))
         if tokens and self._batches % self._stride == 0:
-            self._tries.append((at, batch.budget, tokens / max(batch.seconds, 1e-9)))
+            self._tries.append(Try(at, batch.budget, tokens / max(batch.seconds, 1e-9), padded))
             if len(self._tries) > TRIES:
                 self._tries, self._stride = self._tries[::2], self._stride * 2
         self._batches += 1
@@ -53,11 +75,9 @@ class Batches:
         """Count those of `other` too, whose run began `offset` seconds after this one."""
         for most, found in other._lengths.items():
             self._lengths[most] = self._lengths.get(most, np.zeros(3)) + found
-        for size, one in other._budgets.items():
-            mine = self._budgets.setdefault(size, _Budget())
-            mine.batches, mine.tokens = mine.batches + one.batches, mine.tokens + one.tokens
-            mine.seconds += one.seconds
-        self._tries += [(offset + at, budget, rate) for at, budget, rate in other._tries]
+        for budget, one in other._budgets.items():
+            self._add(budget, one)
+        self._tries += [each._replace(at=offset + each.at) for each in other._tries]
         while len(self._tries) > TRIES:
             self._tries = self._tries[::2]
 
@@ -65,12 +85,12 @@ class Batches:
         """By the smallest power of two that is no shorter than a text: how many texts, their tokens, and the padding."""
         return {most: found.copy() for most, found in self._lengths.items()}
 
-    def budgets(self) -> dict[int, tuple[int, int, float]]:
-        """By the budget for which they were cut: batches, their tokens, their seconds."""
-        return {size: (one.batches, one.tokens, one.seconds) for size, one in sorted(self._budgets.items())}
+    def budgets(self) -> dict[int, OfBudget]:
+        """By the budget for which they were cut, in tokens, or in what a provider counts instead."""
+        return dict(sorted(self._budgets.items()))
 
-    def tries(self) -> list[tuple[float, int, float]]:
-        """Of batches, evenly many over the run: when each ended, its budget, its tokens a second."""
+    def tries(self) -> list[Try]:
+        """Of batches, evenly many over the run."""
         return list(self._tries)
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,9 +98,9 @@ class Batches:
         return {
             "lengths": {str(most): found.tolist() for most, found in sorted(self._lengths.items())},
             "budgets": {
-                str(size): [one.batches, one.tokens, round(one.seconds, 4)] for size, one in self._budgets.items()
+                str(budget): one._replace(seconds=round(one.seconds, 4)) for budget, one in self._budgets.items()
             },
-            "tries": [[round(at, 3), budget, round(rate, 1)] for at, budget, rate in self._tries],
+            "tries": [[round(each.at, 3), each.budget, round(each.rate, 1), each.padded] for each in self._tries],
         }
 
     @classmethod
@@ -94,9 +114,15 @@ class Batches:
         """
         made = cls()
         made._lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
-        made._budgets = {int(size): _Budget(*found) for size, found in values["budgets"].items()}
-        made._tries = [(float(at), int(budget), float(rate)) for at, budget, rate in values["tries"]]
+        made._budgets = {int(budget): OfBudget._make(found) for budget, found in values["budgets"].items()}
+        made._tries = [
+            Try(float(at), int(budget), float(rate), int(padded)) for at, budget, rate, padded in values["tries"]
+        ]
         return made
+
+    def _add(self, budget: int, some: OfBudget) -> None:
+        found = self._budgets.get(budget)
+        self._budgets[budget] = some if found is None else found.with_those_of(some)
 
     def _note_lengths(self, lengths: np.ndarray, padded_to: float) -> None:
         # The exponent of the power of two that is no smaller.

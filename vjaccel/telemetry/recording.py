@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from vjaccel.telemetry.batches import Batches
+from vjaccel.telemetry.batches import Batches, OfBudget, Try
 from vjaccel.telemetry.events import BatchEnded, CacheLookedUp, Event, RunBegan, RunEnded, TextsSettled, tell
 from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
@@ -104,6 +104,14 @@ class Recording:
         self._device_bytes: int | None = None
         self._tokens, self._told = 0, True
         self._truncated, self._tokens_lost, self._cuts_known = 0, 0, True
+        self._cut_short, self._unrecorded = False, 0
+
+    @classmethod
+    def unknown(cls, model: str) -> Self:
+        """Of a run of which nothing was kept."""
+        made = cls(model, 1)
+        made._ended, made._cut_short = 0.0, True
+        return made
 
     # Written to
 
@@ -116,9 +124,13 @@ class Recording:
             _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
 
-    def ended(self, *, failed: bool) -> None:
-        """The run is over."""
+    def ended(self, *, failed: bool, cpu_seconds: float | None = None) -> None:
+        """The run is over; `cpu_seconds` is what it has used since it began, where somebody knows."""
         self._ended = self.seconds
+        if cpu_seconds is not None:
+            with self._lock:
+                self._timeline.add(self._ended, cpu_seconds=cpu_seconds - self._cpu_seconds)
+                self._cpu_seconds = cpu_seconds
         if logger.isEnabledFor(logging.INFO):
             failures = {code: texts for code, (texts, _) in self.failures.items()}
             fields = {"run": self.id, "seconds": round(self._ended, 3), **self.outcomes, "failures": failures}
@@ -139,6 +151,13 @@ class Recording:
         with self._lock:
             self._prepared += texts
             self._moved = self._clock()
+
+    def repeated(self, texts: int) -> None:
+        """So many texts more were read that are the same as earlier ones, and need nothing of their own."""
+        if texts > 0:
+            self.read(texts)
+            self.prepared(texts)
+            self.settled("duplicate", texts)
 
     def looked_up(self, hits: int, misses: int) -> None:
         """Texts were looked up in the cache."""
@@ -261,14 +280,29 @@ class Recording:
             return {name: self._outcomes[name] for name in ("embedded", "cached", "duplicate", "failed")}
 
     @property
+    def complete(self) -> bool:
+        """Whether all of the run is in it; otherwise it was killed, and time and tokens are at least those that were kept."""
+        return not self._cut_short
+
+    @property
+    def unrecorded(self) -> int:
+        """Texts that have their vector, and of which nothing else was kept as the run was killed."""
+        return self._unrecorded
+
+    @property
     def tokens(self) -> int | None:
-        """Of the texts that were embedded; None where they are not counted."""
+        """Of the texts that were embedded; None where they are not counted, or the run was killed: see `tokens_at_least`."""
+        return self.tokens_at_least if self.complete else None
+
+    @property
+    def tokens_at_least(self) -> int | None:
+        """Of those whose tokens were kept; None where they are not counted."""
         return self._tokens if self._told else None
 
     @property
     def truncated(self) -> tuple[int, int] | None:
         """Texts that were too long, and the tokens that they have lost; None where nobody knows."""
-        return (self._truncated, self._tokens_lost) if self._cuts_known else None
+        return (self._truncated, self._tokens_lost) if self._cuts_known and self.complete else None
 
     @property
     def failures(self) -> dict[str, tuple[int, list[Example]]]:
@@ -277,14 +311,14 @@ class Recording:
             return self._failures.found()
 
     @property
-    def budgets(self) -> dict[int, tuple[int, int, float]]:
-        """By the budget for which they were cut: batches, their tokens, their seconds."""
+    def budgets(self) -> dict[int, OfBudget]:
+        """By the budget for which they were cut, in tokens, or in what a provider counts instead: what batches were like."""
         with self._lock:
             return self._batches.budgets()
 
     @property
-    def tries(self) -> list[tuple[float, int, float]]:
-        """Of batches, evenly many over the run: when each ended, its budget, its tokens a second."""
+    def tries(self) -> list[Try]:
+        """Of batches, evenly many over the run, what each was like."""
         with self._lock:
             return self._batches.tries()
 
@@ -308,6 +342,7 @@ class Recording:
                 setattr(both, name, getattr(self, name) + getattr(other, name))
             for one, at in ((self, 0.0), (other, offset)):
                 both._take_in(one, at)
+            both._cut_short = both._cut_short or other._ended is None
         return both
 
     def take_in(self, part: Recording) -> None:
@@ -326,11 +361,27 @@ class Recording:
         for code, (texts, _) in part.failures.items():
             self._tell(TextsSettled("failed", texts, code))
 
-    def without_failures(self) -> Self:
-        """The same, but for the texts that have failed: they are tried again."""
+    def copy(self) -> Self:
+        """One that stays as it is when this goes on."""
         made = self.from_dict(self.to_dict())
-        del made._outcomes["failed"]
-        made._failures = Failures()
+        made._cut_short = self._cut_short
+        return made
+
+    def agreeing(self, with_vector: int, failures: Failures) -> Self:
+        """The same of a run that has kept which of its texts are settled: what it kept is the truth.
+
+        Parameters
+        ----------
+        with_vector : int
+            Texts that have one, beside duplicates.
+        failures : Failures
+            Of those that have failed, and are not to be tried again.
+        """
+        made = self.copy()
+        made._failures = failures
+        made._outcomes["failed"] = sum(texts for texts, _ in failures.found().values())
+        made._unrecorded = max(0, with_vector - made._outcomes["embedded"] - made._outcomes["cached"])
+        made._cut_short = made._cut_short or made._unrecorded > 0
         made._prepared = made._read = made._outcomes.total()
         return made
 
@@ -344,9 +395,12 @@ class Recording:
                 "seconds": round(self.seconds, 3),
                 "workers": self._workers,
                 "calls": self.calls,
+                # As long as it goes on it is one that was killed, if nothing follows.
+                "complete": self._ended is not None and not self._cut_short,
+                "unrecorded": self._unrecorded,
                 "outcomes": dict(self._outcomes),
-                "tokens": self.tokens,
-                "truncated": self.truncated,
+                "tokens": self._tokens if self._told else None,
+                "truncated": [self._truncated, self._tokens_lost] if self._cuts_known else None,
                 "timeline": self._timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
                 **self._batches.to_dict(),
@@ -374,6 +428,7 @@ class Recording:
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
         made._before = [(float(at), str(when)) for at, when in values["calls"]]
+        made._cut_short, made._unrecorded = not values["complete"], int(values["unrecorded"])
         made._outcomes = Counter(values["outcomes"])
         made._tokens, made._told = values["tokens"] or 0, values["tokens"] is not None
         made._cuts_known = values["truncated"] is not None
@@ -394,6 +449,9 @@ class Recording:
         self._tokens, self._told = self._tokens + other._tokens, self._told and other._told
         self._truncated, self._tokens_lost = self._truncated + other._truncated, self._tokens_lost + other._tokens_lost
         self._cuts_known = self._cuts_known and other._cuts_known
+        self._cut_short, self._unrecorded = (
+            self._cut_short or other._cut_short, self._unrecorded + other._unrecorded
+        )  # fmt: skip
         self._batches.take_in(other._batches, offset)
         self._failures.take_in(other._failures)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.unit.benchmark.reading import Read, read
 from tests.unit.cli.conftest import Run
+from vjaccel.telemetry import Happened, TextsSettled, listening
 
 LETTERS = ("--model", "letters:16")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -61,6 +63,41 @@ def test_failed_rows_that_were_tried_again_are_told_of_as_they_stand(run: Run, m
     assert "63 of 63 rows have their vector, and none failed." in found.sections["short"]
     assert found.sections["failures"].strip().endswith("No text failed.")
     assert len(found.tables["Calls: each but the first has gone on"]) == 3
+
+
+def repeating() -> str:
+    """60 rows of 40 texts, of which two fail, one of them twice."""
+    texts = [f"text number {i % 38}" for i in range(57)] + ["FAIL a", "FAIL b", "FAIL a"]
+    Path("in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return "in.jsonl"
+
+
+def outcomes() -> dict[str, int]:
+    found: dict[str, int] = json.loads(Path("out.parquet.run.json").read_text())["recording"]["outcomes"]
+    return found
+
+
+def test_rows_with_the_text_of_an_earlier_one_are_told_of_once_by_whichever_call(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: Counter[str] = Counter()
+
+    def hear(what: Happened) -> None:
+        if isinstance(what.event, TextsSettled):
+            heard[what.event.outcome] += what.event.texts
+
+    with listening(hear):
+        run("embed", repeating(), "-o", "out.parquet", *LETTERS, "--report", "run.html")
+    assert heard == outcomes() == {"embedded": 38, "duplicate": 20, "failed": 2}
+    assert ["duplicate", "20"] in [row[:2] for row in read(Path("run.html")).tables["In all"]]
+    heard.clear()
+    monkeypatch.setenv("LETTERS_FORGIVE", "yes")
+    with listening(hear):
+        run("embed", "in.jsonl", "-o", "out.parquet", *LETTERS, "--retry-failed")
+    assert heard == {"embedded": 2}
+    assert outcomes() == {"embedded": 40, "duplicate": 20, "failed": 0}
+    counts = json.loads(Path("out.parquet.run.json").read_text())["counts"]
+    assert (counts["rows"], counts["with_vector"], counts["unrecorded"], counts["duplicates"]) == (60, 60, 0, 20)
 
 
 def test_rows_into_a_collection_have_a_report(run: Run) -> None:

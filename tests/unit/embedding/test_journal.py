@@ -12,6 +12,7 @@ import pytest
 import vjaccel as vj
 from vjaccel.embedding.journal import Journal, Kept, changed
 from vjaccel.errors import OutputError
+from vjaccel.telemetry import Recording
 
 RUN = {"inputs": {"1: a.txt as txt": "digest"}, "identity": {"model": "m", "dimensions": 3}}
 VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)
@@ -44,6 +45,18 @@ def test_rows_that_failed_are_open_again_when_asked_and_stay_so(tmp_path: Path) 
         assert journal.settled(0, 6).sum() == 4
 
 
+def test_how_many_rows_there_are_and_were_taken_up_is_kept_too(tmp_path: Path) -> None:
+    assert len(Kept.of(tmp_path / "j").done) == 0
+    filled(tmp_path / "j")
+    with Journal(tmp_path / "j", RUN, 6) as journal:
+        assert journal.copies is None
+        journal.took_up(2)
+    found = Kept.of(tmp_path / "j")
+    assert (found.done.tolist(), found.copies) == ([True, True, False, True, True, False], 2)
+    agreed = found.agreed(Recording.unknown("m"))
+    assert (agreed.unrecorded, agreed.failures) == (2, {"INVALID_TEXT": (1, [(2, "it is none")])})
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_journal_whose_end_is_torn_off_loses_what_was_torn_and_can_be_written_on(tmp_path: Path, cut: int) -> None:
     filled(tmp_path / "j")
@@ -71,8 +84,8 @@ def test_vectors_that_are_torn_are_done_again_and_the_others_kept(tmp_path: Path
 def test_garbage_among_the_lines_ends_what_is_believed(tmp_path: Path) -> None:
     filled(tmp_path / "j")
     lines = tmp_path / "j" / "journal.jsonl"
-    first, second, *rest = lines.read_bytes().splitlines(keepends=True)
-    lines.write_bytes(b"".join([first, second, b"\x00\xff garbage\n", *rest]))
+    rows, dim, first, *rest = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(b"".join([rows, dim, first, b"\x00\xff garbage\n", *rest]))
     with Journal(tmp_path / "j", RUN, 6) as journal:
         assert journal.done.tolist() == [True, True, False, False, True, False]
 

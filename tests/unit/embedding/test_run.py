@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,6 +31,17 @@ def test_what_is_no_vector_of_real_numbers_is_each_texts_error(answer: Callable[
         embedder.embed(["a", "b"])
     assert [error.code for error in raised.value.result.errors] == ["EMBEDDING_GENERATION_FAILED"] * 2
     assert embedder.dim is None
+
+
+def test_a_run_that_is_over_at_once_has_its_whole_processor_time() -> None:
+    def busy(texts: list[str]) -> np.ndarray:
+        until = time.process_time() + 0.02
+        while time.process_time() < until:
+            pass
+        return np.ones((len(texts), 2))
+
+    result = vj.Embedder(busy).embed(["a", "b"])
+    assert result.recording.timeline.values["cpu_seconds"].sum() >= 0.02
 
 
 def test_a_number_that_float32_has_no_room_for_is_that_texts_error_and_no_warning() -> None:

@@ -172,7 +172,8 @@ def test_what_is_over_time_is_drawn_where_it_is_known(tmp_path: Path) -> None:
     found = read(path)
     titles = {name: found.sections[name] for name in SECTIONS}
     for section, words in (
-        ("throughput", "Tokens a second"), ("batches", "Sizes tried over time"), ("waiting", "Requests sent again"),
+        ("throughput", "Tokens a second"), ("batches", "Budgets tried, and sizes of batches"),
+        ("waiting", "Requests sent again"),
         ("waiting", "Batches that wait"), ("waiting", "Share that the cache had"), ("machine", "Memory of the GPU"),
     ):  # fmt: skip
         assert words in titles[section]
@@ -182,6 +183,19 @@ def test_what_is_over_time_is_drawn_where_it_is_known(tmp_path: Path) -> None:
     assert speeds[:-1] == pytest.approx([600] * (len(speeds) - 1), rel=0.01)
     cores = [y for y in found.figures["machine"][1]["data"][0]["y"] if y is not None]
     assert cores[1:-1] == pytest.approx([1.5] * (len(cores) - 2), rel=0.01)
+
+
+def test_batches_have_the_sizes_that_they_had_beside_the_budgets_that_they_were_cut_for(tmp_path: Path) -> None:
+    write_run_report(Account("made up", long_run(device=False), "0"), path := tmp_path / "run.html")
+    found = read(path)
+    head, *rows = found.tables["What each budget gave"]
+    assert head[:5] == ["budget", "batches", "texts a batch", "tokens with padding", "without"]
+    assert [row[:5] for row in rows] == [
+        [f"{256 << i:,}", f"{batches}", "30.0", "330", "300"] for i, batches in enumerate((67, 67, 66))
+    ]
+    budgets, sizes = found.figures["batches"][0]["data"]
+    assert set(budgets["y"]) - {None} == {256, 512, 1024}
+    assert {*sizes["y"], *found.figures["batches"][1]["data"][0]["x"]} - {None} == {330}
 
 
 def test_without_a_gpu_none_is_drawn(tmp_path: Path) -> None:

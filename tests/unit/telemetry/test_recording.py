@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from vjaccel.telemetry import BatchEnded, Happened, Latencies, Recording, TextsSettled, listening
+from vjaccel.telemetry import BatchEnded, Failures, Happened, Latencies, Recording, TextsSettled, listening
 from vjaccel.telemetry.batches import TRIES
 from vjaccel.telemetry.failures import CODES, EXAMPLES, OTHERS
 from vjaccel.telemetry.recording import CALLS
@@ -63,7 +63,7 @@ def test_a_run_is_counted_by_what_became_of_it() -> None:
     found = some_run()
     assert found.outcomes == {"embedded": 6, "cached": 0, "duplicate": 0, "failed": 3}
     assert found.stages == (9, 9, 9, 0, 2, 64)
-    assert found.budgets == {64: (2, 40, 1.0), 128: (1, 20, 0.5)}
+    assert found.budgets == {64: (2, 40, 1.0, 4, 48), 128: (1, 20, 0.5, 2, 24)}
     assert found.lengths.keys() == {8, 16}
     assert found.lengths[8].tolist() == [3, 21, 15]
     assert found.lengths[16].tolist() == [3, 39, -3]
@@ -71,6 +71,16 @@ def test_a_run_is_counted_by_what_became_of_it() -> None:
     assert found.timeline.values["cpu_seconds"].sum() == pytest.approx(1.5)
     assert np.isnan(found.timeline.values["device_bytes"]).all()
     assert found.latencies.quantile(0.99) == pytest.approx(0.5, rel=0.02)
+
+
+def test_processor_time_is_that_of_the_whole_run_however_seldom_it_was_looked() -> None:
+    clock = Clock()
+    made = Recording("letters:8", 1, clock=clock)
+    made.look(1000, lambda: 0.0, lambda: None)
+    clock.now = 0.05  # still in the first span, in which it is asked once
+    made.look(1000, lambda: 0.04, lambda: None)
+    made.ended(failed=False, cpu_seconds=0.09)
+    assert made.timeline.values["cpu_seconds"].sum() == pytest.approx(0.09)
 
 
 def test_a_batch_that_failed_is_in_no_latency_and_teaches_nothing() -> None:
@@ -119,7 +129,7 @@ def test_a_run_that_was_gone_on_with_is_told_as_one() -> None:
     first, second = some_run(), some_run(2)
     both = first.followed_by(second)
     assert both.outcomes == {"embedded": 10, "cached": 0, "duplicate": 0, "failed": 5}
-    assert both.budgets == {64: (3, 60, 1.5), 128: (2, 40, 1.0)}
+    assert both.budgets == {64: (3, 60, 1.5, 6, 72), 128: (2, 40, 1.0, 4, 48)}
     assert [at for at, _ in both.calls] == [0.0, first.timeline.seconds]
     assert both.started == first.started
     assert both.seconds == pytest.approx(first.timeline.seconds + second.seconds)
@@ -246,6 +256,7 @@ def test_tokens_and_what_was_cut_off_are_those_of_all_calls() -> None:
         recording.batch_began(512)
         recording.batch_ended(BatchEnded(4, tokens, 50, 0.1, 0.0, 0, 512, failed=False), None)
         recording.cut_off(1, tokens, known=True)
+        recording.ended(failed=False)
     both = Recording.from_dict(first.followed_by(second).to_dict())
     assert (both.tokens, both.truncated) == (42, (2, 42))
     second.batch_began(512)
@@ -259,6 +270,36 @@ def test_failures_that_are_tried_again_are_not_counted_twice() -> None:
     recording = Recording("m", 1)
     recording.failed(3, "TIMEOUT", "late")
     recording.settled("embedded", 9)
-    again = recording.without_failures()
+    recording.ended(failed=False)
+    again = recording.agreeing(9, Failures())
     assert (again.outcomes["failed"], again.failures, again.outcomes["embedded"]) == (0, {}, 9)
+    assert (again.complete, again.unrecorded) == (True, 0)
     assert recording.outcomes["failed"] == 1
+
+
+def test_of_a_run_that_was_killed_time_and_tokens_are_at_least_those_that_were_kept() -> None:
+    killed = Recording("m", 1)
+    killed.batch_began(512)
+    killed.batch_ended(BatchEnded(4, 40, 50, 0.1, 0.0, 0, 512, failed=False), None)
+    killed.cut_off(1, 7, known=True)
+    killed.settled("embedded", 4)
+    assert (killed.complete, killed.tokens) == (True, 40)  # of one that goes on it is known until now
+    kept = Recording.from_dict(json.loads(json.dumps(killed.to_dict())))
+    assert (kept.complete, kept.tokens, kept.tokens_at_least, kept.truncated) == (False, None, 40, None)
+    rest = Recording("m", 1)
+    rest.settled("embedded", 2)
+    rest.ended(failed=False)
+    both = kept.agreeing(10, Failures()).followed_by(rest)
+    again = Recording.from_dict(json.loads(json.dumps(both.to_dict())))
+    for one in (both, again):
+        assert (one.complete, one.unrecorded, one.outcomes["embedded"], one.tokens) == (False, 6, 6, None)
+
+
+def test_texts_that_were_there_before_are_read_and_settled_at_once() -> None:
+    made, heard = Recording("letters:8", 1), list[Happened]()
+    with listening(heard.append):
+        made.repeated(3)
+        made.repeated(0)
+    assert heard == [Happened(TextsSettled("duplicate", 3), "letters:8")]
+    assert (made.stages.read, made.stages.prepared, made.stages.settled) == (3, 3, 3)
+    assert made.timeline.values["duplicate"].sum() == 3

@@ -49,6 +49,8 @@ class Account:
         Of the vectors, for a map.
     no_map : str
         Why there is none.
+    with_vector : int or None
+        Texts, each once, of a run over files that has not ended; None of others, whose recording says it.
     """
 
     name: str
@@ -63,15 +65,21 @@ class Account:
     price: float | None = None
     sample: Sample | None = None
     no_map: str = ""
+    with_vector: int | None = None
 
     @property
     def tokens(self) -> int | None:
-        """Of all calls of the run together; None where they were not counted, or not of all texts."""
-        return self.recording.tokens
+        """Of all calls of the run together, at least where one was killed; None where they were not counted."""
+        return self.recording.tokens_at_least
+
+    @property
+    def at_least(self) -> str:
+        """What stands before times, tokens and the cost: nothing where all of the run is known."""
+        return "" if self.recording.complete else "at least "
 
     @property
     def cost(self) -> float | None:
-        """In the currency of the price."""
+        """In the currency of the price; as the tokens at least."""
         return cost_of(self.tokens, self.price)
 
 

@@ -19,7 +19,6 @@ from vjaccel.observe.report.sections_speed import (
 )
 from vjaccel.observe.report.spans import spans
 from vjaccel.pages import check_writable, write_page
-from vjaccel.telemetry import Recording
 
 __all__ = ["check_report", "write_run_report"]
 
@@ -50,7 +49,7 @@ def write_run_report(account: Account, path: Path) -> None:
     OutputError, MissingExtra
     """
     # A run may go on while it is told of.
-    account = replace(account, recording=Recording.from_dict(account.recording.to_dict()))
+    account = replace(account, recording=account.recording.copy())
     recording = account.recording
     found = spans(recording)
     lead = f"{recording.model}, {recording.started.strftime('%Y-%m-%d %H:%M')} UTC; vjaccel {account.version}."

@@ -10,7 +10,7 @@ from vjaccel.observe.report.sample import beginning
 from vjaccel.pages.marks import Mark, colour
 from vjaccel.pages.page import Fold, Plot, Section, Table
 from vjaccel.pages.plots import Axis, Bar, Bars, bars_plot, upward
-from vjaccel.pages.words import duration, percent, scaled, seconds, speed
+from vjaccel.pages.words import counted, duration, percent, scaled, seconds, speed
 
 __all__ = ["failures_section", "lengths_section", "made_section", "short_section"]
 
@@ -24,7 +24,7 @@ ROWS = {
     "with_vector": "with a vector",
     "duplicates": "with the text of an earlier one",
     "empty": "with an empty text",
-    "resumed": "settled by earlier calls",
+    "resumed": "of all, settled by calls before the last",
     "bad_lines": "bad lines, passed over",
 }
 """What a manifest counts, in words."""
@@ -36,30 +36,38 @@ def short_section(account: Account) -> Section:
 
 
 def _points(account: Account) -> Iterator[str]:
-    recording, outcomes = account.recording, account.recording.outcomes
+    recording, outcomes, at_least = account.recording, account.recording.outcomes, account.at_least
     if not account.ended:
         yield (
             "The run has not ended: it was stopped or killed, or it is still going on. This page shows it until what it was "
             "like was last kept; the same command goes on."
         )
     failed = sum(account.failures.values())
-    done = outcomes["embedded"] + outcomes["cached"] + outcomes["duplicate"]
-    whole = f"{done:,} texts have got their vector"
     if account.counts is not None:
-        whole = f"{account.counts['with_vector']:,} of {account.counts['rows']:,} rows have their vector"
+        done, of = account.counts["with_vector"], account.counts["rows"]
+        whole = f"{done:,} of {counted(of, 'row')} {'has its' if of == 1 else 'have their'} vector"
+    else:
+        own = account.with_vector
+        done = outcomes["embedded"] + outcomes["cached"] + outcomes["duplicate"] if own is None else own
+        whole = f"{counted(done, 'text')} {'has got its' if done == 1 else 'have got their'} vector"
     yield (
         whole
         + (f", and {failed:,} failed: {_codes(account)}." if failed else ", and none failed." if account.ended else ".")
     )
     if recording.seconds:
-        rates = [speed(outcomes["embedded"] / recording.seconds, "texts/s")]
-        if account.tokens is not None:
-            rates.append(speed(account.tokens / recording.seconds, "tokens/s"))
-        yield f"It took {duration(recording.seconds)}: {', '.join(rates)}."
+        yield f"It took {at_least}{duration(recording.seconds)}: {', '.join(_rates(account))}."
+    if recording.unrecorded:
+        yield (
+            f"Of {counted(recording.unrecorded, 'text')} nothing is known but the vectors: it was killed before more was "
+            "kept. So what is said of time, tokens and batches is of the others."
+        )
+    elif not recording.complete:
+        yield "It was killed: what it did after that was last kept is not in its time and tokens."
     if outcomes["cached"] or outcomes["duplicate"]:
-        yield f"{outcomes['cached']:,} vectors came from the cache, {outcomes['duplicate']:,} from the same text before."
+        cached = counted(outcomes["cached"], "vector")
+        yield f"{cached} came from the cache, {outcomes['duplicate']:,} from the same text before."
     if account.cost is not None:
-        yield f"It cost {account.cost:,.4f}: {account.tokens:,} tokens at {account.price:,g} a million."
+        yield f"It cost {at_least}{account.cost:,.4f}: {account.tokens:,} tokens at {account.price:,g} a million."
     elif account.price is not None:
         yield "What it cost is not known, since the tokens are not."
     p50, p99 = recording.latencies.quantile(0.5), recording.latencies.quantile(0.99)
@@ -70,9 +78,20 @@ def _points(account: Account) -> Iterator[str]:
         yield f"{percent(share)} of what the model was given was padding."
     texts, lost = recording.truncated or (0, 0)
     if texts:
-        yield f"{texts:,} texts were longer than the model takes, and lost {lost:,} tokens."
+        were = "was longer than the model takes" if texts == 1 else "were longer than the model takes"
+        yield f"{counted(texts, 'text')} {were}, and lost {counted(lost, 'token')}."
     if len(recording.calls) > 1:
         yield f"It was stopped and gone on with {_times(len(recording.calls) - 1)}."
+
+
+def _rates(account: Account) -> Iterator[str]:
+    """What came of texts in a second, and how much of that was the model's work."""
+    recording, outcomes = account.recording, account.recording.outcomes
+    settled, embedded = sum(outcomes.values()), outcomes["embedded"]
+    of = "" if settled == embedded else f", {speed(embedded / recording.seconds, '/s')} of them embedded"
+    yield speed(settled / recording.seconds, "texts/s") + of
+    if account.tokens is not None:
+        yield speed(account.tokens / recording.seconds, "tokens/s")
 
 
 def _codes(account: Account) -> str:

@@ -13,6 +13,7 @@ from vjaccel.pages.marks import LINE, Mark, colour
 from vjaccel.pages.page import Plot, Section, Table
 from vjaccel.pages.plots import Bar, Bars, Dot, Line, bars_plot, dots_plot, logarithmic, upward
 from vjaccel.pages.words import UNKNOWN, duration, percent, scaled, seconds, speed
+from vjaccel.telemetry import Try
 
 __all__ = ["batches_section", "latency_section", "machine_section", "throughput_section", "waiting_section"]
 
@@ -30,6 +31,8 @@ QUANTILES = {
 }
 
 PLAIN = Mark(colour(0), LINE, False)
+
+BUDGET, TAKEN = Mark(colour(1), "diamond", False), Mark(colour(0), "circle", True)
 
 SHORT = "The run was too short for what would be over time."
 
@@ -67,68 +70,84 @@ def throughput_section(account: Account, found: Spans | None) -> Section:
 
 
 def batches_section(account: Account) -> Section:
-    """Which sizes of batches were tried, and what each gave."""
-    recording = account.recording
-    budgets, tries = recording.budgets, recording.tries
+    """Which budgets of batches were tried, how large batches were, and what that gave."""
+    budgets, tries = account.recording.budgets, account.recording.tries
     if not budgets:
         return Section("batches", "Batches", words=["No batch was embedded."])
-    known = any(tokens for _, tokens, _ in budgets.values())
-    words = []
+    known = any(one.tokens for one in budgets.values())
+    words = [
+        "A batch is cut for a budget: what its texts hold together, padded to the longest, is no more than that. It takes "
+        "as many texts as fit, and as there are."
+    ]
     if len(budgets) == 1:
-        words.append("All batches were cut for one size: it was given, or nothing is learned for this model.")
+        words.append("All batches were cut for one budget: it was given, or nothing is learned for this model.")
     else:
         words.append(
-            "The size of a batch is what its texts hold together, padded to the longest. It is learned while the run goes on: "
-            "sizes are tried, and what was best is used. The size that most batches had is marked in the table."
+            "The budget is learned while the run goes on: some are tried, and what was best is used. The one that most "
+            "batches had is marked in the table."
         )
     if not known:
-        words.append("The tokens in a batch are not known, and so not how fast each size was.")
-    plots = []
-    if len(budgets) > 1 and tries:
-        unit = clock(recording.seconds)
-        sizes = logarithmic("size of a batch", [size for _, size, _ in tries], scaled)
-        rates = [float(each) for *_, each in tries]
-        dots = [
-            Dot(at / unit.size, size, f"{size:,} a batch\n{speed(each, 'tokens/s')}, after {duration(at)}")
-            for at, size, each in tries
-        ]
-        best = [Dot(size, each, f"{size:,} a batch\n{speed(each, 'tokens/s')}") for _, size, each in tries]
-        look = Mark(colour(0), "circle", False)
-        plots = [
-            dots_plot(
-                "Sizes tried over time",
-                "The size of batches by when they ended. The table has what each gave.",
-                [Line("a batch", look, [dots], joined=False, size=6)],
-                unit.axis(recording.seconds),
-                sizes,
-                height=300,
-                uprights=_stops(account),
-            ),
-            dots_plot(
-                "Speed by size",
-                "Tokens a second of single batches by their size. The table has the means.",
-                [Line("a batch", look, [best], joined=False, size=6)],
-                sizes,
-                upward("tokens/s of one batch", max(rates), scaled),
-                height=300,
-            ),
-        ]
-    speeds = {size: tokens / spent if tokens and spent else None for size, (_, tokens, spent) in budgets.items()}
+        words.append(
+            "The tokens in a batch are not known, and so not how fast each budget was, which counts characters or bytes here."
+        )
     rows = [
         [
-            f"{size:,}",
-            f"{count:,}",
-            f"{tokens:,}" if known else UNKNOWN,
-            seconds(spent / count if count else None),
-            speed(speeds[size], "tokens/s"),
+            f"{budget:,}",
+            f"{one.batches:,}",
+            f"{one.texts / one.batches:,.1f}",
+            f"{one.padded / one.batches:,.0f}" if known else UNKNOWN,
+            f"{one.tokens / one.batches:,.0f}" if known else UNKNOWN,
+            seconds(one.seconds / one.batches),
+            speed(one.tokens / one.seconds if one.tokens and one.seconds else None, "tokens/s"),
         ]
-        for size, (count, tokens, spent) in budgets.items()
+        for budget, one in budgets.items()
     ]
-    head = ["size", "batches", "tokens", "mean time", "speed of one"]
-    most = max(range(len(rows)), key=lambda i: [*budgets.values()][i][0])
+    head = ["budget", "batches", "texts a batch", "tokens with padding", "without", "mean time", "speed of one"]
+    most = max(range(len(rows)), key=lambda i: [*budgets.values()][i].batches)
     strong = frozenset({most}) if len(rows) > 1 else frozenset[int]()
-    tables = [Table("What each size gave" if len(rows) > 1 else "What they took", head, rows, strong)]
-    return Section("batches", "Batches", words=words, plots=plots, tables=tables)
+    tables = [Table("What each budget gave" if len(rows) > 1 else "What they were like", head, rows, strong)]
+    plots = _budget_plots(account, tries) if len(budgets) > 1 and tries else []
+    legend = [("size of a batch", TAKEN), ("its budget", BUDGET)] if plots else []
+    return Section("batches", "Batches", words=words, legend=legend, plots=plots, tables=tables)
+
+
+def _budget_plots(account: Account, tries: Sequence[Try]) -> list[Plot]:
+    """Budgets and the sizes of their batches over time, and how fast batches of each size were."""
+    whole = account.recording.seconds
+    unit = clock(whole)
+
+    def hover(one: Try) -> str:
+        return (
+            f"{one.padded:,} tokens with padding, for a budget of {one.budget:,}\n"
+            f"{speed(one.rate, 'tokens/s')}, after {duration(one.at)}"
+        )
+
+    cut = [Dot(one.at / unit.size, one.budget, hover(one)) for one in tries]
+    taken = [Dot(one.at / unit.size, one.padded, hover(one)) for one in tries]
+    fast = [Dot(one.padded, one.rate, hover(one)) for one in tries]
+    sizes = [one.padded for one in tries]
+    return [
+        dots_plot(
+            "Budgets tried, and sizes of batches",
+            "The budget and the size of batches by when they ended. The table has what each budget gave.",
+            [
+                Line("its budget", BUDGET, [cut], joined=False, size=6),
+                Line("size of a batch", TAKEN, [taken], joined=False, size=5),
+            ],
+            unit.axis(whole),
+            logarithmic("tokens, with padding", [*sizes, *(one.budget for one in tries)], scaled),
+            height=300,
+            uprights=_stops(account),
+        ),
+        dots_plot(
+            "Speed by size",
+            "Tokens a second of single batches by their size. The table has the means.",
+            [Line("size of a batch", TAKEN, [fast], joined=False, size=5)],
+            logarithmic("tokens of a batch, with padding", sizes, scaled),
+            upward("tokens/s of one batch", max(one.rate for one in tries), scaled),
+            height=300,
+        ),
+    ]
 
 
 def latency_section(account: Account) -> Section:

@@ -61,9 +61,9 @@ def spans(recording: Recording) -> Spans | None:
 
 
 def _evenly(found: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """What was seen to have been used in a span, over all spans since it was last looked."""
+    """What was seen to have been used in a span, over all spans since it was last looked; so is what was told at the end."""
     even, before = np.zeros(len(found)), -1
-    for place in np.flatnonzero(seen).tolist():
+    for place in np.flatnonzero(seen | (found > 0)).tolist():
         even[before + 1 : place + 1] = found[place] / (place - before)
         before = place
     return even
