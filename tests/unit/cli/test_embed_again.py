@@ -86,8 +86,8 @@ def test_the_manifest_counts_every_row_by_what_became_of_it(run: Run, rows: list
     assert done.code == 3
     found = manifest("out.parquet")
     assert found["counts"] == {
-        "rows": 61, "bad_lines": 0, "with_vector": 58, "resumed": 0, "embedded": 40, "cached": 0, "tokens": None,
-        "truncated": None, "tokens_lost": None, "duplicates": 19, "empty": 0,
+        "rows": 61, "bad_lines": 0, "with_vector": 58, "resumed": 0, "embedded": 40, "cached": 0, "unrecorded": 0,
+        "tokens": None, "truncated": None, "tokens_lost": None, "duplicates": 19, "empty": 0,
         "failures": {"EMBEDDING_GENERATION_FAILED": 2, "INVALID_TEXT": 1},
     }  # fmt: skip
     assert found["errors"] == "out.parquet.errors.jsonl"
