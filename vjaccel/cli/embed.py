@@ -53,7 +53,11 @@ Tell = Callable[[Progress, int], None]
 def embed(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files: txt, jsonl, csv (each also .gz), parquet; - is standard input."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Files: txt, jsonl, csv (each also .gz), parquet, also as s3://BUCKET/KEY; lance:DIR, a Lance dataset; "
+            "- is standard input.",
+        ),
     ],
     output: Annotated[
         str,

@@ -10,7 +10,7 @@ from typing import Literal
 from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns
 from vjaccel.engines import FileRun, standing
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, check_output, check_parts
+from vjaccel.io import Inputs, check_output, check_parts, is_stored
 
 __all__ = ["Asked", "InputFormat"]
 
@@ -75,6 +75,11 @@ class Asked:
             )  # fmt: skip
         elif self.live:
             self._check_live()
+        elif is_stored(self.output):
+            raise InvalidInput(
+                f"{self.output} is in an object store, and files are written to disks: name one there and copy it, or a "
+                "collection, as in lance:s3://bucket/notes"
+            )
         else:
             check_output(Path(self.output), self.inputs, folder=self.shards)
             if self.shards:

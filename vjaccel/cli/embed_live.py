@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from vjaccel.cli.embed_report import telling
 from vjaccel.cli.embed_reported import Reporting
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.errors import FileFormatError, InvalidInput
-from vjaccel.io import LINE_FORMATS, BadLine, Header, json_line, line_format, looks_like_json, opened
+from vjaccel.io import LINE_FORMATS, BadLine, Header, input_file, json_line, line_format, looks_like_json
 from vjaccel.observe import View
 
 __all__ = ["MAX_LATENCY", "Live", "embed_live"]
@@ -40,7 +39,9 @@ class Live:
         self._skip = skip_bad_lines
         self._waiting: deque[dict[str, Any]] = deque()
         # Not sys.stdin: a thread that waits in it would have the interpreter abort when it ends.
-        self._lines: Any = io.BufferedReader(io.FileIO(0, closefd=False)) if path == "-" else opened(Path(path))
+        self._lines: Any = (
+            io.BufferedReader(io.FileIO(0, closefd=False)) if path == "-" else input_file(path).unpacked()
+        )
         self._format = asked or (None if path == "-" else line_format(path))
         if self._format == "parquet" or (path != "-" and self._format is None):
             raise InvalidInput(f"{path} is no file of lines, and -o - gives a line for a line: name a file to write")

@@ -19,7 +19,7 @@ from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Pr
 from vjaccel.engines import KeptRun, kept_run
 from vjaccel.engines.standing import journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput, VjaccelError
-from vjaccel.io import TEXT_ROWS, Inputs, Rows, TextRows, error_path, text_rows
+from vjaccel.io import TEXT_ROWS, Inputs, Rows, TextRows, error_path, is_stored, local_path, text_rows
 from vjaccel.observe.report import Account, Failed, Row, Sample, beginning, check_report, described, write_run_report
 from vjaccel.telemetry import Recording
 
@@ -149,7 +149,7 @@ def check_path(path: Path, inputs: Sequence[str], output: Path | None) -> None:
     ------
     InvalidInput, OutputError, MissingExtra
     """
-    taken = [Path(name) for name in inputs if name != "-"]
+    taken = [local_path(name) for name in inputs if name != "-" and not is_stored(name)]
     if output is not None:
         taken += [output, error_path(output), run_path(output), journal_path(output)]
     for other in taken:

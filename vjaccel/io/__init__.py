@@ -1,11 +1,12 @@
-"""Files of rows: txt, jsonl, csv and parquet in; parquet, jsonl and npy out. Needs pyarrow (extra ``io``).
+"""Files of rows: txt, jsonl, csv, parquet and Lance datasets in; parquet, jsonl and npy out. Needs pyarrow (extra ``io``).
 
 `inputs` reads rows as Arrow batches of one schema, `outputs` writes them beside their vectors, `vectors` reads those again.
 """
 
 from vjaccel.io.columns import VECTORS
+from vjaccel.io.input_files import input_file, is_stored, local_path
 from vjaccel.io.inputs import Inputs, Rows, line_format
-from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json, opened
+from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json
 from vjaccel.io.outputs import (
     Output,
     check_output,
@@ -41,15 +42,17 @@ __all__ = [
     "check_parts",
     "error_log",
     "error_path",
+    "input_file",
+    "is_stored",
     "json_line",
     "json_record",
     "line_format",
+    "local_path",
     "looks_like_json",
     "made_by",
     "named_after",
     "open_output",
     "open_parts",
-    "opened",
     "remove_partial",
     "stated_width",
     "stored_vectors",

@@ -7,7 +7,6 @@ a file while nothing has been computed yet, and once during it. Neither holds mo
 from __future__ import annotations
 
 import gzip
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -26,7 +25,8 @@ from vjaccel.closing import Closing
 from vjaccel.errors import FileFormatError
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS, Columns
-from vjaccel.io.lines import LINE_FORMATS, BadLine, BadLines, Header, Lines, Row, groups, opened, sniffed
+from vjaccel.io.input_files import InputFile, LanceVersion, LocalFile, input_file, is_lance, is_stored
+from vjaccel.io.lines import LINE_FORMATS, BadLine, BadLines, Header, Lines, Row, groups, sniffed
 
 __all__ = ["Inputs", "Rows", "line_format"]
 
@@ -76,28 +76,34 @@ class _Mark(NamedTuple):
 class _Source:
     """A file, and what the first reading has found: its rows, their columns, and where some of them begin."""
 
-    path: Path
+    file: InputFile | LanceVersion
     name: str
     format: str
-    state: tuple[int, int, int]
+    state: tuple[Any, ...]
     rows: int = 0
     columns: Columns = field(default_factory=Columns)
     head: bytes = b""
     marks: list[_Mark] = field(default_factory=list)
 
+    @property
+    def bytes(self) -> InputFile:
+        """Of all but a Lance dataset."""
+        assert not isinstance(self.file, LanceVersion)
+        return self.file
+
     def changed(self) -> bool:
         """Whether the file is another than it was before the first reading."""
-        return _state(self.path) != self.state
+        return self.file.state() != self.state
 
     def lines_before(self, row: int) -> tuple[Lines, int]:
         """Lines from a place in the file on, and how many rows they have before the row of that number."""
         place = bisect_right(self.marks, row, key=lambda mark: mark.row) - 1
         if place < 0:
-            return Lines(self.path), row
+            return Lines(self.bytes), row
         mark = self.marks[place]
         # Of what is no first line a byte order mark is a part.
         head = self.head or b"\n"
-        return Lines(self.path, mark.position, head), row - mark.row + (self.format == "txt")
+        return Lines(self.bytes, mark.position, head), row - mark.row + (self.format == "txt")
 
 
 class Inputs(Closing):
@@ -106,7 +112,8 @@ class Inputs(Closing):
     Parameters
     ----------
     paths : sequence of str
-        ``.txt``, ``.jsonl``, ``.csv`` (each also with ``.gz``) or ``.parquet``; ``-`` is standard input.
+        ``.txt``, ``.jsonl``, ``.csv`` (each also with ``.gz``) or ``.parquet``, on a disk or in an object store, as
+        ``s3://bucket/notes.jsonl``; a Lance dataset, ``notes.lance`` or ``lance:notes``; ``-`` is standard input.
     text_field : str
     id_field : str, optional
         By default ``id``, and where no input has it, a column ``id`` of row numbers is added.
@@ -184,13 +191,12 @@ class Inputs(Closing):
             raise FileFormatError(f"{changed.name} has changed while it was read: begin the run anew")
 
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each input's bytes, by its place, name and format, all of which the rows depend on."""
+        """The SHA-256 of what is in each input, by its place, name and format, all of which the rows depend on."""
         if self._digests is None:
-            self._digests = {}
-            for place, source in enumerate(self._sources, 1):
-                with source.path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                self._digests[f"{place}: {source.name} as {source.format}"] = digest
+            self._digests = {
+                f"{place}: {source.name} as {source.format}": source.file.digest()
+                for place, source in enumerate(self._sources, 1)
+            }
         return self._digests
 
     @property
@@ -218,29 +224,35 @@ class Inputs(Closing):
         """
         for source in self._sources:
             try:
-                source.path.open("rb").close()
-                state = _state(source.path)
+                if isinstance(source.file, LocalFile):
+                    source.file.open().close()  # a state is told of what may not be read, too
+                state = source.file.state()
             except OSError as exc:
-                raise FileFormatError(f"{source.path} cannot be read: {exc.strerror}") from exc
-            if state[1] != source.state[1]:
+                raise FileFormatError(f"{source.file} cannot be read: {exc.strerror or _first_line(exc)}") from exc
+            if not source.file.same(state, source.state):
                 raise FileFormatError(
-                    f"{source.path} is another file: it has {state[1]:,} bytes, not {source.state[1]:,}"
-                )
+                    f"{source.file} is another file: it has {state[0]:,} bytes, not {source.state[0]:,}"
+                    if state[0] != source.state[0] else f"{source.file} is another object than it was"
+                )  # fmt: skip
             source.state = state
 
     # The first reading
 
     def _source(self, path: str, asked: str | None) -> _Source:
         if path == "-":
-            spooled = self._spool()
-            return _Source(spooled, "standard input", asked or sniffed(spooled), _state(spooled))
-        found = Path(path)
-        if found.is_dir():
+            spooled = LocalFile(self._spool())
+            return _Source(spooled, "standard input", asked or sniffed(spooled), spooled.state())
+        if is_lance(path) and asked is None:
+            version = LanceVersion.latest(path)
+            return _Source(version, path, "lance", version.state())
+        found = input_file(path)
+        if found.is_folder:
             raise FileFormatError(f"{path} is a folder; name its files")
         kind = asked or line_format(path)
         if kind is None:
             raise FileFormatError(f"{path} is none of {', '.join(SUFFIXES)} (or .gz of the lines): say --input-format")
-        return _Source(found.absolute(), path, kind, _state(found))
+        state = found.state()
+        return _Source(found.lasting(), path, kind, state)
 
     def _spool(self) -> Path:
         """Standard input in a file: it can be read once, and what is wrong with it must be known before the run."""
@@ -250,12 +262,16 @@ class Inputs(Closing):
         return Path(file.name)
 
     def _scanned(self, source: _Source, seen: Callable[[int], object] | None) -> Any:
+        if isinstance(source.file, LanceVersion):
+            source.rows = source.file.count()
+            self.rows += source.rows
+            return self._checked_columns(source, source.file.schema())
         if source.format == "parquet":
-            with _reading(source), arrow().parquet.ParquetFile(source.path) as file:
+            with _reading(source), source.bytes.parquet() as file:
                 source.rows = int(file.metadata.num_rows)
                 self.rows += source.rows
-                return self._checked_parquet(source, file.schema_arrow)
-        bad, lines = BadLines(), Lines(source.path)
+                return self._checked_columns(source, file.schema_arrow)
+        bad, lines = BadLines(), Lines(source.bytes)
         with _reading(source):
             for rows in groups(bad.apart(self._read(source, lines)), SCANNED):
                 source.columns.see(rows)
@@ -277,11 +293,11 @@ class Inputs(Closing):
     def _read(self, source: _Source, lines: Lines) -> Iterator[Row | BadLine | Header]:
         for row in LINE_FORMATS[source.format](lines, self.text_field):
             if isinstance(row, Header) and not source.head:
-                with opened(source.path) as file:
+                with source.bytes.unpacked() as file:
                     source.head = file.read(lines.position)
             yield row
 
-    def _checked_parquet(self, source: _Source, schema: Any) -> Any:
+    def _checked_columns(self, source: _Source, schema: Any) -> Any:
         types = arrow().types
         if self.text_field in schema.names:
             kind = schema.field(self.text_field).type
@@ -318,8 +334,8 @@ class Inputs(Closing):
             if low >= high:
                 continue
             with _reading(source):
-                if source.format == "parquet":
-                    for batch in _parquet_batches(source, size, low, high):
+                if source.format in ("parquet", "lance"):
+                    for batch in _batches(source, size, low, high):
                         yield [None] * batch.num_rows, self._conformed(batch)
                 else:
                     lines, before = source.lines_before(low)
@@ -349,9 +365,12 @@ class Inputs(Closing):
         return Rows(texts, ids, batch, read)
 
 
-def _parquet_batches(source: _Source, size: int, start: int, stop: int) -> Iterator[Any]:
-    """The rows from `start` to `stop` of a file, of which row groups before are not read."""
-    with arrow().parquet.ParquetFile(source.path) as file:
+def _batches(source: _Source, size: int, start: int, stop: int) -> Iterator[Any]:
+    """The rows from `start` to `stop` of a dataset, or of a parquet file, of which row groups before are not read."""
+    if isinstance(source.file, LanceVersion):
+        yield from source.file.batches(size, start, stop)
+        return
+    with source.bytes.parquet() as file:
         ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
         wanted = range(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(ends, stop, "left")) + 1)
         place = int(ends[wanted.start - 1]) if wanted.start else 0
@@ -362,15 +381,10 @@ def _parquet_batches(source: _Source, size: int, start: int, stop: int) -> Itera
                 yield batch.slice(low, high - low)
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """What is another when a file was written to, or another put in its place."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 def line_format(path: str) -> str | None:
     """What a file's name says it is; None where that is nothing known."""
-    suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
+    name = input_file(path).name if is_stored(path) else path
+    suffixes = [suffix for suffix in Path(name).suffixes if suffix != ".gz"]
     return SUFFIXES.get(suffixes[-1].lower() if suffixes else "")
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from io import BufferedIOBase, BytesIO
+from io import BytesIO
 from itertools import islice
-from pathlib import Path
 from typing import Any
+
+from vjaccel.io.input_files import InputFile
 
 __all__ = [
     "LINE_FORMATS",
@@ -21,7 +21,6 @@ __all__ = [
     "Lines",
     "groups",
     "looks_like_json",
-    "opened",
     "read_csv",
     "read_jsonl",
     "read_txt",
@@ -80,18 +79,18 @@ class Lines:
 
     Parameters
     ----------
-    path : Path
+    file : LocalFile or StoredObject
     start : int
         Where the first begins; before it come those of `head`, the bytes of a header.
     """
 
-    def __init__(self, path: Path, start: int = 0, head: bytes = b"") -> None:
-        self._path = path
+    def __init__(self, file: InputFile, start: int = 0, head: bytes = b"") -> None:
+        self._file = file
         self._head = head
         self.position = start
 
     def __iter__(self) -> Iterator[bytes]:
-        with opened(self._path) as lines:
+        with self._file.unpacked() as lines:
             lines.seek(self.position)
             yield from BytesIO(self._head)
             for line in lines:
@@ -106,14 +105,9 @@ def groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
         yield group
 
 
-def opened(path: Path) -> BufferedIOBase:
-    """The file's bytes, unpacked where its name ends in ``.gz``."""
-    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
-
-
-def sniffed(path: Path) -> str:
+def sniffed(file: InputFile) -> str:
     """``jsonl`` where the first byte that is no white space opens a JSON object, else ``txt``."""
-    with path.open("rb") as lines:
+    with file.open() as lines:
         first = next((line for line in lines if line.strip()), b"")
     return "jsonl" if looks_like_json(first) else "txt"
 

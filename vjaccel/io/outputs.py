@@ -15,6 +15,7 @@ import numpy as np
 from vjaccel.errors import InvalidInput
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
+from vjaccel.io.input_files import is_stored, local_path
 from vjaccel.io.inputs import Rows
 from vjaccel.io.whole import check_place, whole_file, writing
 
@@ -51,7 +52,7 @@ def check_output(path: Path, inputs: Iterable[str], *, folder: bool = False) -> 
         raise InvalidInput(f"{path} is none of {', '.join(_WRITERS)}, which can be written")
     written = {os.path.realpath(path), os.path.realpath(error_path(path))}
     for name in inputs:
-        if name != "-" and os.path.realpath(name) in written:
+        if name != "-" and not is_stored(name) and os.path.realpath(local_path(name)) in written:
             raise InvalidInput(f"{name} is one of the inputs, and would be written over or removed")
     check_place(path, folder=folder)
 

@@ -14,7 +14,8 @@ import numpy as np
 from vjaccel.errors import FileFormatError
 from vjaccel.io.arrow import arrow
 from vjaccel.io.columns import VECTORS
-from vjaccel.io.lines import BadLine, opened, read_jsonl
+from vjaccel.io.input_files import LocalFile
+from vjaccel.io.lines import BadLine, read_jsonl
 from vjaccel.io.outputs import METADATA
 
 __all__ = ["VectorRows", "as_metadata", "made_by", "stated_width", "vector_rows"]
@@ -130,7 +131,7 @@ def _from_npy(path: Path, size: int) -> Read:
     beside = path.with_suffix(".jsonl")
     rows: Iterator[dict[str, Any]] = repeat({})
     if beside.exists():
-        with opened(beside) as lines:  # before a row is given out that is another's
+        with LocalFile(beside).unpacked() as lines:  # before a row is given out that is another's
             count = sum(1 for line in lines if line.strip())
         if count != len(stored):
             raise FileFormatError(f"{path} has {len(stored)} rows, and {beside} {count}: they are no pair")
@@ -151,7 +152,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with opened(path) as lines:
+    with LocalFile(path).unpacked() as lines:
         for row in read_jsonl(lines, ""):
             if isinstance(row, BadLine):
                 raise FileFormatError(f"{path}, line {row.number}: {row.reason}")
