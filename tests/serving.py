@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -61,7 +62,9 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Served]
         assert process.stderr is not None
         line = process.stderr.readline()
         assert " is at http://" in line, line + process.stderr.read()
-        served = Served(line.split(" is at ")[1].strip().removesuffix("/v1"), process)
+        url = re.search(r"http://[^/ ]+", line)
+        assert url is not None
+        served = Served(url[0], process)
         until = time.monotonic() + PATIENCE
         while served.get("/readyz")[0] != 200:
             assert time.monotonic() < until

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from itertools import pairwise
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -77,15 +78,32 @@ def run() -> NoReturn:
     arguments = [x for x in before if x != "--debug"] + dashes + after
     signal.signal(signal.SIGTERM, _terminated)
     warnings.showwarning = _warned
-    say_on_stderr()
+    # Known before the arguments are read, since an error may be in these.
+    as_json = _wants_json(arguments)
+    say_on_stderr("json" if as_json else "text")
     try:
-        app(arguments, prog_name="vjaccel")
+        code = app(arguments, prog_name="vjaccel", standalone_mode=not as_json)
     except Exception as exc:
-        if debug:
+        if debug and not as_json:
             raise
-        logger.error("%s", _sentence(exc))
-        sys.exit(USAGE if isinstance(exc, InvalidInput | UnknownBackend | UnknownProvider) else FAILED)
-    sys.exit(0)
+        logger.error("%s", _sentence(exc), exc_info=exc if debug else None)
+        sys.exit(_code(exc))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether a command is asked to write its log as lines of JSON."""
+    own = _split(arguments)[0]
+    found = [value for name, value in pairwise(own) if name == "--log-format"]
+    found += [argument.partition("=")[2] for argument in own if argument.startswith("--log-format=")]
+    return "json" in found
+
+
+def _code(exc: Exception) -> int:
+    """The exit code of an error."""
+    # What typer says of arguments knows its own.
+    wrong = isinstance(exc, InvalidInput | UnknownBackend | UnknownProvider)
+    return int(getattr(exc, "exit_code", USAGE if wrong else FAILED))
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
@@ -97,6 +115,8 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
 def _sentence(exc: Exception) -> str:
     if isinstance(exc, VjaccelError):
         return str(exc)
+    if (said := getattr(exc, "format_message", None)) is not None:
+        return str(said())  # typer's, of arguments
     if isinstance(exc, OSError) and exc.filename is not None:
         return f"{os.fsdecode(exc.filename)}: {exc.strerror}"
     if isinstance(exc, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -42,10 +43,13 @@ from vjaccel.engines import Report, Standing, connected, embed_files, embed_file
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_path
 from vjaccel.observe import HOST, STALLED, View
+from vjaccel.pages.words import counted as how_many
 
 __all__ = ["embed"]
 
 SOME_FAILED = 3
+
+logger = logging.getLogger("vjaccel.cli")
 
 Tell = Callable[[Progress, int], None]
 
@@ -267,7 +271,7 @@ def _embedded_live(
     stopping.say = "stopped; the rows that were printed are done, and nothing else is kept"
     done = embed_live(live, embedder, sys.stdout.buffer, asked.max_errors, shown, reporting)
     if done["bad_lines"]:
-        typer.echo(f"vjaccel: passed over {done['bad_lines']:,} bad lines", err=True)
+        logger.warning("passed over %s", how_many(done["bad_lines"], "bad line"))
     raise typer.Exit(SOME_FAILED if done["failed"] else 0)
 
 

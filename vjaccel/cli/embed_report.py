@@ -46,7 +46,7 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
     if "report" in report:
         console.print(f"what the run was like: {report['report']}", markup=False)
     if report["bad_lines"]:
-        console.print(f"passed over {report['bad_lines']:,} bad lines", style="yellow")
+        console.print(f"passed over {counted(report['bad_lines'], 'bad line')}", style="yellow")
 
 
 def _planned_lines(report: dict[str, Any]) -> Iterator[str]:

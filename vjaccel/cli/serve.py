@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput, MissingExtra, OutputError
 
 __all__ = ["serve"]
+
+logger = logging.getLogger("vjaccel.cli")
 
 TOKEN = "VJACCEL_SERVE_TOKEN"  # noqa: S105  # the name of the variable
 
@@ -114,9 +117,14 @@ def serve(
         where = listening.getsockname()[:2]
 
         def begun(called: str) -> None:
-            typer.echo(f"vjaccel: {called} is at http://{where[0]}:{where[1]}/v1", err=True)
+            url = f"http://{where[0]}:{where[1]}/v1"
+            if log_format == "json":
+                logger.info("%s is at %s", called, url, extra={"fields": {"model": called, "url": url}})
+            else:
+                # Whoever starts a service is to know where it is, whatever is logged.
+                typer.echo(f"vjaccel: {called} is at {url}", err=True)
             if token is None and host not in ("127.0.0.1", "localhost", "::1"):
-                typer.echo(f"vjaccel: anybody who can reach {host} may use it: {TOKEN} asks for a token", err=True)
+                logger.warning("anybody who can reach %s may use it: %s asks for a token", host, TOKEN)
 
         if spread is not None:
             listening.close()  # the proxy of the cluster listens there

@@ -71,6 +71,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 _handler = _Stderr()
+_last_resort = logging.lastResort
 _turned: dict[LogFormat, Callable[[str | None], logging.Formatter]] = {
     "text": lambda run: _Sentences(),
     "json": JsonFormatter,
@@ -78,7 +79,11 @@ _turned: dict[LogFormat, Callable[[str | None], logging.Formatter]] = {
 
 
 def say_on_stderr(log_format: LogFormat = "text", level: LogLevel = "warning", run: str | None = None) -> None:
-    """Have the records of ``vjaccel`` written to standard error from now on, in this way."""
+    """Have the records of ``vjaccel`` written to standard error from now on, in this way.
+
+    Among lines of JSON the warnings of other libraries, which Python writes there otherwise, are such lines too.
+    """
+    logging.lastResort = _handler if log_format == "json" else _last_resort
     _handler.setFormatter(_turned[log_format](run))
     logger = logging.getLogger("vjaccel")
     logger.addHandler(_handler)

@@ -44,14 +44,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         monkeypatch.setattr(sys, "argv", ["vjaccel", *arguments])
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         logger, run_id = logging.getLogger("vjaccel"), RUN.set(None)
-        handlers, level = list(logger.handlers), logger.level
+        handlers, level, last_resort = list(logger.handlers), logger.level, logging.lastResort
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as left:
                 copy_context().run(main)  # as in a process of its own, what it sets for its runs is nobody else's
         finally:
             # A command has its process to itself, and leaves its log as it is.
-            logger.handlers[:], logger.level = handlers, level
+            logger.handlers[:], logger.level, logging.lastResort = handlers, level, last_resort
             RUN.reset(run_id)
             for number, handler in before.items():
                 signal.signal(number, handler)

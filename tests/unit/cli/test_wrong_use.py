@@ -98,7 +98,7 @@ def test_bad_lines_are_passed_over_and_counted_if_asked(run: Run, name: str, row
     Path(name).write_bytes(FILES[name])
     done = run("embed", name, "-o", "out.parquet", "--skip-bad-lines", *LETTERS)
     assert done.code == 0
-    assert f"passed over {bad} bad lines" in done.out
+    assert f"passed over {bad} bad line" in done.out
     assert pq.read_table("out.parquet").num_rows == rows
 
 

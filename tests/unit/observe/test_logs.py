@@ -85,22 +85,6 @@ def test_no_text_is_in_the_log_at_any_level(tmp_path: Path, log_format: str) -> 
     assert "nobody" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("nowhere.txt", "-o", "out.npy"), "nowhere.txt: No such file or directory"),
-        (("in.txt", "-o", "out.parquet", "--model", "nobody:8"), "nobody"),
-    ],
-)
-def test_an_error_is_a_line_of_json_too(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    (tmp_path / "in.txt").write_text("one\n")
-    done = command(tmp_path, "embed", *arguments, "--log-format", "json")
-    last = lines(done.stderr)[-1]
-    assert done.returncode != 0
-    assert (last["level"], last["logger"]) == ("error", "vjaccel.cli")
-    assert said in last["message"]
-
-
 def test_an_unknown_format_or_level_is_refused(tmp_path: Path) -> None:
     for arguments in (("--log-format", "xml"), ("--log-level", "loud")):
         done = command(tmp_path, "embed", "in.txt", "-o", "out.npy", *arguments)
