@@ -296,6 +296,7 @@ def _embedded(
     output, run = asked.output, asked.run
 
     def begun(settled: int) -> None:
+        reporting.kept()
         written = "written anew" if asked.restart else "written"
         stopping.say = f"stopped; {output} is not {written} yet: {run.goes_on} goes on where this one was stopped"
         if inputs.from_stdin:

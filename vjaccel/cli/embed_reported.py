@@ -65,6 +65,7 @@ class Reporting:
         self._path, self._output, self._inputs, self._price = path, output, inputs, price
         self._to_file = to_file
         self._recording: Recording | None = None
+        self._begun = False
         self._statistics: EmbeddingStatistics | None = None
         self._precision = "float32"
         self._sample = Sample()
@@ -93,8 +94,12 @@ class Reporting:
             self._precision = identity.precision
             self._described += described(identity.to_dict() | {"prompt": embedder.prompt_for("document")})
 
+    def kept(self) -> None:
+        """Note that from now on what the run was like is kept beside its output."""
+        self._begun = True
+
     def saw(self, recording: Recording) -> None:
-        """Note that something was embedded."""
+        """Note what the run was like until now."""
         self._recording = recording
 
     def seeing(self, tell: Callable[[Progress, int], None]) -> Callable[[Progress, int], None]:
@@ -123,7 +128,7 @@ class Reporting:
             return
         if exc is None or isinstance(exc, typer.Exit):
             write_run_report(self._account(ended=True), self._path)
-        elif self._recording is not None:
+        elif self._begun or self._recording is not None:
             # What ends the run is what has to be told, not that its report cannot be written either.
             with suppress(VjaccelError, OSError):
                 write_run_report(self._account(ended=False), self._path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import chain, islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import psutil
@@ -48,6 +48,9 @@ NAMED = 5
 
 LOOK = 0.01
 """Seconds after which one who waits for a batch looks whether a live source has more."""
+
+BEAT = 1.0
+"""Seconds without a batch after which how far the run is is told again, with what the machine does meanwhile."""
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +89,7 @@ class Run:
         self.recording.began()
 
     def advance(self, texts: int, under_way: Tally) -> None:
-        """Note that `texts` more are done; `under_way` is the tally of their chunk."""
+        """Note that `texts` more are done, or that some time has passed; `under_way` is the tally of their chunk."""
         self.done += texts
         self._look()
         if self.progress is not None:
@@ -201,10 +204,10 @@ def driven(
             if pieces and (len(pieces) > most or not items):
                 place = _done(pieces, ordered=ordered)
                 if place is not None or reader.ended or not live:
-                    first = _first_done(pieces) if place is None and not ordered else place or 0
-                    yield _finished(pieces.pop(first).result(), provider, run, workers)
+                    first = _first_done(pieces, run) if place is None and not ordered else place or 0
+                    yield _finished(_prepared(pieces.pop(first), run), provider, run, workers)
                 else:
-                    _wait(pieces, LOOK)  # and then see whether more has come
+                    _wait(pieces, run, LOOK)  # and then see whether more has come
     except BaseException as exc:
         failure = exc
         raise
@@ -267,19 +270,28 @@ def _done(pieces: list[Future[_Begun]], *, ordered: bool) -> int | None:
     return None
 
 
-def _first_done(pieces: list[Future[_Begun]]) -> int:
+def _first_done(pieces: list[Future[_Begun]], run: Run) -> int:
     """Which of them is done first."""
     while (place := _done(pieces, ordered=False)) is None:
-        _wait(pieces, None)
+        _wait(pieces, run, BEAT)
     return place
 
 
-def _wait(pieces: list[Future[_Begun]], seconds: float | None) -> None:
-    """Wait until something is done."""
+def _wait(pieces: list[Future[_Begun]], run: Run, seconds: float) -> None:
+    """Wait until something is done, or those seconds are over."""
     waiting: list[Future[Any]] = [piece for piece in pieces if not piece.done()]
     waiting += [worker for piece in pieces if piece.done() for worker in piece.result().workers if not worker.done()]
     if waiting:
         wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
+    if time.perf_counter() - run.looked > BEAT:
+        run.advance(0, Tally())
+
+
+def _prepared(piece: Future[_Begun], run: Run) -> _Begun:
+    """A chunk once it is prepared, however long that takes."""
+    while wait([piece], timeout=BEAT).not_done:
+        run.advance(0, Tally())
+    return piece.result()
 
 
 def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolExecutor) -> Gathered:
@@ -288,7 +300,11 @@ def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolEx
         run.advance(gathered.set_aside, gathered.tally)
     working = len(begun.workers)
     while working:
-        done = begun.done.get()
+        try:
+            done = begun.done.get(timeout=BEAT)
+        except Empty:
+            run.advance(0, gathered.tally)
+            continue
         if isinstance(done, BaseException):
             raise done
         if done is None:

@@ -200,7 +200,7 @@ class EmbeddingResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come.
+    """How far a run has come; told after each batch, and each second in which none came, where threads embed.
 
     Attributes
     ----------

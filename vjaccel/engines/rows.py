@@ -100,6 +100,10 @@ def embed_rows(
                     failed.update(zip(numbers.tolist(), rows, strict=True))
                 places.forget(len(result))
                 statistics = result.statistics
+    except BaseException:
+        # Stopped before anything was told: that nothing came of it is what is to be known then.
+        latest = latest or Recording(embedder.model, embedder.workers)
+        raise
     finally:
         if latest is not None:
             with suppress(OutputError):  # nobody's vectors depend on it

@@ -26,6 +26,9 @@ REFRESHES = 4
 RECENT = 10.0
 """Seconds that "now" is a mean over."""
 
+IDLE = 5.0
+"""Seconds without anything coming of the texts, from which on it is said."""
+
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 PLAIN_BLOCKS = " .:-=+*#%"
@@ -52,7 +55,7 @@ class WatchView:
         self._console = console or Console(stderr=True, emoji=False)
         self._title = title
         self._clock = clock
-        self._doing = "reading"
+        self._doing, self._since = "reading", clock()
         self._rows = 0
         self._seen: Seen | None = None
         self._recent: deque[tuple[float, int]] = deque()
@@ -72,7 +75,7 @@ class WatchView:
 
     def loading(self) -> None:
         """The model is being loaded."""
-        self._doing = "loading the model"
+        self._doing, self._since = "loading the model", self._clock()
 
     def embedded(self, seen: Seen, doing: str = "embedding") -> None:
         """The run has come so far."""
@@ -99,8 +102,11 @@ class WatchView:
         title = Text(self._title, style="bold", overflow="ellipsis", no_wrap=True)
         seen = self._seen
         if seen is None:
-            rows = f": {self._rows:,} rows" if self._rows else ""
-            return Group(title, Text(f"{self._doing}{rows}"))
+            rows = f"{self._rows:,} rows, " if self._rows else ""
+            return Group(title, Text(f"{self._doing}: {rows}{_clock_time(self._clock() - self._since)}"))
+        if seen.recording is not None:
+            # Not when it was told last: what hangs tells nothing.
+            seen = seen._replace(seconds=seen.recording.seconds)
         lines = Table.grid(padding=(0, 1))
         lines.add_column(width=ROOM, style="cyan", no_wrap=True)
         lines.add_column(ratio=1, overflow="fold")
@@ -142,13 +148,20 @@ class WatchView:
             worst = sorted(recording.failures.items(), key=lambda item: -item[1][0])
             failed = f"{recording.outcomes['failed']:,}: " + ", ".join(f"{code} {n:,}" for code, (n, _) in worst)
             texts.append(("failed", Text(failed, style="red")))
+        if recording is not None and recording.idle >= IDLE:
+            texts.append(("idle", Text(f"for {_clock_time(recording.idle)} nothing has come", style="yellow")))
         if self._open:
             texts.append(("down", Text(", ".join(sorted(self._open)), style="red")))
         return texts
 
     def _rates(self, seen: Seen) -> str:
-        (then, before), (now, done) = self._recent[0], self._recent[-1]
-        recent = [f"{(done - before) / (now - then):,.0f} texts/s now"] if now - then > 1 else []
+        now, over = self._clock(), seen.recording is None or seen.recording.is_over
+        if over:
+            now = self._recent[-1][0]
+        # A copy: the run's thread adds to it meanwhile.
+        told = [one for one in list(self._recent) if now - one[0] <= RECENT]
+        then, before = told[0] if told else (now - RECENT, seen.done)
+        recent = [f"{(seen.done - before) / (now - then):,.0f} texts/s now"] if now - then > 1 else []
         mean = [f"{seen.rate:,.0f} texts/s{' in all' if recent else ''}"] if seen.rate is not None else []
         tokens = [f"{seen.tokens_rate:,.0f} tokens/s"] if seen.tokens_rate is not None else []
         return ", ".join(recent + mean + tokens)

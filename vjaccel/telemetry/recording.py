@@ -265,8 +265,15 @@ class Recording:
 
     @property
     def idle(self) -> float:
-        """Seconds since anything came of what was read; 0 where it is all settled, and the run waits for more to read."""
-        return 0.0 if self._read == self._outcomes.total() else max(0.0, self._clock() - self._moved)
+        """Seconds since anything came of what was read; 0 where it is all settled, and the run waits for more, or is over."""
+        if self.is_over or self._read == self._outcomes.total():
+            return 0.0
+        return max(0.0, self._clock() - self._moved)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self._ended is not None
 
     @property
     def device_bytes(self) -> int | None:

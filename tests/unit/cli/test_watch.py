@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.faults.server import FaultServer
 from tests.unit.cli.letters import install
 from tests.unit.cli.test_progress import ROOT, in_terminal
 from vjaccel.observe import Seen, WatchView
@@ -109,3 +114,60 @@ def test_a_terminal_that_has_no_blocks_gets_letters() -> None:
 def test_a_title_with_markup_is_shown_as_it_is() -> None:
     view = WatchView("[bold]in[/bold].txt -> out", Console(file=io.StringIO(), force_terminal=False))
     assert "[bold]in[/bold].txt" in drawn(view, 60)
+
+
+def test_the_view_goes_on_while_nothing_comes() -> None:
+    now = [0.0]
+    recording = Recording("letters:8", 4, clock=lambda: now[0])
+    view = WatchView("letters:8 -> out", Console(file=io.StringIO(), force_terminal=False), lambda: now[0])
+    assert "reading: 0:00:00" in drawn(view, 80)
+    recording.read(300)
+    recording.prepared(300)
+    for second in (1, 2):
+        now[0] = float(second)
+        recording.settled("embedded", 50)
+        view.embedded(Seen(50 * second, 300, None, float(second), recording=recording))
+    assert "idle" not in drawn(view, 80)
+    now[0] = 125.0
+    said = drawn(view, 80)
+    for part in ("100 of 300 texts in 0:02:05", "0 texts/s now, 1 texts/s in all", "idle       for 0:02:03 nothing"):
+        assert part in said
+    recording.ended(failed=True)
+    now[0] = 200.0
+    said = drawn(view, 80)
+    assert "in 0:02:05" in said
+    assert "idle" not in said
+
+
+def test_a_provider_that_is_down_from_the_start_is_seen_and_the_stopped_run_has_its_report(tmp_path: Path) -> None:
+    texts(tmp_path, 40)
+    with FaultServer("503*1000") as server, pseudo_terminal() as (ours, theirs):
+        command = ["embed", "in.txt", "-o", "out.npy", "--model", "openai:m", "--base-url", server.url, "--watch"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vjaccel", *command, "--report", "run.html"], cwd=tmp_path, stdin=theirs,
+            stdout=theirs, stderr=theirs,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "", "TERM": "xterm", "COLUMNS": "100"},
+        )  # fmt: skip
+        os.close(theirs)
+        shown = until_shown(ours, rb"0 of 40 texts in 0:00:0[2-9]", rb"down +\S*openai at http")
+        process.send_signal(signal.SIGINT)
+        shown += until_shown(ours, b"stopped; out.npy is not written yet")
+        assert process.wait() == 130
+    assert "loading the model" in shown
+    assert "The run has not ended" in (tmp_path / "run.html").read_text()
+
+
+@contextmanager
+def pseudo_terminal() -> Iterator[tuple[int, int]]:
+    ours, theirs = pty.openpty()
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+
+
+def until_shown(terminal: int, *patterns: bytes) -> str:
+    shown = b""
+    while not all(re.search(pattern, re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown)) for pattern in patterns):
+        shown += os.read(terminal, 65536)
+    return shown.decode()

@@ -160,6 +160,25 @@ def test_progress_counts_over_the_stream_and_knows_no_total() -> None:
     assert [(at.done, at.total, at.tokens) for at in told] == [(10, None, None), (20, None, None), (25, None, None)]
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_progress_is_told_while_a_model_hangs(ordered: bool) -> None:
+    told: list[Progress] = []
+    heard = threading.Event()
+
+    def hanging(texts: list[str]) -> np.ndarray:
+        assert heard.wait(60)
+        return np.ones((len(texts), 2))
+
+    def progress(now: Progress) -> None:
+        told.append(now)
+        heard.set()
+
+    with vj.Embedder(hanging) as embedder:
+        list(embedder.stream(["a", "b"], progress=progress, ordered=ordered))
+    assert (told[0].done, told[-1].done) == (0, 2)
+    assert np.isfinite(told[0].recording.timeline.values["memory_bytes"]).sum() >= 2
+
+
 def test_progress_has_the_tokens_of_what_is_done(tiny: Callable[[str], Tiny]) -> None:
     told: list[Progress] = []
     with vj.Embedder(f"local:{tiny('cls').folder}", device="cpu") as embedder:
