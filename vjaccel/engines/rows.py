@@ -102,7 +102,7 @@ def embed_rows(
                 statistics = result.statistics
     except BaseException:
         # Stopped before anything was told: that nothing came of it is what is to be known then.
-        latest = latest or Recording(embedder.model, embedder.workers)
+        latest = latest or Recording.empty(embedder.model, embedder.workers)
         raise
     finally:
         if latest is not None:

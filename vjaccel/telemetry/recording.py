@@ -107,10 +107,17 @@ class Recording:
         self._cut_short, self._unrecorded = False, 0
 
     @classmethod
+    def empty(cls, model: str, workers: int = 1) -> Self:
+        """Of a run that was stopped before anything came of it."""
+        made = cls(model, workers)
+        made._ended = 0.0
+        return made
+
+    @classmethod
     def unknown(cls, model: str) -> Self:
         """Of a run of which nothing was kept."""
-        made = cls(model, 1)
-        made._ended, made._cut_short = 0.0, True
+        made = cls.empty(model)
+        made._cut_short = True
         return made
 
     # Written to
