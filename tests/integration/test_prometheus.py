@@ -195,7 +195,7 @@ def test_a_query_of_what_is_not_here_is_taken_and_has_none(prometheus: Prometheu
 
 def test_the_alerts_are_taken_and_none_fires(prometheus: Prometheus) -> None:
     (group,) = prometheus.get("rules")["groups"]
-    assert len(group["rules"]) == 6
+    assert len(group["rules"]) == 7
     assert {rule["name"]: rule["lastError"] for rule in group["rules"] if rule.get("lastError")} == {}
     assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}  # not evaluated yet
     assert {rule["state"] for rule in group["rules"]} == {"inactive"}

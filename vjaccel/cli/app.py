@@ -19,6 +19,7 @@ from vjaccel.cli.collection import collection
 from vjaccel.cli.config import config
 from vjaccel.cli.doctor import doctor
 from vjaccel.cli.embed import embed
+from vjaccel.cli.embed_monitored import served_to_the_last
 from vjaccel.cli.monitor import monitor
 from vjaccel.cli.report import report
 from vjaccel.cli.search import search
@@ -81,14 +82,15 @@ def run() -> NoReturn:
     # Known before the arguments are read, since an error may be in these.
     as_json = _wants_json(arguments)
     say_on_stderr("json" if as_json else "text")
-    try:
-        code = app(arguments, prog_name="vjaccel", standalone_mode=not as_json)
-    except Exception as exc:
-        if debug and not as_json:
-            raise
-        logger.error("%s", _sentence(exc), exc_info=exc if debug else None)
-        sys.exit(_code(exc))
-    sys.exit(code if isinstance(code, int) else 0)
+    with served_to_the_last():
+        try:
+            code = app(arguments, prog_name="vjaccel", standalone_mode=not as_json)
+        except Exception as exc:
+            if debug and not as_json:
+                raise
+            logger.error("%s", _sentence(exc), exc_info=exc if debug else None)
+            sys.exit(_code(exc))
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _wants_json(arguments: list[str]) -> bool:

@@ -168,7 +168,10 @@ def embed(
     metrics_port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Serve /metrics, /healthz and /readyz for Prometheus here; 0 is any free port."
+            min=0,
+            max=65535,
+            help="Serve /metrics, /healthz and /readyz for Prometheus here; 0 is any free port. If it is scraped, the command "
+            "ends after one more scrape.",
         ),
     ] = None,
     metrics_host: Annotated[
@@ -212,7 +215,7 @@ def embed(
     with ExitStack() as held:
         stopping = held.enter_context(Stopping())
         bar = held.enter_context(viewed(f"{model} -> {output}", log_format, log_level, watch=watch))
-        held.enter_context(monitored(metrics_port, metrics_host, stalled_after, bar))
+        monitored(metrics_port, metrics_host, stalled_after, bar)
         rows = None
         if not asked.live:
             rows = held.enter_context(asked.opened(bar.read))

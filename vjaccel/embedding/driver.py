@@ -131,8 +131,8 @@ class Run:
         """Note that it is over: by an exception, or since all is done or nobody wants the rest."""
         if time.perf_counter() - self.looked > RECENT:
             self._look()
-        failed = exc is not None and not isinstance(exc, GeneratorExit)
-        self.recording.ended(failed=failed, cpu_seconds=self._used())
+        # What is no Exception, as KeyboardInterrupt, says that somebody has stopped it.
+        self.recording.ended(failed=isinstance(exc, Exception), cpu_seconds=self._used())
 
     def _used(self) -> float:
         return time.process_time() - self.cpu_before

@@ -141,7 +141,7 @@ def _embedded_there(
     recording.began()
     recording.read(count)
     recording.repeated(copies)
-    over, held, taken = False, ExitStack(), set[int]()
+    failed, held, taken = False, ExitStack(), set[int]()
     try:
         sizes = {shard.start: len(shard.rows) for shard in shards}
         show(Progress(0, inputs.rows, None, 0.0, recording), beside)
@@ -165,10 +165,12 @@ def _embedded_there(
             journal.record(recording if before is None else before.followed_by(recording))
             seconds = time.perf_counter() - clock
             show(Progress(done, inputs.rows, tally.tokens if tally.told else None, seconds, recording), beside)
-        over = True
+    except Exception:
+        failed = True
+        raise
     finally:
         held.close()
-        recording.ended(failed=not over)
+        recording.ended(failed=failed)
     statistics = tally.statistics(began, time.perf_counter() - clock, peak, cpu, recording.latencies)
     return statistics, recording if before is None else before.followed_by(recording)
 

@@ -46,7 +46,12 @@ class Measure(NamedTuple):
 CATALOGUE = (
     Measure("gauge", "vjaccel_build_info", ("version",), "1, for the version that runs.", "livemax"),
     # Runs
-    Measure("counter", "vjaccel_runs", ("model", "outcome"), "Runs that ended, done or failed."),
+    Measure(
+        "counter",
+        "vjaccel_runs",
+        ("model", "outcome"),
+        "Runs that ended: failed by an error, done if not.",
+    ),
     Measure("gauge", "vjaccel_runs_active", ("model",), "Runs that are going on.", "livesum"),
     Measure(
         "gauge",

@@ -16,6 +16,7 @@ from vjaccel.closing import Closing
 from vjaccel.errors import InvalidInput, MissingExtra
 from vjaccel.observe.health import STALLED, Answer, healthy, ready
 from vjaccel.observe.processes import bury, died_with_this_process, page, shared_folder
+from vjaccel.observe.scrapes import Scrapes
 from vjaccel.telemetry import Happened, RunBegan, listening, running
 
 __all__ = ["HOST", "Load", "Monitor", "Source"]
@@ -90,6 +91,7 @@ class Monitor(Closing):
         self._source = source
         self._begun = threading.Event()
         self._ended = threading.Event()
+        self._scrapes = Scrapes()
         self._held = ExitStack()
         folder = shared_folder()
         try:
@@ -103,7 +105,8 @@ class Monitor(Closing):
         self._shared = folder is not None
         self._metrics = Metrics(shared=self._shared)
         if server is not None:
-            server.set_app(_Pages(make_wsgi_app(page(self._metrics.registry, folder)), folder, self._health))
+            pages = _Pages(make_wsgi_app(page(self._metrics.registry, folder)), folder, self._health, self._scrapes)
+            server.set_app(pages)
             self._url: str | None = _url(server, host)
             thread = threading.Thread(target=server.serve_forever, args=(POLL,), name="vjaccel-metrics", daemon=True)
             thread.start()
@@ -140,6 +143,21 @@ class Monitor(Closing):
             bury(folder)
         found: bytes = generate_latest(page(self._metrics.registry, folder))
         return found
+
+    def last_scrape(self, say: Callable[[float], object]) -> None:
+        """Wait until what has been counted by now was scraped, where somebody scrapes; otherwise return at once.
+
+        Parameters
+        ----------
+        say : callable
+            Called before it waits, with the seconds that this may take: somewhat more than there were between two scrapes,
+            and no more than a minute.
+        """
+        self._look()
+        seconds = self._scrapes.due()
+        if seconds is not None:
+            say(seconds)
+            self._scrapes.wait(seconds)
 
     def close(self) -> None:
         """Count and serve no more. Closing twice is fine."""
@@ -189,16 +207,18 @@ def _removed(known: list[Any], one: object) -> None:
 class _Pages:
     """What is served, as WSGI wants it."""
 
-    def __init__(self, metrics: Any, folder: Path | None, health: Callable[[str], Answer | None]) -> None:
-        self._metrics, self._folder, self._health = metrics, folder, health
+    def __init__(
+        self, metrics: Any, folder: Path | None, health: Callable[[str], Answer | None], scrapes: Scrapes
+    ) -> None:
+        self._metrics, self._folder, self._health, self._scrapes = metrics, folder, health, scrapes
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
             if self._folder is not None:
                 bury(self._folder)
-            found: Iterable[bytes] = self._metrics(environ, start)
-            return found
+            ended = self._scrapes.began(by_prometheus="HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS" in environ)
+            return _Page(self._metrics(environ, start), ended)
         answer = self._health(path) if environ["REQUEST_METHOD"] in ("GET", "HEAD") else None
         if answer is None:
             answer = Answer(404, {"status": "not found", "there are": ["/metrics", "/healthz", "/readyz"]})
@@ -206,6 +226,14 @@ class _Pages:
         said = {200: "200 OK", 404: "404 Not Found", 503: "503 Service Unavailable"}[answer.status]
         start(said, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+
+class _Page(list[bytes]):
+    """The body of an answer, which the server closes when it is sent."""
+
+    def __init__(self, parts: Iterable[bytes], sent: Callable[[], object]) -> None:
+        super().__init__(parts)
+        self.close = sent
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -36,7 +36,7 @@ class RunBegan(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """It is over; `failed` if by an exception."""
+    """It is over; `failed` if by an error, and not since somebody has stopped it."""
 
     failed: bool
 

@@ -8,6 +8,8 @@ import re
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,40 @@ def test_where_metrics_are_is_said_and_nothing_else_changes(run: Run) -> None:
     assert done.code == 0
     assert re.match(r"vjaccel: metrics are at http://127\.0\.0\.1:\d+/metrics\n", done.err)
     assert json.loads(done.out)["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "outcome", "said"),
+    [
+        pytest.param([], 0, "done", "", id="done"),
+        pytest.param(["ok*4", "401*99"], 1, "failed", r"\(401\)", id="failed"),
+    ],
+)
+def test_who_scrapes_a_run_gets_its_last_values(
+    tmp_path: Path, script: list[str], code: int, outcome: str, said: str
+) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"text number {i}\n" for i in range(60)))
+    with FaultServer(*script, latency=0.2) as server:
+        command = ["embed", "in.txt", "-o", "out.npy", "--model", "openai:m", "--base-url", server.url]
+        command += ["--workers", "1", "--batch-tokens", "200", "--metrics-port", "0"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "vjaccel", *command], cwd=tmp_path, text=True, stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": ""},
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            found = re.search(r"http://\S+(?=/metrics)", process.stderr.readline())
+            assert found is not None
+            pages = []
+            with suppress(OSError):  # until nobody answers
+                while True:
+                    pages.append(page(found.group()))
+                    time.sleep(0.5)
+            _, rest = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert len(pages) > 2
+    assert value(pages[-1], "vjaccel_runs_total", outcome=outcome) == 1
+    assert value(pages[-1], "vjaccel_runs_active") == 0
+    assert re.search(rf"(?s){said}.*the metrics' last values wait \d+ s at most to be scraped", rest)
 
 
 def test_a_run_is_watched_while_it_goes_on(tmp_path: Path) -> None:
