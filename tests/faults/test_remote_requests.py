@@ -13,6 +13,7 @@ import pytest
 import vjaccel as vj
 from tests.faults.remote import embedder, expected
 from tests.faults.server import FaultServer
+from vjaccel.embedding import Progress
 from vjaccel.embedding.providers.protocol import ProviderOptions
 from vjaccel.embedding.providers.registry import make_provider
 
@@ -216,3 +217,18 @@ def test_a_run_that_is_interrupted_waits_for_no_limit(server: FaultServer) -> No
             made.embed(TEXTS, progress=interrupted)
         assert server.counts.requests == 1
         assert server.counts.at_once == 0
+
+
+def test_retries_are_recorded_before_the_batch_is_done(server: FaultServer) -> None:
+    server.script("503*3")
+    early: list[float] = []
+
+    def progress(now: Progress) -> None:
+        if not now.done:
+            early.append(now.recording.timeline.values["retries"].sum())
+
+    with embedder(server) as made:
+        (result,) = made.stream(["a"], progress=progress)
+    assert result.statistics.retries == 3
+    assert result.recording.timeline.values["retries"].sum() == 3
+    assert early[-1] >= 1

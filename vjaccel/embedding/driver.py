@@ -132,7 +132,8 @@ class Run:
         if time.perf_counter() - self.looked > RECENT:
             self._look()
         # What is no Exception, as KeyboardInterrupt, says that somebody has stopped it.
-        self.recording.ended(failed=isinstance(exc, Exception), cpu_seconds=self._used())
+        failed, stopped = isinstance(exc, Exception), not isinstance(exc, GeneratorExit | None)
+        self.recording.ended(failed=failed, stopped=stopped, cpu_seconds=self._used())
 
     def _used(self) -> float:
         return time.process_time() - self.cpu_before

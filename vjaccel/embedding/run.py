@@ -195,11 +195,12 @@ def embedded(
             waiting.extend(_batches(chunk, part, provider, most))
             continue
         budget = most if batch.lesson is None else batch.lesson.budget
-        chunk.gathered.recording.batch_began(budget)
+        attempts = chunk.gathered.recording.batch_began(budget)
         settled = 0
         reply, failed, began = Reply(None), None, time.perf_counter()
         try:
-            found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
+            with attempts:
+                found = provider.embed([chunk.prepared.items[i] for i in part], prompt)
             reply = found if isinstance(found, Reply) else Reply(found)
             bad = _keep(chunk, part, reply, batch)
             # Not before: what a GPU was asked for it may only now have done.
@@ -224,7 +225,8 @@ def embedded(
             again.update(int(part[i]) for i in bad)
         with chunk.gathered.lock:
             ended = _count(tally, chunk, part, failed or reply, took, budget)
-        chunk.gathered.recording.batch_ended(ended, chunk.prepared.lengths[part] if chunk.prepared.counted else None)
+        lengths = chunk.prepared.lengths[part] if chunk.prepared.counted else None
+        chunk.gathered.recording.batch_ended(ended, lengths, attempts)
         chunk.gathered.recording.settled("embedded", settled)
         if failed is not None:
             if isinstance(failed, BatchFailed) and failed.then == "stop":

@@ -24,6 +24,7 @@ from vjaccel.telemetry import (
     RunBegan,
     RunEnded,
     TextsSettled,
+    TriedAgain,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Metrics:
                 if event.code is not None:
                     labels = self._models(happened.model), self._codes(event.code)
                     self._of["text_errors"].labels(*labels).inc(event.texts)
+            case TriedAgain():
+                self._model(happened.model).tried_again(event)
             case CacheLookedUp():
                 self._model(happened.model).hits.inc(event.hits)
                 self._model(happened.model).misses.inc(event.misses)
@@ -206,13 +209,14 @@ class _OfModel:
         self._tokens, self._padding = of["tokens"].labels(model), of["padding_tokens"].labels(model)
         self._retries, self._waiting = of["batch_retries"].labels(model), of["batch_waiting_seconds"].labels(model)
 
+    def tried_again(self, event: TriedAgain) -> None:
+        """Count it."""
+        self._retries.inc(event.retries)
+        self._waiting.inc(event.waited)
+
     def batch(self, event: BatchEnded) -> None:
         """Count it."""
         self._batches[event.failed].inc()
-        if event.retries:
-            self._retries.inc(event.retries)
-        if event.waited > 0:
-            self._waiting.inc(event.waited)
         if event.failed:
             return
         self._seconds.observe(event.seconds)

@@ -4,6 +4,7 @@ It is written to by all that works, and read by `vjaccel.observe`. A recording i
 until asked to.
 """
 
+from vjaccel.telemetry.attempts import Attempts, sent_again, waited
 from vjaccel.telemetry.batches import OfBudget, Try
 from vjaccel.telemetry.events import (
     NOTHING,
@@ -18,6 +19,7 @@ from vjaccel.telemetry.events import (
     RunBegan,
     RunEnded,
     TextsSettled,
+    TriedAgain,
     heard,
     listening,
     operation,
@@ -32,6 +34,7 @@ __all__ = [
     "NOTHING",
     "RUN",
     "SUMMED",
+    "Attempts",
     "BatchEnded",
     "CacheLookedUp",
     "Called",
@@ -50,10 +53,13 @@ __all__ = [
     "Stages",
     "TextsSettled",
     "Timeline",
+    "TriedAgain",
     "Try",
     "heard",
     "listening",
     "operation",
     "running",
+    "sent_again",
     "tell",
+    "waited",
 ]

@@ -21,6 +21,7 @@ __all__ = [
     "RunBegan",
     "RunEnded",
     "TextsSettled",
+    "TriedAgain",
     "heard",
     "listening",
     "operation",
@@ -60,6 +61,7 @@ class BatchEnded(NamedTuple):
     seconds, waited : float
         What it took, and what it waited for limits and between attempts beside that.
     retries : int
+        These and `waited` were told by `TriedAgain` before.
     budget : int
         Of tokens, padding included, that it was cut for.
     failed : bool
@@ -73,6 +75,13 @@ class BatchEnded(NamedTuple):
     retries: int
     budget: int
     failed: bool
+
+
+class TriedAgain(NamedTuple):
+    """So many requests of batches were sent again, and batches have waited so many seconds: told while they are under way."""
+
+    retries: int
+    waited: float
 
 
 class CacheLookedUp(NamedTuple):
@@ -142,6 +151,7 @@ Event = (
     | RunEnded
     | TextsSettled
     | BatchEnded
+    | TriedAgain
     | CacheLookedUp
     | CircuitChanged
     | ConcurrencyChanged

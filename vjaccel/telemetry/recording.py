@@ -15,8 +15,18 @@ from uuid import uuid4
 
 import numpy as np
 
+from vjaccel.telemetry.attempts import Attempts
 from vjaccel.telemetry.batches import Batches, OfBudget, Try
-from vjaccel.telemetry.events import BatchEnded, CacheLookedUp, Event, RunBegan, RunEnded, TextsSettled, tell
+from vjaccel.telemetry.events import (
+    BatchEnded,
+    CacheLookedUp,
+    Event,
+    RunBegan,
+    RunEnded,
+    TextsSettled,
+    TriedAgain,
+    tell,
+)
 from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.timeline import Timeline
@@ -131,8 +141,8 @@ class Recording:
             _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
 
-    def ended(self, *, failed: bool, cpu_seconds: float | None = None) -> None:
-        """The run is over; `cpu_seconds` is what it has used since it began, where somebody knows."""
+    def ended(self, *, failed: bool, stopped: bool = False, cpu_seconds: float | None = None) -> None:
+        """The run is over, `failed` by an error or `stopped` by somebody; `cpu_seconds` are what it has used, if known."""
         self._ended = self.seconds
         if cpu_seconds is not None:
             with self._lock:
@@ -141,7 +151,7 @@ class Recording:
         if logger.isEnabledFor(logging.INFO):
             failures = {code: texts for code, (texts, _) in self.failures.items()}
             fields = {"run": self.id, "seconds": round(self._ended, 3), **self.outcomes, "failures": failures}
-            how = "is stopped by an error" if failed else "is over"
+            how = "is stopped by an error" if failed else "is stopped" if stopped else "is over"
             logger.info("the run %s, after %.1f s", how, self._ended, extra={"fields": fields})
         with _lock:
             _running.discard(self)
@@ -197,14 +207,20 @@ class Recording:
             code = self._failures.add(index, code, message)
         self._tell(TextsSettled("failed", 1, code))
 
-    def batch_began(self, budget: int) -> None:
-        """A batch that was cut for a budget is given to the model."""
+    def batch_began(self, budget: int) -> Attempts:
+        """A batch that was cut for a budget is given to the model; within the block of what comes back."""
         with self._lock:
             self._at_work += 1
             self._budget = budget
+        return Attempts(self._tried_again)
 
-    def batch_ended(self, batch: BatchEnded, lengths: np.ndarray | None) -> None:
-        """It is back, or has failed; `lengths` are its texts' tokens, int64 (n,), where they are counted."""
+    def batch_ended(self, batch: BatchEnded, lengths: np.ndarray | None, attempts: Attempts | None = None) -> None:
+        """It is back, or has failed; `lengths` are its texts' tokens, int64 (n,), where they are counted.
+
+        Of retries and waits those are counted now that its `attempts` were not told of.
+        """
+        attempts = attempts or Attempts(self._tried_again)
+        attempts.note(max(0, batch.retries - attempts.retries), batch.waited - attempts.waited)
         now = self.seconds
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
@@ -215,8 +231,7 @@ class Recording:
             self._at_work -= 1
             self._moved = self._clock()
             self._timeline.add(
-                now, batches=1, batch_seconds=batch.seconds, retries=batch.retries, waited=batch.waited,
-                tokens=batch.tokens or 0, padded=batch.padded or 0,
+                now, batches=1, batch_seconds=batch.seconds, tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
             if not batch.failed:
                 self._tokens, self._told = self._tokens + (batch.tokens or 0), self._told and batch.tokens is not None
@@ -455,6 +470,11 @@ class Recording:
         return made
 
     # Below
+
+    def _tried_again(self, retries: int, waited: float) -> None:
+        with self._lock:
+            self._timeline.add(self.seconds, retries=retries, waited=waited)
+        self._tell(TriedAgain(retries, waited))
 
     def _tell(self, event: Event) -> None:
         tell(event, self.model)

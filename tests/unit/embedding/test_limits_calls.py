@@ -13,6 +13,7 @@ import vjaccel as vj
 from tests.unit.embedding.virtual_time import virtually
 from vjaccel.embedding import BatchFailed, Reply
 from vjaccel.embedding.limits import Answer, BadReply, Breaker, Calls, Changed, Place, Rates, RatesPerMinute, Unfit
+from vjaccel.telemetry import Attempts
 
 Clock = Callable[[], float]
 
@@ -289,3 +290,25 @@ def test_a_run_that_is_halted_gives_up_what_waits_and_gets_what_is_under_way(wai
     codes = [each.code for each in found if isinstance(each, BatchFailed)]
     assert codes == ["CANCELLED"] * (5 - arrive)
     assert service.times[-1] <= 10.5
+
+
+def test_retries_and_waits_are_told_while_a_batch_is_under_way() -> None:
+    told: list[tuple[int, float]] = []
+    early: list[list[tuple[int, float]]] = []
+    with Attempts(lambda *what: told.append(what)) as attempts:
+        (reply,) = outcomes(
+            Service(Refused(429, **{"retry-after": "30"}), Refused(503), OK), then=lambda _: early.append(list(told))
+        )
+    assert isinstance(reply, Reply)
+    assert attempts.retries == reply.retries == 2
+    assert attempts.waited == pytest.approx(reply.waited)
+    # After ten seconds, a second of which the first attempt took.
+    assert sum(waited for _, waited in early[0]) == pytest.approx(9, abs=0.6)
+
+
+def test_who_waits_for_others_tells_it_meanwhile() -> None:
+    early: list[float] = []
+    with Attempts(lambda *_: None) as attempts:
+        outcomes(Service(OK, seconds=20.0), 2, then=lambda _: early.append(attempts.waited))
+    assert early[0] == pytest.approx(10, abs=0.6)
+    assert attempts.waited == pytest.approx(20)

@@ -112,7 +112,7 @@ def test_who_sets_logging_up_hears_of_the_runs(caplog: pytest.LogCaptureFixture)
             vj.Embedder(broken).embed(["a"])
     said = [(record.getMessage().split(",")[0], record.__dict__["fields"]["run"]) for record in caplog.records]
     assert [sentence for sentence, _ in said] == [
-        "the run begins", "the run is over", "the run begins", "the run is stopped by an error"
+        "the run begins", "the run is over", "the run begins", "the run is stopped"
     ]  # fmt: skip
     assert said[0][1] == said[1][1] == result.recording.id != said[2][1]
 

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from vjaccel.embedding.limits.faults import BadReply, Fault, Place, fault_of
 from vjaccel.embedding.limits.rates import Rates, RatesPerMinute, Use
 from vjaccel.embedding.providers.protocol import BatchFailed, Reply
 from vjaccel.errors import ProviderRefused
-from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, tell
+from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, sent_again, tell, waited
 
 __all__ = ["ONE_ATTEMPT", "Answer", "Calls"]
 
@@ -75,6 +76,16 @@ class _Turn:
     crashes: int = 0
     tokens: int = 0
     before: Fault | None = None
+
+    def again(self) -> None:
+        """Its request is sent again."""
+        self.retries += 1
+        sent_again()
+
+    def waits(self, seconds: float) -> None:
+        """So long it has waited."""
+        self.waited += seconds
+        waited(seconds)
 
 
 class Calls:
@@ -178,13 +189,13 @@ class Calls:
                 raise self._failed(found, turn) from self._origin(found)
             await self._nap(delay, turn)
             turn.left -= delay
-            turn.retries += 1
+            turn.again()
 
     async def _tried(self, request: Callable[[], Awaitable[Answer]], tokens: int, turn: _Turn) -> Answer | _Failure:
         """One attempt, once its turn has come."""
-        waiting = self._clock()
-        async with self._slots:
-            turn.waited += self._clock() - waiting
+        async with AsyncExitStack() as held:
+            with _Waiting(turn, self._clock):
+                await held.enter_async_context(self._slots)
             self._check_refused(turn)
             await self._endpoint_up(turn)
             self._check_pause(turn)
@@ -316,11 +327,12 @@ class Calls:
 
     async def _nap(self, seconds: float, turn: _Turn) -> None:
         """Sleep in pieces, so that who waits for long hears that the run is stopped."""
-        began = self._clock()
+        began = noted = self._clock()
         while (left := began + seconds - self._clock()) > 0:
             await self._sleep(min(left, PIECE))
+            turn.waits(self._clock() - noted)
+            noted = self._clock()
             self._check_refused(turn)
-        turn.waited += self._clock() - began
 
     def _failed(self, failure: _Failure, turn: _Turn, then: Literal["apart", "give up"] | None = None) -> BatchFailed:
         fault = failure.fault
@@ -343,6 +355,30 @@ class Calls:
         # A traceback shows what it was raised from, and services repeat keys that they refuse.
         refused.__cause__ = None if self._place.key else failure.exc
         return refused
+
+
+class _Waiting:
+    """The time within its block is waiting, and is told while it goes by."""
+
+    def __init__(self, turn: _Turn, clock: Callable[[], float]) -> None:
+        self._turn, self._clock = turn, clock
+
+    def __enter__(self) -> None:
+        self._noted = self._clock()
+        self._timer = asyncio.get_running_loop().call_later(PIECE, self._piece)
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+        self._note()
+
+    def _piece(self) -> None:
+        self._note()
+        self._timer = asyncio.get_running_loop().call_later(PIECE, self._piece)
+
+    def _note(self) -> None:
+        now = self._clock()
+        self._turn.waits(now - self._noted)
+        self._noted = now
 
 
 class _Failure(NamedTuple):
