@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ import typer
 
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
+from vjaccel.embedding.driver import stopping
 from vjaccel.engines import KeptRun, kept_run
 from vjaccel.engines.standing import journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput, VjaccelError
@@ -27,6 +29,9 @@ __all__ = ["Reporting", "account_of", "check_path"]
 
 ERRORS_READ = 100_000
 """Lines of OUT.errors.jsonl in which examples are looked for."""
+
+PRINTED = "the rows that were printed are done, and nothing else is kept"
+"""What there is of a run onto standard output that was stopped."""
 
 EXAMPLES = 5
 """Errors of one code that are shown whole."""
@@ -127,23 +132,26 @@ class Reporting:
         if self._path is None:
             return
         if exc is None or isinstance(exc, typer.Exit):
-            write_run_report(self._account(ended=True), self._path)
+            write_run_report(self._account(None), self._path)
         elif self._begun or self._recording is not None:
             # What ends the run is what has to be told, not that its report cannot be written either.
             with suppress(VjaccelError, OSError):
-                write_run_report(self._account(ended=False), self._path)
+                write_run_report(self._account(exc), self._path)
 
-    def _account(self, *, ended: bool) -> Account:
+    def _account(self, stopped: BaseException | None) -> Account:
+        """What is to be told of it; `stopped` is what ended it before its end."""
+        ended, why = stopped is None, None if stopped is None else stopping(stopped)
         if self._to_file:
             kept = kept_run(run_path(Path(self._output)) if ended else journal_path(Path(self._output)))
-            return account_of(kept, self._price, self._rows)
+            return replace(account_of(kept, self._price, self._rows), stopped_by=why)
         recording = self._recording or Recording("nothing was embedded", 1)
         failures = {code: count for code, (count, _) in recording.failures.items()}
         return Account(
             self._output, recording, __version__, ended=ended, price=self._price, failures=failures,
             statistics=None if self._statistics is None else self._statistics.to_dict(),
             examples=_recorded_examples(recording), described=self._described, sample=self._sample,
-            no_map=_codes(self._precision),
+            no_map=_codes(self._precision), stopped_by=why,
+            goes_on=PRINTED if self._output == "-" else Account.goes_on,
         )  # fmt: skip
 
 
@@ -178,7 +186,7 @@ def account_of(kept: KeptRun, price: float | None, rows: Inputs | None = None) -
     settled = None if kept.journal is None else int(kept.journal.done.sum()) - (kept.journal.copies or 0)
     return Account(
         kept.output.name, recording, kept.version, kept.ended, kept.statistics, counts, failures, examples, about, price,
-        sample, why, settled,
+        sample, why, recording.stopped_by, with_vector=settled,
     )  # fmt: skip
 
 

@@ -25,14 +25,14 @@ from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, ItemError, Progress
-from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared
+from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared, said
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.window import Window
-from vjaccel.errors import TooManyErrors
+from vjaccel.errors import TooManyErrors, VjaccelError
 from vjaccel.telemetry import Recording
 
-__all__ = ["CHUNK", "Run", "driven", "inline"]
+__all__ = ["CHUNK", "Run", "driven", "inline", "stopping"]
 
 CHUNK = 4096
 """Texts that are planned together: enough to find neighbours of one length."""
@@ -133,7 +133,8 @@ class Run:
             self._look()
         # What is no Exception, as KeyboardInterrupt, says that somebody has stopped it.
         failed, stopped = isinstance(exc, Exception), not isinstance(exc, GeneratorExit | None)
-        self.recording.ended(failed=failed, stopped=stopped, cpu_seconds=self._used())
+        why = None if exc is None or not stopped else stopping(exc)
+        self.recording.ended(failed=failed, stopped=stopped, stopped_by=why, cpu_seconds=self._used())
 
     def _used(self) -> float:
         return time.process_time() - self.cpu_before
@@ -146,6 +147,14 @@ class Run:
         self.looked = time.perf_counter()
         self.peak_memory_bytes = max(self.peak_memory_bytes, resident)
         self.recording.look(resident, self._used, self.device_memory)
+
+
+def stopping(exc: BaseException) -> str:
+    """Why a run was stopped, of the exception that did it."""
+    if isinstance(exc, KeyboardInterrupt):
+        return "by Ctrl-C, or a signal"
+    found = str(exc) if isinstance(exc, VjaccelError) else said(exc)
+    return f"by an error: {found.removeprefix('stopped: ')}"
 
 
 Gathering = Callable[[int, int], Gathered]

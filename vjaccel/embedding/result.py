@@ -182,7 +182,7 @@ class EmbeddingResult:
         Raises
         ------
         InvalidInput
-            `texts` are not as many as the vectors.
+            `texts` are not as many as the vectors, or no sequence: an iterator has been read to its end.
         MissingExtra
             plotly or scikit-learn is not installed (extra ``report``).
         OutputError

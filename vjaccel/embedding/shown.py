@@ -14,7 +14,7 @@ from vjaccel.arrays.registry import get_backend
 from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics
 from vjaccel.errors import InvalidInput
 from vjaccel.pages.notebook import small_table
-from vjaccel.pages.words import duration, percent, scaled, seconds, speed
+from vjaccel.pages.words import counted, duration, percent, scaled, seconds, speed
 
 __all__ = ["result_html", "statistics_html", "write_report"]
 
@@ -37,7 +37,7 @@ def result_html(found: EmbeddingResult) -> str:
     rows += _statistics_rows(found.statistics)
     rows += [(f"text {error.index:,}", f"{error.code}: {error.message[:200]}") for error in found.errors[:ERRORS]]
     if len(found.errors) > ERRORS:
-        rows.append(("and", f"{len(found.errors) - ERRORS:,} errors more"))
+        rows.append(("and", f"{counted(len(found.errors) - ERRORS, 'error')} more"))
     return small_table("Embedding result", rows)
 
 
@@ -77,8 +77,15 @@ def write_report(found: EmbeddingResult, path: Path, texts: Sequence[object] | N
     """
     from vjaccel.observe.report import Account, Failed, Row, Sample, beginning, check_report, write_run_report
 
+    if texts is not None and (isinstance(texts, str) or not hasattr(texts, "__getitem__")):
+        raise InvalidInput(
+            f"texts are a list or another sequence of those that were embedded, not a {type(texts).__name__}"
+        )
+    # As what is numbered from 0: a column of a table may not be.
+    texts = None if texts is None else list(texts)
     if texts is not None and len(texts) != len(found):
-        raise InvalidInput(f"there are {len(texts):,} texts, and the result is of {len(found):,}")
+        are = "is" if len(texts) == 1 else "are"
+        raise InvalidInput(f"there {are} {counted(len(texts), 'text')}, and the result is of {len(found):,}")
     check_report(path)
     sample = Sample()
     dtype = str(found.embeddings.dtype).rpartition(".")[2]
@@ -93,7 +100,7 @@ def write_report(found: EmbeddingResult, path: Path, texts: Sequence[object] | N
             sample.add(found.ok[start : start + BLOCK], row)
     failures = found.recording.failures
     account = Account(
-        f"{len(found):,} texts",
+        counted(len(found), "text"),
         found.recording,
         __version__,
         statistics=found.statistics.to_dict(),

@@ -221,7 +221,8 @@ def _take_up(journal: Journal, output: Path) -> None:
 
 def _before(journal: Journal, output: Path, model: Model, *, takes_up: bool) -> Recording | None:
     """What the run was like before this call, with all texts that are settled; None where it is its first."""
-    before = recorded(journal_path(output)) or (None if journal.anew else recording_of(output))
+    kept = recorded(journal_path(output))
+    before = kept or (None if journal.anew else recording_of(output))
     if takes_up and journal.copies is None:
         # Nothing has been embedded since: whatever its recording does not know are duplicates.
         known = 0 if before is None else before.outcomes["embedded"] + before.outcomes["cached"] + before.unrecorded
@@ -229,7 +230,10 @@ def _before(journal: Journal, output: Path, model: Model, *, takes_up: bool) -> 
     if before is None and not journal.settled(0, len(journal.done)).any():
         return None
     identity = model.identity
-    return journal.agreed(before or Recording.unknown(f"{identity.provider}:{identity.model}"))
+    agreed = journal.agreed(before or Recording.unknown(f"{identity.provider}:{identity.model}"))
+    if takes_up and kept is None:
+        agreed.next_tries_again()
+    return agreed
 
 
 class Unsettled(NamedTuple):

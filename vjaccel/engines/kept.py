@@ -66,6 +66,8 @@ def kept_run(name: str | Path) -> KeptRun:
     OSError
     """
     given = Path(name)
+    if given.name in ("", ".."):
+        raise InvalidInput(f"{name} is a folder, and no run's name: name its output OUT, OUT.run.json or OUT.journal")
     if given.name.endswith(RUN_SUFFIX):
         output, manifest_first = given.with_name(given.name.removesuffix(RUN_SUFFIX)), True
     else:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ import numpy as np
 
 from vjaccel import __version__
 from vjaccel.embedding import EmbeddingStatistics, ItemError, Progress
-from vjaccel.embedding.driver import NAMED
+from vjaccel.embedding.driver import NAMED, stopping
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.embedding.tally import Tally
@@ -32,7 +32,7 @@ from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
 from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work, check_node, described_model
 from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, stop_shards, take_in
 from vjaccel.engines.standing import FileRun
-from vjaccel.errors import ClusterError, TooManyErrors
+from vjaccel.errors import ClusterError, OutputError, TooManyErrors
 from vjaccel.io import Inputs
 from vjaccel.telemetry import Recording
 
@@ -141,7 +141,8 @@ def _embedded_there(
     recording.began()
     recording.read(count)
     recording.repeated(copies)
-    failed, held, taken = False, ExitStack(), set[int]()
+    failure: BaseException | None = None
+    held, taken = ExitStack(), set[int]()
     try:
         sizes = {shard.start: len(shard.rows) for shard in shards}
         show(Progress(0, inputs.rows, None, 0.0, recording), beside)
@@ -165,12 +166,16 @@ def _embedded_there(
             journal.record(recording if before is None else before.followed_by(recording))
             seconds = time.perf_counter() - clock
             show(Progress(done, inputs.rows, tally.tokens if tally.told else None, seconds, recording), beside)
-    except Exception:
-        failed = True
+    except BaseException as exc:
+        failure = exc
         raise
     finally:
         held.close()
-        recording.ended(failed=failed)
+        why = None if failure is None else stopping(failure)
+        recording.ended(failed=isinstance(failure, Exception), stopped=failure is not None, stopped_by=why)
+        if failure is not None:
+            with suppress(OutputError):  # nobody's vectors depend on it
+                journal.record(recording if before is None else before.followed_by(recording))
     statistics = tally.statistics(began, time.perf_counter() - clock, peak, cpu, recording.latencies)
     return statistics, recording if before is None else before.followed_by(recording)
 

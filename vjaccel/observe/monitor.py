@@ -262,12 +262,12 @@ class _Handler(WSGIRequestHandler):
 
 def _server(port: int, host: str) -> _Server:
     """One that is bound, and serves nothing yet."""
+    if not 0 <= port <= 65535:
+        raise InvalidInput(f"metrics cannot be served at port {port}: ports are 0 to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         kind = _Server6 if family == socket.AF_INET6 else _Server
         return make_server(host, port, _nothing, kind, _Handler)
-    except OverflowError as exc:
-        raise InvalidInput(f"metrics cannot be served at port {port}: ports are 0 to 65535") from exc
     except OSError as exc:
         why = (exc.strerror or str(exc)).lower()
         raise InvalidInput(f"metrics cannot be served at {host}, port {port}: {why}; name another") from exc

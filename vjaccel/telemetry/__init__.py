@@ -27,7 +27,7 @@ from vjaccel.telemetry.events import (
 )
 from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
-from vjaccel.telemetry.recording import RUN, Recording, Stages, running
+from vjaccel.telemetry.recording import RUN, Call, Recording, Stages, running
 from vjaccel.telemetry.timeline import SUMMED, Timeline
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Attempts",
     "BatchEnded",
     "CacheLookedUp",
+    "Call",
     "Called",
     "CircuitChanged",
     "ConcurrencyChanged",

@@ -63,6 +63,24 @@ class Stages(NamedTuple):
     budget: int | None
 
 
+class Call(NamedTuple):
+    """A call of a run, each but the first on what those before had done.
+
+    Attributes
+    ----------
+    at : float
+        Seconds of the run's own time at which it began.
+    when : str
+        What the clock said then.
+    what : str
+        ``began``; ``went on`` where the run had been stopped; ``again`` where it had ended, and tries texts that failed.
+    """
+
+    at: float
+    when: str
+    what: Literal["began", "went on", "again"] = "began"
+
+
 class Recording:
     """Written to by the threads of a run, read by whoever wants to know.
 
@@ -105,7 +123,9 @@ class Recording:
         self._began = clock()
         self._ended: float | None = None
         self._lock = threading.Lock()
-        self._before: list[tuple[float, str]] = []
+        self._calls: list[Call] = []
+        self._next: Literal["went on", "again"] = "went on"
+        self._stopped_by: str | None = None
         self._outcomes: Counter[str] = Counter()
         self._read = self._prepared = self._at_work = 0
         self._budget: int | None = None
@@ -141,9 +161,23 @@ class Recording:
             _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
 
-    def ended(self, *, failed: bool, stopped: bool = False, cpu_seconds: float | None = None) -> None:
-        """The run is over, `failed` by an error or `stopped` by somebody; `cpu_seconds` are what it has used, if known."""
-        self._ended = self.seconds
+    def ended(
+        self, *, failed: bool, stopped: bool = False, stopped_by: str | None = None, cpu_seconds: float | None = None
+    ) -> None:
+        """The run is over.
+
+        Parameters
+        ----------
+        failed : bool
+            By an error.
+        stopped : bool
+            By somebody.
+        stopped_by : str, optional
+            Why it did not come to its end, as the rest of "it was stopped".
+        cpu_seconds : float, optional
+            What it has used since it began.
+        """
+        self._ended, self._stopped_by = self.seconds, stopped_by
         if cpu_seconds is not None:
             with self._lock:
                 self._timeline.add(self._ended, cpu_seconds=cpu_seconds - self._cpu_seconds)
@@ -352,9 +386,18 @@ class Recording:
             return self._batches.tries()
 
     @property
-    def calls(self) -> list[tuple[float, str]]:
-        """When the run was begun, and gone on with after it was stopped: seconds of its own time, and what the clock said."""
-        return self._before or [(0.0, self.started.isoformat(timespec="seconds"))]
+    def calls(self) -> list[Call]:
+        """When the run was begun, and gone on with."""
+        return self._calls or [Call(0.0, self.started.isoformat(timespec="seconds"))]
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Why it did not come to its end; None where it did, was killed, or goes on."""
+        return self._stopped_by
+
+    def next_tries_again(self) -> None:
+        """What follows is not the rest of it: the texts that failed are tried again."""
+        self._next = "again"
 
     def followed_by(self, other: Recording) -> Recording:
         """A run that was stopped, and what went on with it, as one."""
@@ -365,7 +408,9 @@ class Recording:
             both._timeline = self._timeline.followed_by(other._timeline)
             both.latencies = self.latencies + other.latencies
             both._ended = offset + other.seconds
-            both._before = [*self.calls, *((offset + at, when) for at, when in other.calls)][-CALLS:]
+            first, *rest = (call._replace(at=offset + call.at) for call in other.calls)
+            both._calls = [*self.calls, first._replace(what=self._next), *rest][-CALLS:]
+            both._stopped_by = other._stopped_by
             both._outcomes = self._outcomes + other._outcomes
             for name in ("_read", "_prepared"):
                 setattr(both, name, getattr(self, name) + getattr(other, name))
@@ -424,6 +469,7 @@ class Recording:
                 "seconds": round(self.seconds, 3),
                 "workers": self._workers,
                 "calls": self.calls,
+                "stopped_by": self._stopped_by,
                 # As long as it goes on it is one that was killed, if nothing follows.
                 "complete": self._ended is not None and not self._cut_short,
                 "unrecorded": self._unrecorded,
@@ -456,7 +502,8 @@ class Recording:
         made._id = str(values["id"])
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
-        made._before = [(float(at), str(when)) for at, when in values["calls"]]
+        made._calls = [Call(float(at), str(when), what) for at, when, what in values["calls"]]
+        made._stopped_by = values["stopped_by"]
         made._cut_short, made._unrecorded = not values["complete"], int(values["unrecorded"])
         made._outcomes = Counter(values["outcomes"])
         made._tokens, made._told = values["tokens"] or 0, values["tokens"] is not None

@@ -62,7 +62,9 @@ def test_failed_rows_that_were_tried_again_are_told_of_as_they_stand(run: Run, m
     found = read(Path("run.html"))
     assert "63 of 63 rows have their vector, and none failed." in found.sections["short"]
     assert found.sections["failures"].strip().endswith("No text failed.")
-    assert len(found.tables["Calls: each but the first has gone on"]) == 3
+    assert [row[1] for row in found.tables["Calls"][1:]] == ["began the run", "tried the texts again that had failed"]
+    assert "Texts that had failed were tried again once." in found.sections["short"]
+    assert "stopped" not in found.sections["short"]
 
 
 def repeating() -> str:
@@ -221,7 +223,9 @@ def test_a_run_that_fails_too_often_leaves_its_report(run: Run) -> None:
     assert done.code == 1
     assert "max_errors is 10" in done.err
     found = read(Path("run.html"))
-    assert "The run has not ended" in found.sections["short"]
+    reason = "The run has not ended: it was stopped by an error: 11 texts have failed, and max_errors is 10 (EMBEDDING_"
+    assert reason in found.sections["short"]
+    assert "The same command goes on." in found.sections["short"]
     assert found.tables["By code"][1][0] == "EMBEDDING_GENERATION_FAILED"
     assert "the output is not written yet" in found.sections["map"]
 
@@ -258,6 +262,22 @@ def test_the_report_of_a_finished_run_is_made_by_any_of_its_names(run: Run, name
     done = run("report", name)
     assert (done.code, done.out, done.err) == (0, "wrote out.parquet.report.html\n", "")
     assert "60 of 60 rows have their vector" in read(Path("out.parquet.report.html")).sections["short"]
+
+
+def test_a_map_of_vectors_alone_promises_no_texts(run: Run) -> None:
+    run("embed", written("in.jsonl"), "-o", "out.npy", *LETTERS)
+    run("report", "out.npy", "-o", "run.html")
+    found = read(Path("run.html"))
+    assert "A dot shows which row it is; its text is not kept beside the vectors." in found.sections["map"]
+    assert found.tables["Near duplicates"][0][3] == "some of them"
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_folder_that_is_no_run_is_said(run: Run, name: str) -> None:
+    done = run("report", name)
+    assert (done.code, done.err) == (
+        2, f"vjaccel: {name} is a folder, and no run's name: name its output OUT, OUT.run.json or OUT.journal\n"
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("finished")

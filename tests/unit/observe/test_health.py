@@ -97,6 +97,7 @@ def test_a_port_in_use_is_said() -> None:
         ("no.such.host.invalid", 0, "metrics cannot be served at no.such.host.invalid"),
         ("192.0.2.1", 0, "metrics cannot be served at 192.0.2.1"),
         ("127.0.0.1", 65536, "ports are 0 to 65535"),
+        ("127.0.0.1", -1, "metrics cannot be served at port -1: ports are 0 to 65535"),
     ],
 )
 def test_an_address_that_is_not_here_is_said(host: str, port: int, said: str) -> None:

@@ -98,6 +98,27 @@ def test_what_nobody_knows_is_said_and_not_drawn(tmp_path: Path) -> None:
     assert "tokens" not in {row[0] for row in found.tables["In all"]}
 
 
+def test_one_of_anything_is_said_as_one(tmp_path: Path) -> None:
+    found = reported(tmp_path / "run.html", ["a floor plan", "melt butter", "a floor plan", "a small knob"])
+    assert "4 texts have got their vector" in found.sections["short"]
+    assert "1 text had been there before, and was not embedded again." in found.sections["waiting"]
+    assert "2 of them are near duplicates, in 1 group:" in found.sections["map"]
+    assert "1 text has got its vector" in reported(tmp_path / "one.html", ["a floor plan"]).sections["short"]
+
+
+def test_the_speed_is_that_of_all_texts_and_says_what_of_it_was_embedded(tmp_path: Path) -> None:
+    at = [0.0]
+    made = Recording("letters:16", 1, clock=lambda: at[0])
+    made.batch_began(256)
+    made.batch_ended(BatchEnded(2, 20, 22, 0.5, 0.0, 0, 256, False), np.full(2, 10))
+    made.settled("embedded", 2)
+    made.settled("cached", 1998)
+    at[0] = 2.0
+    made.ended(failed=False)
+    write_run_report(Account("made up", made, "0"), path := tmp_path / "run.html")
+    assert "It took 2 s: 1,000 texts/s (1 of them embedded), 10 tokens/s." in read(path).sections["short"]
+
+
 def test_a_run_too_short_for_what_is_over_time_says_so(tmp_path: Path) -> None:
     found = reported(tmp_path / "run.html", ["a floor plan", "melt butter", "a small knob"])
     assert "too short" in found.sections["throughput"]
@@ -189,7 +210,7 @@ def test_batches_have_the_sizes_that_they_had_beside_the_budgets_that_they_were_
     write_run_report(Account("made up", long_run(device=False), "0"), path := tmp_path / "run.html")
     found = read(path)
     head, *rows = found.tables["What each budget gave"]
-    assert head[:5] == ["budget", "batches", "texts a batch", "tokens with padding", "without"]
+    assert head[:5] == ["budget", "batches", "texts a batch", "tokens with padding", "tokens without"]
     assert [row[:5] for row in rows] == [
         [f"{256 << i:,}", f"{batches}", "30.0", "330", "300"] for i, batches in enumerate((67, 67, 66))
     ]
@@ -210,7 +231,7 @@ def test_a_run_that_was_gone_on_with_shows_where(tmp_path: Path) -> None:
     assert "It was stopped and gone on with twice." in found.sections["short"]
     assert "The run has not ended" in found.sections["short"]
     assert len(found.figures["throughput"][0]["layout"]["shapes"]) == 2
-    assert len(found.tables["Calls: each but the first has gone on"]) == 4
+    assert len(found.tables["Calls"]) == 4
 
 
 @pytest.mark.parametrize("precision", ["int8", "binary"])
@@ -238,8 +259,13 @@ def test_a_result_of_a_stream_has_the_report_of_the_run_so_far(tmp_path: Path) -
 def test_texts_that_are_not_as_many_as_the_vectors_are_refused(tmp_path: Path) -> None:
     with vj.Embedder(model) as embedder:
         result = embedder.embed(["a floor plan", "melt butter"])
-    with pytest.raises(vj.InvalidInput, match="there are 1 texts, and the result is of 2"):
+    with pytest.raises(vj.InvalidInput, match="there is 1 text, and the result is of 2"):
         result.report(tmp_path / "run.html", ["a floor plan"])
+    for wrong in (iter(["a floor plan", "melt butter"]), "ab", {"a floor plan", "melt butter"}):
+        with pytest.raises(
+            vj.InvalidInput, match="texts are a list or another sequence of those that were embedded, not"
+        ):
+            result.report(tmp_path / "run.html", wrong)  # type: ignore[arg-type]  # what is refused
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:

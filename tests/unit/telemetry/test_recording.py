@@ -130,7 +130,7 @@ def test_a_run_that_was_gone_on_with_is_told_as_one() -> None:
     both = first.followed_by(second)
     assert both.outcomes == {"embedded": 10, "cached": 0, "duplicate": 0, "failed": 5}
     assert both.budgets == {64: (3, 60, 1.5, 6, 72), 128: (2, 40, 1.0, 4, 48)}
-    assert [at for at, _ in both.calls] == [0.0, first.timeline.seconds]
+    assert [(at, what) for at, _, what in both.calls] == [(0.0, "began"), (first.timeline.seconds, "went on")]
     assert both.started == first.started
     assert both.seconds == pytest.approx(first.timeline.seconds + second.seconds)
     assert both.failures["INVALID_TEXT"][0] == 5

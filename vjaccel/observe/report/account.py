@@ -49,6 +49,10 @@ class Account:
         Of the vectors, for a map.
     no_map : str
         Why there is none.
+    stopped_by : str or None
+        Why it has not; None where that is not known.
+    goes_on : str
+        What goes on with one that has not.
     with_vector : int or None
         Texts, each once, of a run over files that has not ended; None of others, whose recording says it.
     """
@@ -65,6 +69,8 @@ class Account:
     price: float | None = None
     sample: Sample | None = None
     no_map: str = ""
+    stopped_by: str | None = None
+    goes_on: str = "the same command goes on"
     with_vector: int | None = None
 
     @property

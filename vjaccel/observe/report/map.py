@@ -12,7 +12,7 @@ from vjaccel.observe.report.sample import Row, beginning
 from vjaccel.pages.marks import Mark, colour
 from vjaccel.pages.page import Fold, Plot, Section, Table
 from vjaccel.pages.plots import Axis, Dot, Line, dots_plot, linear
-from vjaccel.pages.words import percent
+from vjaccel.pages.words import counted, percent
 
 __all__ = ["map_section"]
 
@@ -50,7 +50,7 @@ def map_section(account: Account) -> Section:
     )
     words = [
         f"Of {of}: what lies near here is often alike, and what is alike lies near; the two directions hold "
-        f"{percent(sum(picture.shares))} of what differs between the vectors. A dot shows the beginning of its text."
+        f"{percent(sum(picture.shares))} of what differs between the vectors. A dot shows {_shows(rows)}."
     ]
     if not sum(picture.shares):
         words = [f"Of {of}: all of their vectors are the same."]
@@ -61,14 +61,20 @@ def map_section(account: Account) -> Section:
     )  # fmt: skip
 
 
+def _shows(rows: list[Row]) -> str:
+    if any(row.text for row in rows):
+        return "the beginning of its text"
+    return "which row it is; its text is not kept beside the vectors"
+
+
 def _sentences(picture: Picture, rows: int) -> list[str]:
     found = []
     among = "among these rows"
     if picture.groups:
         many = sum(map(len, picture.groups))
         found.append(
-            f"{many:,} of them are near duplicates, in {len(picture.groups):,} groups: each has one of a cosine of at least "
-            f"{ALIKE} in its group. They are looked for {among} alone."
+            f"{many:,} of them are near duplicates, in {counted(len(picture.groups), 'group')}: each has one of a cosine of at "
+            f"least {ALIKE} in its group. They are looked for {among} alone."
         )
     else:
         found.append(f"No two {among} have a cosine of {ALIKE} or more.")
@@ -129,14 +135,15 @@ def _groups(rows: list[Row], picture: Picture) -> list[Fold]:
         for group, closest in zip(picture.groups[:LISTED], picture.closest, strict=False)
     ]
     caption = "Near duplicates, the largest groups first" if len(picture.groups) > LISTED else "Near duplicates"
-    head = ["first row", "rows", "highest cosine", "texts"]
+    head = ["first row", "rows", "highest cosine", "texts" if any(row.text for row in rows) else "some of them"]
     return [Fold(Table(caption, head, table))] if table else []
 
 
 def _outliers(rows: list[Row], picture: Picture) -> list[Fold]:
-    table = [[rows[i].name, f"{near:.3f}", _said(rows[i])] for i, near in picture.outliers[:LISTED]]
+    head = ["row", "mean cosine to the nearest", *(["text"] if any(row.text for row in rows) else [])]
+    table = [[rows[i].name, f"{near:.3f}", _said(rows[i])][: len(head)] for i, near in picture.outliers[:LISTED]]
     caption = "Outliers, the farthest first" if len(picture.outliers) > LISTED else "Outliers"
-    return [Fold(Table(caption, ["row", "mean cosine to the nearest", "text"], table))] if table else []
+    return [Fold(Table(caption, head, table))] if table else []
 
 
 def _said(row: Row) -> str:

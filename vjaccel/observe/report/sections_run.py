@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 from vjaccel.observe.report.account import Account
@@ -18,6 +19,12 @@ MESSAGE = 300
 """Characters of an error's message that are shown."""
 
 TEXTS, TOKENS, PADDING = (Mark(colour(i), "square", True) for i in (2, 0, 1))
+
+CALLS = {
+    "began": "began the run",
+    "went on": "went on where it was stopped",
+    "again": "tried the texts again that had failed",
+}
 
 ROWS = {
     "rows": "in all",
@@ -37,10 +44,13 @@ def short_section(account: Account) -> Section:
 
 def _points(account: Account) -> Iterator[str]:
     recording, outcomes, at_least = account.recording, account.recording.outcomes, account.at_least
-    if not account.ended:
+    if not account.ended and account.stopped_by is not None:
+        goes_on = account.goes_on[0].upper() + account.goes_on[1:]
+        yield f"The run has not ended: it was stopped {account.stopped_by.rstrip('.')}. {goes_on}."
+    elif not account.ended:
         yield (
             "The run has not ended: it was stopped or killed, or it is still going on. This page shows it until what it was "
-            "like was last kept; the same command goes on."
+            f"like was last kept; {account.goes_on}."
         )
     failed = sum(account.failures.values())
     if account.counts is not None:
@@ -63,9 +73,10 @@ def _points(account: Account) -> Iterator[str]:
         )
     elif not recording.complete:
         yield "It was killed: what it did after that was last kept is not in its time and tokens."
-    if outcomes["cached"] or outcomes["duplicate"]:
-        cached = counted(outcomes["cached"], "vector")
-        yield f"{cached} came from the cache, {outcomes['duplicate']:,} from the same text before."
+    beside = [(outcomes["cached"], "the cache"), (outcomes["duplicate"], "the same text before")]
+    if any(count for count, _ in beside):
+        (count, where), *rest = [(count, where) for count, where in beside if count]
+        yield f"{counted(count, 'vector')} came from {where}{''.join(f', {n:,} from {place}' for n, place in rest)}."
     if account.cost is not None:
         yield f"It cost {at_least}{account.cost:,.4f}: {account.tokens:,} tokens at {account.price:,g} a million."
     elif account.price is not None:
@@ -80,15 +91,18 @@ def _points(account: Account) -> Iterator[str]:
     if texts:
         were = "was longer than the model takes" if texts == 1 else "were longer than the model takes"
         yield f"{counted(texts, 'text')} {were}, and lost {counted(lost, 'token')}."
-    if len(recording.calls) > 1:
-        yield f"It was stopped and gone on with {_times(len(recording.calls) - 1)}."
+    what = Counter(call.what for call in recording.calls)
+    if what["went on"]:
+        yield f"It was stopped and gone on with {_times(what['went on'])}."
+    if what["again"]:
+        yield f"Texts that had failed were tried again {_times(what['again'])}."
 
 
 def _rates(account: Account) -> Iterator[str]:
     """What came of texts in a second, and how much of that was the model's work."""
     recording, outcomes = account.recording, account.recording.outcomes
     settled, embedded = sum(outcomes.values()), outcomes["embedded"]
-    of = "" if settled == embedded else f", {speed(embedded / recording.seconds, '/s')} of them embedded"
+    of = "" if settled == embedded else f" ({speed(embedded / recording.seconds, 'of them embedded')})"
     yield speed(settled / recording.seconds, "texts/s") + of
     if account.tokens is not None:
         yield speed(account.tokens / recording.seconds, "tokens/s")
@@ -198,7 +212,7 @@ def made_section(account: Account) -> Section:
         tables.append(Table("What became of the rows", ["rows", "how many"], rows))
     calls = recording.calls
     if len(calls) > 1:
-        ends = [at for at, _ in calls[1:]] + [recording.seconds]
-        rows = [[when, duration(end - at)] for (at, when), end in zip(calls, ends, strict=True)]
-        tables.append(Table("Calls: each but the first has gone on", ["begun", "took"], rows))
+        ends = [call.at for call in calls[1:]] + [recording.seconds]
+        rows = [[call.when, CALLS[call.what], duration(end - call.at)] for call, end in zip(calls, ends, strict=True)]
+        tables.append(Table("Calls", ["begun", "what it did", "took"], rows))
     return Section("run", "The run", tables=tables)

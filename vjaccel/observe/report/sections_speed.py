@@ -12,7 +12,7 @@ from vjaccel.observe.report.spans import Spans, clock
 from vjaccel.pages.marks import LINE, Mark, colour
 from vjaccel.pages.page import Plot, Section, Table
 from vjaccel.pages.plots import Bar, Bars, Dot, Line, bars_plot, dots_plot, logarithmic, upward
-from vjaccel.pages.words import UNKNOWN, duration, percent, scaled, seconds, speed
+from vjaccel.pages.words import UNKNOWN, counted, duration, percent, scaled, seconds, speed
 from vjaccel.telemetry import Try
 
 __all__ = ["batches_section", "latency_section", "machine_section", "throughput_section", "waiting_section"]
@@ -57,7 +57,7 @@ def throughput_section(account: Account, found: Spans | None) -> Section:
                 single(account, found, "Tokens a second", "tokens/s", tokens_over, lambda x: speed(x, "tokens/s"))
             )
         if plots and len(recording.calls) > 1:
-            words.append("An upright line is where the run was stopped, and gone on with.")
+            words.append("An upright line is where one call of the run ended, and the next began.")
     rows = [
         [name, f"{count:,}", speed(count / recording.seconds if recording.seconds else None, "/s")]
         for name, count in totals.items()
@@ -102,7 +102,7 @@ def batches_section(account: Account) -> Section:
         ]
         for budget, one in budgets.items()
     ]
-    head = ["budget", "batches", "texts a batch", "tokens with padding", "without", "mean time", "speed of one"]
+    head = ["budget", "batches", "texts a batch", "tokens with padding", "tokens without", "mean time", "speed of one"]
     most = max(range(len(rows)), key=lambda i: [*budgets.values()][i].batches)
     strong = frozenset({most}) if len(rows) > 1 else frozenset[int]()
     tables = [Table("What each budget gave" if len(rows) > 1 else "What they were like", head, rows, strong)]
@@ -194,16 +194,19 @@ def waiting_section(account: Account, found: Spans | None) -> Section:
     words, plots = [], []
     asked = outcomes["embedded"] + outcomes["cached"]
     if outcomes["cached"]:
-        words.append(f"The cache had {outcomes['cached']:,} of {asked:,} texts: {percent(outcomes['cached'] / asked)}.")
+        of = counted(asked, "text")
+        words.append(f"The cache had {outcomes['cached']:,} of {of}: {percent(outcomes['cached'] / asked)}.")
     else:
         words.append("No text came from a cache.")
     if outcomes["duplicate"]:
-        words.append(f"{outcomes['duplicate']:,} texts had been there before, and were not embedded again.")
+        were = "was" if outcomes["duplicate"] == 1 else "were"
+        words.append(f"{counted(outcomes['duplicate'], 'text')} had been there before, and {were} not embedded again.")
     if not retries and not waited:
         words.append("No request was sent again, and no batch has waited for a limit.")
     else:
+        sent = f"{counted(retries, 'request')} {'was' if retries == 1 else 'were'} sent again"
         words.append(
-            f"{retries:,} requests were sent again. Batches have waited {duration(waited)} for limits and between "
+            f"{sent}. Batches have waited {duration(waited)} for limits and between "
             f"attempts, all together, up to {recording.stages.workers:,} at once for {duration(recording.seconds)}."
         )
     if found is not None:
@@ -290,7 +293,7 @@ def over_time(
 
 def _stops(account: Account) -> list[float]:
     unit = clock(account.recording.seconds)
-    return [at / unit.size for at, _ in account.recording.calls[1:]]
+    return [call.at / unit.size for call in account.recording.calls[1:]]
 
 
 def _bytes(value: float) -> str:
