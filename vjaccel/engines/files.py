@@ -104,6 +104,8 @@ class UnderWay(NamedTuple):
         All that determines its result.
     before : Recording or None
         What the run was like before it was stopped.
+    settled : int
+        Rows that were settled then.
     """
 
     inputs: Inputs
@@ -112,6 +114,10 @@ class UnderWay(NamedTuple):
     journal: Journal
     seen: SeenTexts
     before: Recording | None
+
+    @property
+    def settled(self) -> int:
+        return 0 if self.before is None else sum(self.before.outcomes.values()) + self.before.unrecorded
 
 
 def embed_files(
@@ -284,6 +290,7 @@ def _embedded_here(
 
     def progress(now: Progress) -> None:
         nonlocal copies
+        now.recording.expects(under_way.inputs.rows, under_way.settled)
         now.recording.repeated(copies)
         copies = 0
         show(replace(now, total=under_way.inputs.rows), passed_over)

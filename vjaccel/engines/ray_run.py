@@ -141,6 +141,7 @@ def _embedded_there(
     recording.began()
     recording.read(count)
     recording.repeated(copies)
+    recording.expects(inputs.rows, under_way.settled)
     failure: BaseException | None = None
     held, taken = ExitStack(), set[int]()
     try:

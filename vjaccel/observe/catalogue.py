@@ -12,7 +12,7 @@ SHORT = (1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.
 LONG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds, for batches of texts and requests."""
 
-TEXTS = tuple(float(1 << i) for i in range(0, 13, 2))
+TEXTS = tuple(float(1 << i) for i in range(13))
 
 
 class Measure(NamedTuple):
@@ -53,6 +53,16 @@ CATALOGUE = (
         "Runs that ended: failed by an error, done if not.",
     ),
     Measure("gauge", "vjaccel_runs_active", ("model",), "Runs that are going on.", "livesum"),
+    Measure(
+        "gauge", "vjaccel_run_rows", ("model",), "Rows of the runs that go on and know how many they have.", "livesum"
+    ),
+    Measure(
+        "gauge",
+        "vjaccel_run_rows_settled",
+        ("model",),
+        "Those of them that need nothing more, what earlier calls of a run have done included.",
+        "livesum",
+    ),
     Measure(
         "gauge",
         "vjaccel_run_idle_seconds",

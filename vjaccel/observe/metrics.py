@@ -37,7 +37,7 @@ VALUES = 50
 
 OTHERS = "other"
 
-SUMMED = ("runs_active", "workers", "batches_active", "prepare", "embed")
+SUMMED = ("runs_active", "run_rows", "run_rows_settled", "workers", "batches_active", "prepare", "embed")
 """Of all runs of a model; of the others, the highest is told."""
 
 HIGHEST = ("run_idle_seconds", "batch_budget_tokens")
@@ -245,9 +245,11 @@ class _Bounded:
 
 
 def _of_run(run: Recording) -> dict[str, float]:
-    stages = run.stages
+    stages, (rows, settled) = run.stages, run.rows or (0, 0)
     return {
         "runs_active": 1,
+        "run_rows": rows,
+        "run_rows_settled": settled,
         "run_idle_seconds": run.idle,
         "workers": stages.workers,
         "batches_active": stages.at_work,

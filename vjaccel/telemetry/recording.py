@@ -118,7 +118,7 @@ class Recording:
         self._batches = Batches()
         self._failures = Failures()
         self._workers = workers
-        self._total = total
+        self._total, self._settled_before = total, 0
         self._clock = clock
         self._began = clock()
         self._ended: float | None = None
@@ -202,6 +202,10 @@ class Recording:
         with self._lock:
             self._prepared += texts
             self._moved = self._clock()
+
+    def expects(self, rows: int, settled: int) -> None:
+        """The run is of so many rows, of which calls before this one have settled some."""
+        self._total, self._settled_before = rows, settled
 
     def repeated(self, texts: int) -> None:
         """So many texts more were read that are the same as earlier ones, and need nothing of their own."""
@@ -318,6 +322,12 @@ class Recording:
         with self._lock:
             settled = self._outcomes.total()
             return Stages(self._read, self._prepared, settled, self._at_work, self._workers, self._budget)
+
+    @property
+    def rows(self) -> tuple[int, int] | None:
+        """How many rows the whole run has, and how many of them are settled; None where nobody knows."""
+        with self._lock:
+            return None if self._total is None else (self._total, self._settled_before + self._outcomes.total())
 
     @property
     def idle(self) -> float:

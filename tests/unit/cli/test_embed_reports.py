@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.benchmark.reading import Read, read
 from tests.unit.cli.conftest import Run
-from vjaccel.telemetry import Happened, TextsSettled, listening
+from vjaccel.telemetry import Happened, TextsSettled, listening, running
 
 LETTERS = ("--model", "letters:16")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -83,14 +83,17 @@ def test_rows_with_the_text_of_an_earlier_one_are_told_of_once_by_whichever_call
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: Counter[str] = Counter()
+    expected: set[int] = set()
 
     def hear(what: Happened) -> None:
         if isinstance(what.event, TextsSettled):
             heard[what.event.outcome] += what.event.texts
+            expected.update(one.rows[0] for one in running() if one.rows is not None)
 
     with listening(hear):
         run("embed", repeating(), "-o", "out.parquet", *LETTERS, "--report", "run.html")
     assert heard == outcomes() == {"embedded": 38, "duplicate": 20, "failed": 2}
+    assert expected == {60}
     assert ["duplicate", "20"] in [row[:2] for row in read(Path("run.html")).tables["In all"]]
     heard.clear()
     monkeypatch.setenv("LETTERS_FORGIVE", "yes")

@@ -50,6 +50,25 @@ def test_texts_are_counted_by_what_became_of_them(monitor: Monitor) -> None:
     assert value(text, "vjaccel_runs_total", **model, outcome="done") == 2
 
 
+def test_how_far_a_run_is_is_told_where_it_knows_how_long_it_is(monitor: Monitor) -> None:
+    told: list[tuple[float | None, float | None]] = []
+
+    def look(progress: vj.Progress) -> None:
+        progress.recording.expects(10, 4)  # as a run over files does that was gone on with
+
+        def rows() -> tuple[float | None, float | None]:
+            names = ("vjaccel_run_rows", "vjaccel_run_rows_settled")
+            all_rows, settled = (value(page(monitor.url), name, model="function:far") for name in names)
+            return all_rows, settled
+
+        until(lambda: rows() == (10, 4 + progress.done))
+        told.append(rows())
+
+    with vj.Embedder(vectors, name="far") as embedder:
+        embedder.embed(["a", "b", "c"], progress=look)
+    assert told[-1] == (10, 7)
+
+
 def test_batches_have_their_durations_sizes_and_failures(monitor: Monitor) -> None:
     with vj.Embedder(vectors, name="batches") as embedder:
         embedder.embed(["a", "bad"], on_error="collect")
