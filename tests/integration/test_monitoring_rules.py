@@ -92,5 +92,13 @@ def test_the_dashboard_shows_every_metric_and_asks_for_no_other() -> None:
     assert shown == {measure.shown for measure in CATALOGUE}
 
 
+def test_every_query_is_of_the_jobs_and_instances_that_were_chosen() -> None:
+    asked = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    for selector in re.findall(r"vjaccel_\w+(?:\{[^}]*\})?", " ".join(asked)):
+        assert 'job=~"$job", instance=~"$instance"' in selector
+    names = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
+    assert names == ["datasource", "job", "instance", "model"]
+
+
 def test_the_alerts_ask_for_metrics_that_there_are() -> None:
     assert {name for rule in RULES for name in re.findall(r"vjaccel_\w+", rule["expr"])} <= SAMPLES

@@ -35,7 +35,7 @@ QUERIES = [
 WITHOUT = {"Memory of the GPU A": "no GPU"}
 """Queries of what is not here."""
 
-GRAFANAS = {"$__rate_interval": "10s", "$__range": "1m", "$model": ".*"}
+GRAFANAS = {"$__rate_interval": "10s", "$__range": "1m", "$model": ".*", "$job": ".*", "$instance": ".*"}
 """What Grafana puts in the place of its variables."""
 
 CONFIGURATION = """
@@ -176,21 +176,25 @@ def test_the_run_is_up_and_its_numbers_arrive(prometheus: Prometheus) -> None:
     assert prometheus.values('vjaccel_runs_active{model="openai:m"}') == [1.0]
 
 
+def as_grafana_asks(query: str) -> str:
+    for variable, stands_for in GRAFANAS.items():
+        query = query.replace(variable, stands_for)
+    assert "$" not in query
+    return query
+
+
 @pytest.mark.parametrize(
     "query", [query for name, query in QUERIES if name not in WITHOUT], ids=[n for n, _ in QUERIES if n not in WITHOUT]
 )
 def test_a_query_of_the_dashboard_has_an_answer(prometheus: Prometheus, query: str) -> None:
-    for variable, stands_for in GRAFANAS.items():
-        query = query.replace(variable, stands_for)
-    assert "$" not in query
-    found = prometheus.values(query)
+    found = prometheus.values(as_grafana_asks(query))
     assert found
     assert all(math.isfinite(value) for value in found)
 
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_query_of_what_is_not_here_is_taken_and_has_none(prometheus: Prometheus, name: str) -> None:
-    assert prometheus.values(dict(QUERIES)[name].replace("$model", ".*")) == []
+    assert prometheus.values(as_grafana_asks(dict(QUERIES)[name])) == []
 
 
 def test_the_alerts_are_taken_and_none_fires(prometheus: Prometheus) -> None:
