@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import precondition, rule
 
 import vjaccel as vj
 from tests.property.test_collections import FILTERS, VECTOR, Calls
 from vjaccel.arrays.testing.oracle import METRICS
+from vjaccel.collection.sharded import resharding
 
 pytest.importorskip("lance", reason="the extra store is not installed")
 
@@ -33,6 +34,22 @@ class CallsOnShards(Calls):
         self.col.close()
         self.col = vj.ShardedCollection.open(self.folder / "model", durability="process")
 
+    @rule(more=st.integers(0, 2))
+    def reshard(self, more: int) -> None:
+        there = len(self.col.shards())
+        if there + more <= 6 or self.col.is_resharding:
+            self.col.reshard(there if self.col.is_resharding else there + more)
+        assert not self.col.is_resharding
+
+    @precondition(lambda self: len(self.col.shards()) < 6)
+    @rule(count=st.integers(0, 5))
+    def reshard_in_part(self, count: int) -> None:
+        """As one that is stopped when some rows are moved; the other rules go on meanwhile."""
+        store, there = self.col._sharded, len(self.col.shards())
+        resharding._begin(store, there if self.col.is_resharding else there + 1)
+        with store.writing() as writer:
+            resharding._move(writer, dict([*resharding._waiting(writer, -1).items()][:count]))
+
     @rule(query=VECTOR, where=st.sampled_from([None, *FILTERS]))
     def stream(self, query: list[int], where: str | None) -> None:
         """A search that may hold nothing, from disk, finds what one in memory does."""
@@ -48,7 +65,7 @@ class CallsOnShards(Calls):
 DIM = 3
 TestOnShards = CallsOnShards.TestCase
 TestOnShards.settings = settings(
-    max_examples=10, stateful_step_count=15, derandomize=True, deadline=None, database=None
+    max_examples=15, stateful_step_count=25, derandomize=True, deadline=None, database=None
 )
 
 
@@ -72,7 +89,7 @@ def test_a_search_of_shards_is_that_of_one_collection_with_equal_scores_in_the_o
             col.insert(ids[: rows // 2], vectors[: rows // 2])
             col.insert(ids[rows // 2 :], vectors[rows // 2 :])
             col.delete(ids[:10])
-            col.upsert(ids[5:20], vectors[:15])
+            col.upsert(ids[5:20], vectors[: len(ids[5:20])])
         queries = (1.0 + spread * rng.standard_normal((3, DIM))).astype(np.float32)
         for k in (1, 7, rows + 1):
             found, expected = (col.search(queries, k, include=()) for col in (sharded, one))

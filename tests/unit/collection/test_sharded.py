@@ -280,7 +280,7 @@ def test_what_is_no_sharded_collection_is_said(col: vj.ShardedCollection, tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"shards": 3}, "shards=3 contradicts the collection at .*, which has 4"),
+        ({"shards": 3}, "shards=3 contradicts the collection at .*, which has 4; reshard adds some"),
         ({"dim": 3}, "dim=3 contradicts the collection"),
         ({"metric": "dot"}, "metric='dot' contradicts the collection at .*, whose metric is 'cosine'"),
         ({"shards": 0}, "shards must be at least 1, not 0"),

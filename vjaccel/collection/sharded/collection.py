@@ -13,6 +13,7 @@ from vjaccel.collection.filters import check_filter
 from vjaccel.collection.results import Hit
 from vjaccel.collection.searching import included, searched
 from vjaccel.collection.sharded.opening import is_sharded, open_shards, there
+from vjaccel.collection.sharded.resharding import reshard
 from vjaccel.collection.sharded.store import ShardedStore
 from vjaccel.collection.texts import Texts, model_of
 from vjaccel.embedding import Embedder, ModelIdentity
@@ -107,7 +108,7 @@ class ShardedCollection(Collection):
         dim, metric, create, backend, durability, embedder, model
             As in `Collection.open`.
         shards : int, optional
-            How many a new one has. One that is there knows its own.
+            How many a new one has. One that is there knows its own, and `reshard` adds some.
         memory_limit : int, optional
             Bytes that the vectors of all shards may take in memory; by default a quarter of the machine's.
 
@@ -194,6 +195,34 @@ class ShardedCollection(Collection):
             tuple(number for number in range(len(view.now.versions)) if number not in missing),
             {number: missing[number].reason for number in sorted(missing)},
         )
+
+    def reshard(self, shards: int) -> int:
+        """Add shards, and move the rows to them whose place is there then: from `n` to `m` shards ``(m - n) / m`` of all.
+
+        It can be searched and changed meanwhile, by other processes too, with the same answers. What was stopped or killed
+        goes on when it is called again.
+
+        Parameters
+        ----------
+        shards : int
+            How many there are to be, at least as many as there are.
+
+        Returns
+        -------
+        int
+            How many rows this call has moved.
+
+        Raises
+        ------
+        InvalidInput, InvalidType, ShardUnavailable
+        """
+        with self._told("collection.reshard"):
+            return reshard(self._sharded, check.count(shards, "shards"))
+
+    @property
+    def is_resharding(self) -> bool:
+        """Whether rows are still to be moved to shards that were added: `reshard` does it."""
+        return self._sharded.now().is_growing
 
     @property
     def _sharded(self) -> ShardedStore:

@@ -83,7 +83,9 @@ def open_shards(
     now = Manifest.read(folder)
     check_same(uri, now.description, dim, metric, model)
     if count is not None and count != len(now.versions):
-        raise InvalidInput(f"shards={count} contradicts the collection at {uri}, which has {len(now.versions)}")
+        raise InvalidInput(
+            f"shards={count} contradicts the collection at {uri}, which has {len(now.versions)}; reshard adds some"
+        )
     how = Opened(str(folder), backend, limit // len(now.versions), sync)
     here = InThreads(how)
     return ShardedStore(folder, now.description, here, here, sync=sync)

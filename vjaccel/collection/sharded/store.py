@@ -18,7 +18,7 @@ from vjaccel.collection.sharded.placing import places
 from vjaccel.collection.sharded.shard import Change
 from vjaccel.collection.sharded.view import ShardedView
 from vjaccel.collection.store import Description, IndexKind, Put
-from vjaccel.errors import CollectionConflict, InvalidInput
+from vjaccel.errors import CollectionConflict, InvalidInput, ShardUnavailable
 
 __all__ = ["ShardedStore", "ShardedWriter"]
 
@@ -104,7 +104,7 @@ class ShardedWriter(ShardedView):
         }
         if rows.columns.keys() - self.now.columns.keys():
             changes = {number: Change(rows.columns) for number in range(len(self.now.versions))} | changes
-        return self.changed(changes, columns=rows.columns, next_order=self.now.next_order + int(new.sum()))
+        return self._tried(changes, columns=rows.columns, next_order=self.now.next_order + int(new.sum()))
 
     def remove(self, ids: list[str]) -> int:
         self._raise(self._look_up(ids))
@@ -113,20 +113,30 @@ class ShardedWriter(ShardedView):
             number = self._homes[name]
             assert number is not None
             by_shard.setdefault(number, []).append(name)
-        return self.changed({number: Change({}, removed=tuple(names)) for number, names in by_shard.items()})
+        return self._tried({number: Change({}, removed=tuple(names)) for number, names in by_shard.items()})
 
     def changed(self, changes: dict[int, Change], **state: Any) -> int:
         """Make these changes in the shards, and then the next state of all, with `state` of it; its version.
 
         Raises
         ------
-        CollectionConflict
-            A shard went down meanwhile: nothing has changed, and who tries again finds it down.
+        ShardUnavailable
+            Nothing has changed.
         """
         done = self._shards.ask("change", {n: (self.now.versions[n], change) for n, change in changes.items()})
-        if done.down:
-            raise CollectionConflict(f"nothing was changed, again and again: {next(iter(done.down.values()))}")
+        self._raise(done.down)
         return self.become(self._with(done), **state)
+
+    def added(self, versions: dict[int, int]) -> None:
+        """Have new shards, which are empty, beside the others; new rows go to these as before.
+
+        Raises
+        ------
+        ShardUnavailable
+        """
+        done = self._shards.ask("change", {n: (version, Change(self.now.columns)) for n, version in versions.items()})
+        self._raise(done.down)
+        self.become((*self.now.versions, *(done.said[number] for number in sorted(versions))))
 
     def kept(self, method: str, *given: Any) -> None:
         """Have all shards do what changes no row.
@@ -145,6 +155,12 @@ class ShardedWriter(ShardedView):
         self.now = self.now._replace(version=self.now.version + 1, versions=versions, **state)
         self.now.write(self._folder, sync=self._sync)
         return self.now.version
+
+    def _tried(self, changes: dict[int, Change], **state: Any) -> int:
+        try:
+            return self.changed(changes, **state)
+        except ShardUnavailable as exc:  # since it was asked for the ids: who tries again finds it down
+            raise CollectionConflict(f"nothing was changed, again and again: {exc}") from exc
 
     def _with(self, done: Answers) -> tuple[int, ...]:
         return tuple(done.said.get(number, version) for number, version in enumerate(self.now.versions))

@@ -90,19 +90,19 @@ class ShardedView:
             home = self._homes.get(name, -1)
             for number in candidates if home == -1 else () if home is None else (home,):
                 by_shard.setdefault(number, []).append(name)
-        said = self._asked("get", {number: (names, vectors, metadata) for number, names in by_shard.items()})
+        said = self.asked("get", {number: (names, vectors, metadata) for number, names in by_shard.items()})
         parts = list(said.values())
         places_of = {name: place for place, name in enumerate(chain.from_iterable(part.ids for part in parts))}
         wanted = [places_of[name] for name in ids if name in places_of]
         return self._together(parts, wanted, vectors, metadata)
 
     def matching(self, where: str | None) -> list[str]:
-        found = list(self._asked("listed", dict.fromkeys(self._all, (where,))).values())
+        found = list(self.asked("listed", dict.fromkeys(self._all, (where,))).values())
         names = list(chain.from_iterable(ids for ids, _ in found))
         return [names[place] for place in np.argsort(_joined(order for _, order in found)).tolist()]
 
     def count(self, where: str | None) -> int:
-        return sum(self._asked("count", dict.fromkeys(self._all, (where,))).values())
+        return sum(self.asked("count", dict.fromkeys(self._all, (where,))).values())
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
         # All are begun now, so that nobody removes their files meanwhile.
@@ -121,7 +121,7 @@ class ShardedView:
             number, row = self._rows[handle]
             by_shard.setdefault(number, []).append((place, row))
         asked = {n: (np.array([row for _, row in rows], np.int64), vectors, metadata) for n, rows in by_shard.items()}
-        said = self._asked("taken", asked)
+        said = self.asked("taken", asked)
         order = [place for number in said for place, _ in by_shard[number]]
         return self._together(list(said.values()), np.argsort(order).tolist(), vectors, metadata)
 
@@ -140,11 +140,22 @@ class ShardedView:
         )
         return [names[place] for place in as_came.tolist()], blocks
 
+    def asked(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """What each shard says to `method` with its version and what is given.
+
+        Raises
+        ------
+        ShardUnavailable
+        """
+        found = self._shards.ask(method, {n: (self.now.versions[n], *given) for n, given in calls.items()})
+        self._raise(found.down)
+        return found.said
+
     # Below
 
     def _nearest(self, queries: object, k: int, where: str | None, probes: int | None) -> Nearest:
         asked = np.asarray(queries)
-        found: dict[int, Found] = self._asked("nearest", dict.fromkeys(self._all, (asked, k, where, probes)))
+        found: dict[int, Found] = self.asked("nearest", dict.fromkeys(self._all, (asked, k, where, probes)))
         metric = self.now.description.metric
         if not found:
             return Nearest(np.empty((len(asked), 0), np.int64), np.empty((len(asked), 0), np.float32))
@@ -189,12 +200,6 @@ class ShardedView:
         for names in by_shard.values():
             self._homes |= {name: homes.get(name) for name in names if name in homes or name not in open_ids}
         return dict(answered.down)
-
-    def _asked(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
-        """What each shard says to `method` with its version and what is given."""
-        found = self._shards.ask(method, {n: (self.now.versions[n], *given) for n, given in calls.items()})
-        self._raise(found.down)
-        return found.said
 
     def _raise(self, down: dict[int, ShardUnavailable]) -> None:
         self.down |= down
