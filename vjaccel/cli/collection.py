@@ -15,7 +15,7 @@ from rich.table import Table
 
 from vjaccel.cli.querying import embedded_query
 from vjaccel.cli.stopping import Stopping
-from vjaccel.collection import Collection, Hit
+from vjaccel.collection import Collection, Hit, ShardedCollection, exists_at, open_collection
 from vjaccel.collection.judging import judged_vector
 from vjaccel.collection.texts import TEXT
 from vjaccel.embedding import ModelIdentity
@@ -58,10 +58,18 @@ def create(
     metric: Annotated[
         Literal["cosine", "dot", "euclidean", "sqeuclidean", "manhattan"], typer.Option(help="What it is searched by.")
     ] = "cosine",
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Over how many datasets, searched at once. [default: one, not sharded]")
+    ] = None,
 ) -> None:
     """Make an empty collection."""
-    with Collection.open(place, dim, metric, create=True) as made:
-        typer.echo(f"{place}: {len(made):,} rows of width {made.dim}, {made.metric}")
+    with (
+        Collection.open(place, dim, metric, create=True)
+        if shards is None
+        else ShardedCollection.open(place, dim, metric, shards=shards, create=True)
+    ) as made:
+        over = "" if shards is None else f", over {shards} shards"
+        typer.echo(f"{place}: {len(made):,} rows of width {made.dim}, {made.metric}{over}")
 
 
 @collection.command("import")
@@ -77,6 +85,9 @@ def import_(
     metric: Annotated[
         Literal["cosine", "dot", "euclidean", "sqeuclidean", "manhattan"] | None,
         typer.Option(help="Of a collection that is not there yet. [default: cosine]"),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Of a collection that is not there yet. [default: one, not sharded]")
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace rows that are there otherwise; without it, each is an error.")
@@ -95,13 +106,18 @@ def import_(
         widths = [_width(path) for path in files]  # of all: what is wrong with a file is said before rows are put in
         dim = next(filter(None, widths), None)
         _check_pairs(files)
-        if dim is None and not Collection.exists(place):
+        if dim is None and not exists_at(place):
             raise InvalidInput(
                 f"no row has a vector, which would say how wide those of a new collection at {place} are: make it with "
                 "`vjaccel collection create`"
             )
         model = _model(files, place, same_model=same_model)
-        into = held.enter_context(Collection.open(place, dim, metric, create=dim is not None, model=model))
+        new = dim is not None
+        into = held.enter_context(
+            open_collection(place, dim, metric, create=new, model=model)
+            if shards is None
+            else ShardedCollection.open(place, dim, metric, shards=shards, create=new, model=model)
+        )
         stopping.say = "stopped; what is done is kept, and the same command goes on"
         log = held.enter_context(error_log(errors, of_stopped=True))
         done = import_rows(_batches(files, id_field), into, replace_others=replace, log=log, show=bar.read)
@@ -193,6 +209,9 @@ def info(place: Place, as_json: AsJson = False) -> None:
             "versions": len(versions),
             "bytes": _bytes(place),
         }
+        if isinstance(found, ShardedCollection):
+            report["shards"] = {str(state.number): state.rows for state in found.shards()}
+            report["resharding"] = found.is_resharding
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
         return
@@ -204,6 +223,24 @@ def info(place: Place, as_json: AsJson = False) -> None:
             value = "\n".join(f"{key}: {kind}" for key, kind in value.items())
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str("not known" if value is None else value))
     Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+@collection.command()
+def reshard(
+    place: Place,
+    shards: Annotated[int, typer.Option(min=1, help="How many there are to be, at least as many as there are.")],
+) -> None:
+    """Add shards to a sharded collection, and move to them what is theirs. It is there meanwhile; the same command goes on."""
+    with _there(place) as found:
+        if not isinstance(found, ShardedCollection):
+            raise InvalidInput(
+                f"{place} is one dataset: make a sharded collection with `vjaccel collection create --shards`, and import "
+                "what `vjaccel collection export` writes"
+            )
+        with Stopping() as stopping:
+            stopping.say = "stopped; the same command goes on"
+            moved = found.reshard(shards)
+        typer.echo(f"{place}: {moved:,} rows moved; {len(found):,} rows over {shards} shards")
 
 
 @collection.command()
@@ -239,9 +276,9 @@ def export(
 
 
 def _there(place: str, backend: str | None = None) -> Collection:
-    if not Collection.exists(place):
+    if not exists_at(place):
         raise InvalidInput(f"there is no collection at {place}; `vjaccel collection create` makes one")
-    return Collection.open(place, backend=backend)
+    return open_collection(place, backend=backend)
 
 
 def _batches(files: list[Path], id_field: str) -> Iterator[VectorRows]:
@@ -300,8 +337,8 @@ def _model(files: list[Path], place: str, *, same_model: bool) -> ModelIdentity 
             )
     if len(said) > 1:
         raise InvalidInput("the files are of several models, and a collection has one")
-    if Collection.exists(place):
-        with Collection.open(place) as before:
+    if exists_at(place):
+        with open_collection(place) as before:
             if before.model is None:
                 return None
             known = f"the collection at {place} does"

@@ -16,7 +16,7 @@ from vjaccel.cli.embed_live import MAX_LATENCY, Live
 from vjaccel.cli.embed_report import measured, telling
 from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.stopping import Stopping
-from vjaccel.collection import Collection
+from vjaccel.collection import Collection, exists_at, open_collection
 from vjaccel.collection.metadata import Refused, check_keys
 from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
@@ -78,9 +78,9 @@ def collected(
     with ExitStack() as held:
 
         def opened(dim: int | None) -> Collection | None:
-            if dim is None and not Collection.exists(place):
+            if dim is None and not exists_at(place):
                 return None
-            return held.enter_context(Collection.open(place, dim, create=True, embedder=embedder))
+            return held.enter_context(open_collection(place, dim, create=True, embedder=embedder))
 
         # A row may fail before there is a collection, which would make its folder.
         with writing(errors):
@@ -135,8 +135,8 @@ def would_collect(
     started = time.perf_counter()
     with ExitStack() as held:
         into = None
-        if Collection.exists(place):
-            into = held.enter_context(Collection.open(place, embedder.dim, embedder=embedder))
+        if exists_at(place):
+            into = held.enter_context(open_collection(place, embedder.dim, embedder=embedder))
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
         ids, texts = (held.enter_context(SeenTexts(folder / name)) for name in ("ids.sqlite", "texts.sqlite"))
         for wanted in texts_to_embed(

@@ -336,6 +336,18 @@ def test_one_version_is_kept_and_a_closed_one_refuses_every_call(col: vj.Sharded
     assert [version.number for version in col.versions()] == [col.version]
     with pytest.raises(vj.InvalidInput, match="keeps none but the one it is"):
         col.checkout(1)
+    version = col.version
+    with vj.ShardedCollection.open(col.name) as other:
+        other.upsert(IDS[:1], VECTORS[:1], ABOUT[:1])
+    with col.checkout(version) as then:
+        found = then.search(VECTORS[:3])
+        col.delete(IDS[:50])
+        col.insert(["new"], VECTORS[:1])
+        assert then.search(VECTORS[:3]) == found
+        assert {name for rows in then.iter_batches() for name in rows.ids} == set(IDS)
+        with pytest.raises(vj.InvalidInput, match="can be read only"):
+            then.delete(IDS[:1])
+    assert len(col) == ROWS - 50 + 1
     col.close()
     col.close()
     with pytest.raises(vj.InvalidInput, match="this collection is closed"):

@@ -241,7 +241,21 @@ def exists_at(uri: str | os.PathLike[str]) -> bool:
     return is_sharded(os.fspath(uri)) or Collection.exists(uri)
 
 
-def open_collection(uri: str | os.PathLike[str], *given: Any, **named: Any) -> Collection:
-    """The collection at `uri`, which is sharded or not, as its `open` gives it."""
+def open_collection(
+    uri: str | os.PathLike[str],
+    dim: int | None = None,
+    metric: str | Metric | None = None,
+    *,
+    create: bool = False,
+    backend: str | None = None,
+    embedder: str | Embedder | None = None,
+    model: ModelIdentity | None = None,
+) -> Collection:
+    """The collection at `uri`, sharded or not, as the `open` of its kind gives it; one that is made is not sharded.
+
+    Raises
+    ------
+    InvalidInput, InvalidType, FileFormatError, MissingExtra, UnknownBackend, BackendUnavailable, and those of `Embedder`
+    """
     kind = ShardedCollection if is_sharded(os.fspath(uri)) else Collection
-    return kind.open(uri, *given, **named)
+    return kind.open(uri, dim, metric, create=create, backend=backend, embedder=embedder, model=model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from vjaccel.collection.disk import written
 from vjaccel.collection.locks import Locks
 from vjaccel.collection.results import Version
 from vjaccel.collection.sharded.asking import Answers, InThreads, Shards
-from vjaccel.collection.sharded.manifest import Manifest
+from vjaccel.collection.sharded.manifest import Manifest, shard_folder
 from vjaccel.collection.sharded.placing import places
 from vjaccel.collection.sharded.shard import Change
 from vjaccel.collection.sharded.view import ShardedView
@@ -35,17 +35,34 @@ class ShardedStore:
         The same shards in this process.
     sync : bool
         Whether what is done is to survive a power cut.
+    fixed : Manifest, optional
+        A state to be read only, as it was, until it is closed.
     """
 
     place: ClassVar[Literal["memory", "disk"]] = "disk"
 
-    def __init__(self, folder: Path, description: Description, shards: Shards, here: InThreads, *, sync: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        description: Description,
+        shards: Shards,
+        here: InThreads,
+        *,
+        sync: bool,
+        fixed: Manifest | None = None,
+    ) -> None:
         self.folder = folder
         self.description = description
         self.shards = shards
         self.sync = sync
         self._here = here
         self._locks = Locks(folder)
+        self._fixed = fixed
+        self._last: Manifest | None = fixed
+        self._keeping = ExitStack()
+        if fixed is not None:
+            for number in range(len(fixed.versions)):  # so that nobody removes its files
+                self._keeping.enter_context(Locks(shard_folder(folder, number)).reader())
 
     @contextmanager
     def reading(self, missing: Iterable[int] = ()) -> Iterator[ShardedView]:
@@ -54,20 +71,29 @@ class ShardedStore:
 
     @contextmanager
     def writing(self) -> Iterator[ShardedWriter]:
+        if self._fixed is not None:
+            raise InvalidInput("a version that was checked out can be read only; change the collection itself")
         with written(str(self.folder)), self._locks.writer():
             yield ShardedWriter(self.now(), self.shards, self._here, self.folder, sync=self.sync)
 
     def now(self) -> Manifest:
         """The newest state."""
-        return Manifest.read(self.folder)
+        if self._fixed is not None:
+            return self._fixed
+        self._last = Manifest.read(self.folder)
+        return self._last
 
     def versions(self) -> list[Version]:
         return [Version(self.now().version, None)]
 
     def at(self, version: int) -> ShardedStore:
-        raise InvalidInput(
-            f"version {version} cannot be checked out: a sharded collection keeps none but the one it is, {self.now().version}"
-        )
+        # Who has just asked for its number gets it, though somebody else has changed it since.
+        now = self._last if self._last is not None and self._last.version == version else self.now()
+        if version != now.version:
+            raise InvalidInput(
+                f"version {version} cannot be checked out: a sharded collection keeps none but the one it is, {now.version}"
+            )
+        return ShardedStore(self.folder, self.description, self.shards, self._here, sync=self.sync, fixed=now)
 
     def compact(self) -> None:
         with self.writing() as writer:
@@ -78,6 +104,9 @@ class ShardedStore:
             writer.kept("create_index", kind, partitions)
 
     def close(self) -> None:
+        self._keeping.close()
+        if self._fixed is not None:
+            return  # the shards are those of the collection itself
         self.shards.close()
         self._here.close()
 
