@@ -27,6 +27,7 @@ from vjaccel.embedding.driver import NAMED, stopping
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.embedding.tally import Tally
+from vjaccel.engines.dealing import Absence
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
 from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
 from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work, check_node, described_model
@@ -43,9 +44,6 @@ LOOK_SECONDS = 1.0
 
 STOP_SECONDS = 8.0
 """How long workers may take to come to the end of their batches when the run is stopped."""
-
-GONE_SECONDS = 60.0
-"""How long no node may be there on which a worker could be."""
 
 
 class RayRun(NamedTuple):
@@ -207,14 +205,13 @@ def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Gener
     reading = threading.Thread(target=read, name="vjaccel-ray", daemon=True)
     reading.start()
     try:
-        missing = time.monotonic()
+        absence = Absence(time.monotonic())
         while True:
             try:
                 each = found.get(timeout=LOOK_SECONDS)
             except queue.Empty:
-                if any(node["Alive"] and spread.resources.fit(node["Resources"]) for node in ray.nodes()):
-                    missing = time.monotonic()
-                elif time.monotonic() - missing > GONE_SECONDS:
+                there = any(node["Alive"] and spread.resources.fit(node["Resources"]) for node in ray.nodes())
+                if absence.too_long(time.monotonic(), there=there):
                     raise ClusterError(f"no node of the cluster has {spread.resources} any more: {GOES_ON}") from None
                 continue
             if each is None:

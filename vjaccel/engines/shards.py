@@ -18,6 +18,7 @@ import numpy as np
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal, changed, described, recorded
+from vjaccel.engines.dealing import groups_of, shard_rows
 from vjaccel.engines.rows import embed_rows
 from vjaccel.engines.standing import journal_path
 from vjaccel.io import Inputs, whole_file
@@ -25,20 +26,11 @@ from vjaccel.telemetry import Recording
 
 __all__ = ["Shard", "cut", "embed_shard", "shard_path", "shards_path", "stop_shards", "take_in", "take_in_shards"]
 
-FEWEST, MOST, SHARDS = 512, 16384, 64
-"""Rows of a shard, and how many shards are made between."""
-
 PATIENCE = 30.0
 """Seconds that a worker whose run was killed may take to let go of a shard."""
 
 STOP = "stop"
 """A file among the shards' journals, which tells that the run is stopped."""
-
-DEATHS = 2
-"""Workers that must have died at the same texts before these are looked into."""
-
-PARTS = 8
-"""Into which those are cut then, again and again, until the one is found that kills."""
 
 
 class Shard(NamedTuple):
@@ -59,7 +51,7 @@ def cut(wanted: np.ndarray, size: int | None = None) -> list[Shard]:
 
     By default the size follows from the rows, and from nothing else.
     """
-    size = size or min(MOST, max(FEWEST, -(-len(wanted) // SHARDS)))
+    size = size or shard_rows(len(wanted))
     parts = ((start, wanted[start : start + size]) for start in range(0, len(wanted), size))
     return [Shard(start, start + len(part), np.packbits(part).tobytes()) for start, part in parts if part.any()]
 
@@ -184,19 +176,14 @@ def _groups(journal: Journal, wanted: np.ndarray, in_hand: Path) -> Iterator[np.
     a worker has died with.
     """
     deaths, suspects = _found(in_hand)
-    suspects = suspects[~journal.settled(0, len(journal.done))[suspects]]
-    if deaths >= DEATHS and len(suspects) == 1:
-        journal.fail([(int(suspects[0]), "EMBEDDING_GENERATION_FAILED", f"{deaths} workers have died embedding it")])
-        deaths = 0
-    left = wanted[~journal.settled(0, len(journal.done))[wanted]]
-    parts: list[np.ndarray] = []
-    if deaths >= DEATHS and len(suspects):
-        parts = np.array_split(suspects, min(PARTS, len(suspects)))
-        left = np.setdiff1d(left, suspects)
-    for rows in [*parts, left]:
+    settled = journal.settled(0, len(journal.done))
+    failed, now, groups = groups_of(wanted[~settled[wanted]], deaths, suspects[~settled[suspects]])
+    if failed is not None:
+        journal.fail([(failed, "EMBEDDING_GENERATION_FAILED", f"{deaths} workers have died embedding it")])
+    for rows in groups:
         if len(rows):
             with whole_file(in_hand) as file:
-                file.write(json.dumps({"deaths": deaths, "rows": rows.tolist()}).encode())
+                file.write(json.dumps({"deaths": now, "rows": rows.tolist()}).encode())
             try:
                 yield rows
             finally:

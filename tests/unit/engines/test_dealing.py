@@ -1,0 +1,64 @@
+"""How shards are cut, what is done with rows that workers died of, and how long a run waits for a node: arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vjaccel.engines.dealing import DEATHS, GONE_SECONDS, PARTS, Absence, groups_of, shard_rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [(0, 512), (1, 512), (512 * 64, 512), (512 * 64 + 1, 513), (16384 * 64, 16384), (10**9, 16384)],
+)
+def test_a_shard_is_a_64th_of_all_rows_within_bounds(rows: int, size: int) -> None:
+    assert shard_rows(rows) == size
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_rows_of_which_few_workers_died_are_embedded_with_the_others(deaths: int) -> None:
+    left = np.arange(10)
+    failed, counted, groups = groups_of(left, deaths, left[2:5])
+    assert failed is None
+    assert counted == deaths
+    assert [group.tolist() for group in groups] == [left.tolist()]
+
+
+def test_rows_of_which_workers_died_come_first_in_parts_and_each_once() -> None:
+    failed, counted, groups = groups_of(np.arange(100), DEATHS, np.arange(20, 60))
+    assert failed is None
+    assert counted == DEATHS
+    assert len(groups) == PARTS + 1
+    assert np.concatenate(groups[:-1]).tolist() == list(range(20, 60))
+    assert groups[-1].tolist() == [*range(20), *range(60, 100)]
+
+
+@pytest.mark.parametrize("rows", [2, 9, 1000, 16384])
+@pytest.mark.parametrize("killer", [0, 1])
+def test_the_row_that_kills_is_found_and_all_others_are_embedded(rows: int, killer: int) -> None:
+    """Workers die of one row until it is found; what was embedded before they died stays so."""
+    settled, deaths, suspects = np.zeros(rows, bool), 0, np.empty(0, np.int64)
+    for _ in range(100):
+        failed, deaths, groups = groups_of(np.flatnonzero(~settled), deaths, suspects[~settled[suspects]])
+        if failed is not None:
+            assert failed == killer
+            settled[failed] = True
+        for group in groups:
+            if killer in group and not settled[killer]:
+                deaths, suspects = deaths + 1, group
+                break
+            settled[group] = True
+        else:
+            break
+    assert settled.all()
+    assert deaths == 0
+
+
+def test_a_run_ends_when_no_node_was_there_for_longer_than_it_waits() -> None:
+    absence = Absence(10.0)
+    assert not absence.too_long(10.0 + GONE_SECONDS, there=False)
+    assert not absence.too_long(11.0 + GONE_SECONDS, there=True)
+    assert not absence.too_long(11.0 + 2 * GONE_SECONDS, there=False)
+    assert absence.too_long(11.5 + 2 * GONE_SECONDS, there=False)
+    assert not absence.too_long(11.5 + 2 * GONE_SECONDS, there=False, patience=2 * GONE_SECONDS)
