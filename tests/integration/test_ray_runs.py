@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +26,8 @@ import pytest
 import vjaccel as vj
 from tests.ray_nodes import ROOT, Nodes
 from tests.unit.cli.letters import install
+from tests.unit.cli.test_progress import in_terminal
+from tests.unit.observe.scraping import page, value
 
 PATIENCE = 120
 
@@ -228,3 +232,49 @@ def test_a_real_model_has_the_local_engines_vectors(place: Place, tmp_path: Path
     here, there = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("here", "there"))
     assert here.drop_columns("embedding").equals(there.drop_columns("embedding"))
     np.testing.assert_allclose(here["embedding"].to_pylist(), there["embedding"].to_pylist(), atol=1e-6)
+
+
+def test_metrics_are_those_of_the_workers_while_a_shard_is_under_way(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"text {i} SLOW\n" for i in range(4096)))
+    command = [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--model", "letters:8"]
+    command += ["--engine", "ray", "--address", place.nodes.address, "--workers", "1:1", "--shard-rows", "10000"]
+    command += ["--cache", str(tmp_path / "kept"), "--metrics-port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, text=True, stderr=subprocess.PIPE, env=os.environ | place.environment
+    ) as process:
+        assert process.stderr is not None
+        found = re.search(r"http://\S+(?=/metrics)", process.stderr.readline())
+        assert found is not None
+        pages = []
+        with suppress(OSError):  # until nobody answers
+            while True:
+                pages.append(page(found.group()))
+                time.sleep(0.2)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    done = [value(one, "vjaccel_batches_total", outcome="done") for one in pages]
+    assert any(
+        0 < batches < 64 and value(one, "vjaccel_runs_active") == 1 for batches, one in zip(done, pages, strict=True)
+    )
+    assert done == sorted(done)
+    last = pages[-1]
+    assert (
+        done[-1]
+        == value(last, "vjaccel_batch_duration_seconds_count")
+        == value(last, "vjaccel_batch_texts_count")
+        == 64
+    )
+    assert value(last, "vjaccel_batch_texts_sum") == value(last, "vjaccel_texts_total", outcome="embedded") == 4096
+    assert value(last, "vjaccel_cache_lookups_total", outcome="miss") == 4096
+    assert value(last, "vjaccel_runs_total", outcome="done") == 1
+
+
+def test_the_summary_stands_below_the_live_view(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(300)))
+    arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--watch")
+    shown = in_terminal(tmp_path, 40, "embed", *arguments, "--address", place.nodes.address, **place.environment)
+    view, _, after = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).rpartition("embedded 300 texts")
+    assert "100%" in view
+    assert "wrote out.parquet: 300 rows" in after
+    # Nothing is moved up and drawn over it.
+    assert "\x1b[" not in shown.rpartition("embedded 300 texts")[2]

@@ -30,6 +30,7 @@ from vjaccel.embedding.tally import Tally
 from vjaccel.engines.dealing import Absence
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
 from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
+from vjaccel.engines.ray_shown import Shown
 from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work, check_node, described_model
 from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, stop_shards, take_in
 from vjaccel.engines.standing import FileRun
@@ -132,46 +133,60 @@ def _embedded_there(
     folder = shards_path(asked.output.absolute())
     folder.mkdir(exist_ok=True)
     work = Work(options, inputs, folder, run, asked.max_errors)
-    count, done, beside = int(wanted.sum()), 0, inputs.rows - int(wanted.sum())
+    count, beside = int(wanted.sum()), inputs.rows - int(wanted.sum())
     tally, failures, peak, cpu = Tally(), Counter[str](), 0, 0.0
     began, clock = datetime.now(UTC), time.perf_counter()
-    recording = Recording(model.model, model.workers * (spread.workers.most or spread.workers.least), count)
-    recording.began()
-    recording.read(count)
-    recording.repeated(copies)
-    recording.expects(inputs.rows, under_way.settled)
+    at_once = model.workers * (spread.workers.most or spread.workers.least)
+    # What is kept is of shards that are done; what is shown has the others too, which a run that goes on takes in by itself.
+    recording, live = Recording(model.model, at_once, count, tells=False), Recording(model.model, at_once, count)
+    live.began()
+    for each_of in (recording, live):
+        each_of.read(count)
+        each_of.repeated(copies)
+        each_of.expects(inputs.rows, under_way.settled)
     failure: BaseException | None = None
     held, taken = ExitStack(), set[int]()
     try:
-        sizes = {shard.start: len(shard.rows) for shard in shards}
-        show(Progress(0, inputs.rows, None, 0.0, recording), beside)
+        shown = Shown(folder, {shard.start: len(shard.rows) for shard in shards}, live, LOOK_SECONDS)
+
+        def tell() -> None:
+            seconds = time.perf_counter() - clock
+            show(Progress(shown.done, inputs.rows, live.tokens_at_least, seconds, live), beside)
+
+        journal.record(recording if before is None else before.followed_by(recording))
+        tell()
         results = held.enter_context(closing(_results(ray, shards, work, spread)))
         for each in results:
+            if shown.look():
+                tell()
+            if each is None:
+                continue
             if each.failure is not None:
                 raise _named(each, failures)
             if each.start in taken:
                 continue  # it was done again, as Ray had lost that it was
             taken.add(each.start)
             take_in(journal, shard_path(folder, each.start))
-            if each.recording is not None:
-                recording.take_in(Recording.from_dict(each.recording))
+            part = None if each.recording is None else Recording.from_dict(each.recording)
+            if part is not None:
+                recording.take_in(part)
+            shown.ended(each.start, part)
             for told in each.statistics:
                 tally.add(Tally.of(told))
                 peak, cpu = max(peak, told.peak_memory_bytes), cpu + told.cpu_seconds
                 failures.update(told.failures)
             if asked.max_errors is not None and failures.total() > asked.max_errors:
                 raise TooManyErrors(failures, asked.max_errors, _first(journal))
-            done += sizes[each.start]
             journal.record(recording if before is None else before.followed_by(recording))
-            seconds = time.perf_counter() - clock
-            show(Progress(done, inputs.rows, tally.tokens if tally.told else None, seconds, recording), beside)
+            tell()
     except BaseException as exc:
         failure = exc
         raise
     finally:
         held.close()
         why = None if failure is None else stopping(failure)
-        recording.ended(failed=isinstance(failure, Exception), stopped=failure is not None, stopped_by=why)
+        for each_of in (recording, live):
+            each_of.ended(failed=isinstance(failure, Exception), stopped=failure is not None, stopped_by=why)
         if failure is not None:
             with suppress(OutputError):  # nobody's vectors depend on it
                 journal.record(recording if before is None else before.followed_by(recording))
@@ -179,8 +194,8 @@ def _embedded_there(
     return statistics, recording if before is None else before.followed_by(recording)
 
 
-def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Generator[Done]:
-    """What becomes of the shards, as they are done."""
+def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Generator[Done | None]:
+    """What becomes of the shards, as they are done; None now and then while none is."""
     compute = ray.data.ActorPoolStrategy(min_size=spread.workers.least, max_size=spread.workers.most)
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -213,6 +228,7 @@ def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Gener
                 there = any(node["Alive"] and spread.resources.fit(node["Resources"]) for node in ray.nodes())
                 if absence.too_long(time.monotonic(), there=there):
                     raise ClusterError(f"no node of the cluster has {spread.resources} any more: {GOES_ON}") from None
+                yield None
                 continue
             if each is None:
                 return

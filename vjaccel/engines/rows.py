@@ -19,7 +19,7 @@ from vjaccel.telemetry import Recording
 
 __all__ = ["embed_rows"]
 
-RECORD_SECONDS = 10.0
+RECORD_SECONDS = 5.0
 """After which what a run is like is kept again, for a report of one that is killed."""
 
 

@@ -14,6 +14,7 @@ from vjaccel.observe.catalogue import CATALOGUE, Measure
 from vjaccel.observe.memory import memory_available, memory_limit
 from vjaccel.telemetry import (
     BatchEnded,
+    BatchesEnded,
     CacheLookedUp,
     Called,
     CircuitChanged,
@@ -80,6 +81,8 @@ class Metrics:
         match event:
             case BatchEnded():
                 self._model(happened.model).batch(event)
+            case BatchesEnded():
+                self._model(happened.model).batches(event)
             case TextsSettled():
                 self._model(happened.model).texts[event.outcome].inc(event.texts)
                 if event.code is not None:
@@ -208,6 +211,19 @@ class _OfModel:
         self._seconds, self._sizes = of["batch_duration_seconds"].labels(model), of["batch_texts"].labels(model)
         self._tokens, self._padding = of["tokens"].labels(model), of["padding_tokens"].labels(model)
         self._retries, self._waiting = of["batch_retries"].labels(model), of["batch_waiting_seconds"].labels(model)
+
+    def batches(self, event: BatchesEnded) -> None:
+        """Count them."""
+        self._batches[True].inc(event.failed)
+        self._batches[False].inc(sum(event.seconds.values()))
+        for seconds, count in event.seconds.items():
+            for _ in range(count):
+                self._seconds.observe(seconds)
+        for count, texts in event.sizes.values():
+            for _ in range(count):
+                self._sizes.observe(texts / count)
+        self._tokens.inc(event.tokens)
+        self._padding.inc(max(0, event.padded - event.tokens))
 
     def tried_again(self, event: TriedAgain) -> None:
         """Count it."""

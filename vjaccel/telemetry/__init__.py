@@ -9,6 +9,7 @@ from vjaccel.telemetry.batches import OfBudget, Try
 from vjaccel.telemetry.events import (
     NOTHING,
     BatchEnded,
+    BatchesEnded,
     CacheLookedUp,
     Called,
     CircuitChanged,
@@ -36,6 +37,7 @@ __all__ = [
     "SUMMED",
     "Attempts",
     "BatchEnded",
+    "BatchesEnded",
     "CacheLookedUp",
     "Call",
     "Called",

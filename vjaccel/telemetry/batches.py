@@ -35,6 +35,10 @@ class OfBudget(NamedTuple):
     texts: int
     padded: int
 
+    def without_those_of(self, other: OfBudget) -> OfBudget:
+        """The batches of this that are not those of `other`."""
+        return OfBudget._make(mine - others for mine, others in zip(self, other, strict=True))
+
     def with_those_of(self, other: OfBudget) -> OfBudget:
         """The batches of both."""
         return OfBudget._make(mine + others for mine, others in zip(self, other, strict=True))
@@ -55,6 +59,7 @@ class Batches:
     def __init__(self) -> None:
         self._budgets: dict[int, OfBudget] = {}
         self._lengths: dict[int, np.ndarray] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
         self._tries: list[Try] = []
         self._batches, self._stride = 0, 1
 
@@ -63,6 +68,7 @@ class Batches:
         tokens = batch.tokens or 0
         padded = tokens if batch.padded is None else batch.padded
         self._add(batch.budget, OfBudget(1, tokens, batch.seconds, batch.texts, padded))
+        self._add_sizes(_power_of_two(batch.texts), 1, batch.texts)
         if tokens and self._batches % self._stride == 0:
             self._tries.append(Try(at, batch.budget, tokens / max(batch.seconds, 1e-9), padded))
             if len(self._tries) > TRIES:
@@ -77,9 +83,31 @@ class Batches:
             self._lengths[most] = self._lengths.get(most, np.zeros(3)) + found
         for budget, one in other._budgets.items():
             self._add(budget, one)
+        for most, (batches, texts) in other._sizes.items():
+            self._add_sizes(most, batches, texts)
         self._tries += [each._replace(at=offset + each.at) for each in other._tries]
         while len(self._tries) > TRIES:
             self._tries = self._tries[::2]
+
+    def since(self, before: Batches) -> Batches:
+        """Those that are counted since it was as `before`."""
+        made = Batches()
+        made._lengths = {most: found - before._lengths.get(most, np.zeros(3)) for most, found in self.lengths().items()}
+        for budget, one in self._budgets.items():
+            more = one.without_those_of(before._budgets.get(budget, OfBudget(0, 0, 0.0, 0, 0)))
+            if more.batches:
+                made._budgets[budget] = more
+        for most, (batches, texts) in self._sizes.items():
+            of_before = before._sizes.get(most, (0, 0))
+            if batches > of_before[0]:
+                made._sizes[most] = batches - of_before[0], texts - of_before[1]
+        until = before._tries[-1].at if before._tries else -1.0
+        made._tries = [each for each in self._tries if each.at > until]
+        return made
+
+    def sizes(self) -> dict[int, tuple[int, int]]:
+        """By the smallest power of two that is no smaller than a batch: how many batches, and their texts."""
+        return dict(sorted(self._sizes.items()))
 
     def lengths(self) -> dict[int, np.ndarray]:
         """By the smallest power of two that is no shorter than a text: how many texts, their tokens, and the padding."""
@@ -100,6 +128,7 @@ class Batches:
             "budgets": {
                 str(budget): one._replace(seconds=round(one.seconds, 4)) for budget, one in self._budgets.items()
             },
+            "sizes": {str(most): list(found) for most, found in self.sizes().items()},
             "tries": [[round(each.at, 3), each.budget, round(each.rate, 1), each.padded] for each in self._tries],
         }
 
@@ -115,6 +144,7 @@ class Batches:
         made = cls()
         made._lengths = {int(most): np.array(found, float) for most, found in values["lengths"].items()}
         made._budgets = {int(budget): OfBudget._make(found) for budget, found in values["budgets"].items()}
+        made._sizes = {int(most): (int(batches), int(texts)) for most, (batches, texts) in values["sizes"].items()}
         made._tries = [
             Try(float(at), int(budget), float(rate), int(padded)) for at, budget, rate, padded in values["tries"]
         ]
@@ -124,6 +154,10 @@ class Batches:
         found = self._budgets.get(budget)
         self._budgets[budget] = some if found is None else found.with_those_of(some)
 
+    def _add_sizes(self, most: int, batches: int, texts: int) -> None:
+        found = self._sizes.get(most, (0, 0))
+        self._sizes[most] = found[0] + batches, found[1] + texts
+
     def _note_lengths(self, lengths: np.ndarray, padded_to: float) -> None:
         # The exponent of the power of two that is no smaller.
         steps = np.frexp(np.maximum(lengths, 1) - 0.5)[1]
@@ -131,3 +165,8 @@ class Batches:
             some = lengths[steps == step]
             kept = self._lengths.setdefault(1 << max(step, 0), np.zeros(3))
             kept += (len(some), some.sum(), len(some) * padded_to - some.sum())
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest that is no smaller."""
+    return 1 << max(number - 1, 0).bit_length()

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 __all__ = [
     "NOTHING",
     "BatchEnded",
+    "BatchesEnded",
     "CacheLookedUp",
     "Called",
     "CircuitChanged",
@@ -75,6 +76,28 @@ class BatchEnded(NamedTuple):
     retries: int
     budget: int
     failed: bool
+
+
+class BatchesEnded(NamedTuple):
+    """Batches have come back elsewhere, or have failed.
+
+    Attributes
+    ----------
+    failed : int
+        How many of them have.
+    seconds : dict of float to int
+        Of the others: how many took how long, to 1%.
+    sizes : dict of int to (int, int)
+        By the smallest power of two that is no smaller: how many, and their texts together.
+    tokens, padded : int
+        Of all of them, where they are counted, without and with padding.
+    """
+
+    failed: int
+    seconds: dict[float, int]
+    sizes: dict[int, tuple[int, int]]
+    tokens: int
+    padded: int
 
 
 class TriedAgain(NamedTuple):
@@ -151,6 +174,7 @@ Event = (
     | RunEnded
     | TextsSettled
     | BatchEnded
+    | BatchesEnded
     | TriedAgain
     | CacheLookedUp
     | CircuitChanged

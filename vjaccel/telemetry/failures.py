@@ -52,6 +52,15 @@ class Failures:
             mine.texts += others.texts
             mine.examples = [*mine.examples, *others.examples][:EXAMPLES]
 
+    def since(self, before: Failures) -> Failures:
+        """Those that are counted since it was as `before`."""
+        made, earlier = Failures(), before.found()
+        for code, (texts, examples) in self.found().items():
+            of_before, shown = earlier.get(code, (0, []))
+            if texts > of_before:
+                made._by_code[code] = _OfCode(texts - of_before, examples[len(shown) :])
+        return made
+
     def found(self) -> dict[str, tuple[int, list[Example]]]:
         """By the code, how many texts, and some of them."""
         return {code: (found.texts, list(found.examples)) for code, found in self._by_code.items()}

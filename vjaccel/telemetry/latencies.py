@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import Self
@@ -32,6 +33,12 @@ class Latencies:
             for place, count in counts.copy().items():
                 both._counts[place] = both._counts.get(place, 0) + count
         return both
+
+    def since(self, before: Latencies) -> Latencies:
+        """Those that are counted since it was as `before`."""
+        made = Latencies()
+        made._counts = dict(Counter(self._counts) - Counter(before._counts))
+        return made
 
     def quantile(self, share: float) -> float | None:
         """What so large a share of them did not exceed, in seconds, to 1%; None where there were none."""

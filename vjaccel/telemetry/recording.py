@@ -19,6 +19,7 @@ from vjaccel.telemetry.attempts import Attempts
 from vjaccel.telemetry.batches import Batches, OfBudget, Try
 from vjaccel.telemetry.events import (
     BatchEnded,
+    BatchesEnded,
     CacheLookedUp,
     Event,
     RunBegan,
@@ -29,12 +30,15 @@ from vjaccel.telemetry.events import (
 )
 from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
-from vjaccel.telemetry.timeline import Timeline
+from vjaccel.telemetry.timeline import SUMMED, Timeline
 
 __all__ = ["RUN", "Recording", "Stages", "running"]
 
 CALLS = 50
 """Calls of one run, each after the one before was stopped, that are told of."""
+
+ADDED = ("_tokens", "_truncated", "_tokens_lost", "_unrecorded", "_hits", "_misses", "_failed_batches")
+"""What is the sum of what the parts of a run have."""
 
 RUN: ContextVar[str | None] = ContextVar("vjaccel_run", default=None)
 """The id that runs are to have, where whoever begins them says so: that of a command, which its log has in each line."""
@@ -94,6 +98,8 @@ class Recording:
         Texts that are to come, where that is known.
     clock : callable
         Seconds.
+    tells : bool
+        Whether those who listen hear of it, and the log.
 
     Attributes
     ----------
@@ -108,9 +114,11 @@ class Recording:
     """
 
     def __init__(
-        self, model: str, workers: int, total: int | None = None, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+        self, model: str, workers: int, total: int | None = None, clock: Callable[[], float] = time.perf_counter,
+        *, tells: bool = True,
+    ) -> None:  # fmt: skip
         self.model = model
+        self._tells = tells
         self._id = RUN.get()
         self.started = datetime.now(UTC)
         self._timeline = Timeline()
@@ -135,6 +143,7 @@ class Recording:
         self._tokens, self._told = 0, True
         self._truncated, self._tokens_lost, self._cuts_known = 0, 0, True
         self._cut_short, self._unrecorded = False, 0
+        self._hits = self._misses = self._failed_batches = 0
 
     @classmethod
     def empty(cls, model: str, workers: int = 1) -> Self:
@@ -154,11 +163,12 @@ class Recording:
 
     def began(self) -> None:
         """The run begins."""
-        if logger.isEnabledFor(logging.INFO):
+        if self._tells and logger.isEnabledFor(logging.INFO):
             fields = {"run": self.id, "model": self.model, "workers": self._workers, "total": self._total}
             logger.info("the run begins, with %s", self.model, extra={"fields": fields})
-        with _lock:
-            _running.add(self)
+        if self._tells:
+            with _lock:
+                _running.add(self)
         self._tell(RunBegan(self._workers, self._total))
 
     def ended(
@@ -182,7 +192,7 @@ class Recording:
             with self._lock:
                 self._timeline.add(self._ended, cpu_seconds=cpu_seconds - self._cpu_seconds)
                 self._cpu_seconds = cpu_seconds
-        if logger.isEnabledFor(logging.INFO):
+        if self._tells and logger.isEnabledFor(logging.INFO):
             failures = {code: texts for code, (texts, _) in self.failures.items()}
             fields = {"run": self.id, "seconds": round(self._ended, 3), **self.outcomes, "failures": failures}
             how = "is stopped by an error" if failed else "is stopped" if stopped else "is over"
@@ -216,6 +226,8 @@ class Recording:
 
     def looked_up(self, hits: int, misses: int) -> None:
         """Texts were looked up in the cache."""
+        with self._lock:
+            self._hits, self._misses = self._hits + hits, self._misses + misses
         self._tell(CacheLookedUp(hits, misses))
 
     def cut_off(self, texts: int, tokens: int, *, known: bool) -> None:
@@ -271,7 +283,9 @@ class Recording:
             self._timeline.add(
                 now, batches=1, batch_seconds=batch.seconds, tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
-            if not batch.failed:
+            if batch.failed:
+                self._failed_batches += 1
+            else:
                 self._tokens, self._told = self._tokens + (batch.tokens or 0), self._told and batch.tokens is not None
                 self.latencies.append(batch.seconds)
                 self._batches.add(batch, now, lengths)
@@ -437,13 +451,29 @@ class Recording:
             self.latencies = self.latencies + part.latencies
             self._outcomes += part._outcomes
             self._prepared += part._prepared
+            self._at_work += part._at_work
+            self._budget = part._budget or self._budget
             self._take_in(part, offset)
-            self._moved = self._clock()
-        for outcome in ("embedded", "cached", "duplicate"):
-            if part._outcomes[outcome]:
-                self._tell(TextsSettled(outcome, part._outcomes[outcome]))
-        for code, (texts, _) in part.failures.items():
-            self._tell(TextsSettled("failed", texts, code))
+            if part._prepared or part._outcomes or part._batches.sizes() or part._failed_batches:
+                self._moved = self._clock()
+        if self._tells:
+            self._tell_of(part)
+
+    def since(self, before: Recording | None) -> Recording:
+        """What is added to it since it was as `before`, for one that has that already; all of it where that is None."""
+        if before is None:
+            return self
+        made = Recording(self.model, self._workers)
+        made.started, made._ended, made._budget = self.started, self.seconds, self._budget
+        made._timeline = self._timeline.since(before._timeline)
+        made.latencies = self.latencies.since(before.latencies)
+        made._batches, made._failures = self._batches.since(before._batches), self._failures.since(before._failures)
+        made._outcomes = self._outcomes - before._outcomes
+        for name in ADDED:
+            setattr(made, name, getattr(self, name) - getattr(before, name))
+        made._at_work, made._prepared = self._at_work - before._at_work, self._prepared - before._prepared
+        made._told, made._cuts_known, made._cut_short = self._told, self._cuts_known, self._cut_short
+        return made
 
     def copy(self) -> Self:
         """One that stays as it is when this goes on."""
@@ -488,6 +518,10 @@ class Recording:
                 "truncated": [self._truncated, self._tokens_lost] if self._cuts_known else None,
                 "timeline": self._timeline.to_dict(),
                 "latencies": self.latencies.to_dict(),
+                "at_work": self._at_work,
+                "budget": self._budget,
+                "lookups": [self._hits, self._misses],
+                "failed_batches": self._failed_batches,
                 **self._batches.to_dict(),
                 "failures": self._failures.to_dict(),
             }
@@ -508,7 +542,7 @@ class Recording:
 
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
-        made = cls(values["model"], values["workers"])
+        made = cls(values["model"], values["workers"], tells=False)
         made._id = str(values["id"])
         made.started = datetime.fromisoformat(values["started"])
         made._ended = float(values["seconds"])
@@ -519,6 +553,9 @@ class Recording:
         made._tokens, made._told = values["tokens"] or 0, values["tokens"] is not None
         made._cuts_known = values["truncated"] is not None
         made._truncated, made._tokens_lost = values["truncated"] or (0, 0)
+        made._at_work, made._budget = int(values["at_work"]), values["budget"]
+        made._hits, made._misses = values["lookups"]
+        made._failed_batches = int(values["failed_batches"])
         made._timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
         made._batches = Batches.from_dict(values)
@@ -534,15 +571,30 @@ class Recording:
         self._tell(TriedAgain(retries, waited))
 
     def _tell(self, event: Event) -> None:
-        tell(event, self.model)
+        if self._tells:
+            tell(event, self.model)
+
+    def _tell_of(self, part: Recording) -> None:
+        values = {name: found.sum() for name, found in part.timeline.values.items() if name in SUMMED}
+        if values["batches"]:
+            tokens, padded = int(values["tokens"]), int(values["padded"])
+            durations, sizes = part.latencies.counts(), part._batches.sizes()
+            self._tell(BatchesEnded(part._failed_batches, durations, sizes, tokens, padded))
+        if values["retries"] or values["waited"]:
+            self._tell(TriedAgain(round(values["retries"]), values["waited"]))
+        if part._hits or part._misses:
+            self._tell(CacheLookedUp(part._hits, part._misses))
+        for outcome in ("embedded", "cached", "duplicate"):
+            if part._outcomes[outcome]:
+                self._tell(TextsSettled(outcome, part._outcomes[outcome]))
+        for code, (texts, _) in part.failures.items():
+            self._tell(TextsSettled("failed", texts, code))
 
     def _take_in(self, other: Recording, offset: float) -> None:
-        self._tokens, self._told = self._tokens + other._tokens, self._told and other._told
-        self._truncated, self._tokens_lost = self._truncated + other._truncated, self._tokens_lost + other._tokens_lost
-        self._cuts_known = self._cuts_known and other._cuts_known
-        self._cut_short, self._unrecorded = (
-            self._cut_short or other._cut_short, self._unrecorded + other._unrecorded
-        )  # fmt: skip
+        for name in ADDED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._told, self._cuts_known = self._told and other._told, self._cuts_known and other._cuts_known
+        self._cut_short = self._cut_short or other._cut_short
         self._batches.take_in(other._batches, offset)
         self._failures.take_in(other._failures)
 

@@ -104,6 +104,17 @@ class Timeline:
             mine = self._span(offset + place * part.width)
             mine[:] = [join(a, b) for join, a, b in zip(_JOINS, mine, span, strict=True)]
 
+    def since(self, before: Timeline) -> Timeline:
+        """What is added to it since it was as `before`; what is the highest stays so."""
+        made = Timeline()
+        made.width = self.width
+        earlier = before._at(self.width)
+        made._spans = [
+            [take_away(a, b) for take_away, a, b in zip(_SINCE, *pair, strict=True)]
+            for pair in zip_longest(self._spans, earlier[: len(self._spans)], fillvalue=_EMPTY)
+        ]
+        return made
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: numbers in short, and null for what was not seen."""
         found = {name: [_short(span[place]) for span in self._spans] for name, place in _PLACES.items()}
@@ -150,10 +161,20 @@ def _highest(a: float, b: float) -> float:
     return b if a != a or b > a else a
 
 
+def _more(now: float, before: float) -> float:
+    # What was written to a file has fewer digits, and may seem to have become less.
+    return max(0.0, now - before)
+
+
+def _kept(now: float, before: float) -> float:
+    return now
+
+
 _PLACES = {name: place for place, name in enumerate((*SUMMED, *HIGHEST))}
 _FIRST_SEEN = _PLACES[HIGHEST[0]]
 _EMPTY = [0.0] * len(SUMMED) + [math.nan] * len(HIGHEST)
 _JOINS = [add] * len(SUMMED) + [_highest] * len(HIGHEST)
+_SINCE = [_more] * len(SUMMED) + [_kept] * len(HIGHEST)
 
 
 def _short(value: float) -> float | int | None:

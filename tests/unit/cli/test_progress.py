@@ -17,12 +17,12 @@ from vjaccel.observe import RunBar, Seen
 ROOT = Path(__file__).parents[3]
 
 
-def in_terminal(folder: Path, columns: int, *arguments: str) -> str:
+def in_terminal(folder: Path, columns: int, *arguments: str, **more: str) -> str:
     ours, theirs = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen(
         [sys.executable, "-m", "vjaccel", *arguments], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs,
-        env=environment | {"PYTHONPATH": f"{folder / 'plugins'}:{ROOT}"},
+        env=environment | {"PYTHONPATH": f"{folder / 'plugins'}:{ROOT}"} | more,
     )  # fmt: skip
     os.close(theirs)
     shown = b""

@@ -9,7 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from vjaccel.telemetry import BatchEnded, Failures, Happened, Latencies, Recording, TextsSettled, listening
+from vjaccel.telemetry import (
+    BatchEnded,
+    BatchesEnded,
+    Failures,
+    Happened,
+    Latencies,
+    Recording,
+    TextsSettled,
+    TriedAgain,
+    listening,
+)
 from vjaccel.telemetry.batches import TRIES
 from vjaccel.telemetry.failures import CODES, EXAMPLES, OTHERS
 from vjaccel.telemetry.recording import CALLS
@@ -303,3 +313,46 @@ def test_texts_that_were_there_before_are_read_and_settled_at_once() -> None:
     assert heard == [Happened(TextsSettled("duplicate", 3), "letters:8")]
     assert (made.stages.read, made.stages.prepared, made.stages.settled) == (3, 3, 3)
     assert made.timeline.values["duplicate"].sum() == 3
+
+
+def test_a_part_that_is_taken_in_as_it_grows_is_counted_once() -> None:
+    clock = Clock()
+    parts, heard = [some_run(3, clock)], list[Happened]()
+    for _ in range(3):
+        parts.append(parts[-1].followed_by(some_run(40, clock)))
+    with listening(heard.append):
+        whole, at_once = Recording("letters:8", 4), Recording("letters:8", 4, tells=False)
+        before = None
+        for part in parts:
+            now = Recording.from_dict(json.loads(json.dumps(part.to_dict())))
+            whole.take_in(now.since(before))
+            before = now
+        at_once.take_in(now)
+    assert (whole.outcomes, whole.failures, whole.budgets) == (at_once.outcomes, at_once.failures, at_once.budgets)
+    assert whole.latencies.counts() == at_once.latencies.counts()
+    assert whole.tokens == at_once.tokens
+    for name in ("embedded", "tokens", "batches", "retries", "waited", "cpu_seconds"):
+        sums = [recording.timeline.values[name].sum() for recording in (whole, at_once)]
+        assert sums[0] == pytest.approx(sums[1], abs=1e-2), name
+    assert {k: v.tolist() for k, v in whole.lengths.items()} == {k: v.tolist() for k, v in at_once.lengths.items()}
+    told = [one.event for one in heard]
+    batches = [event for event in told if isinstance(event, BatchesEnded)]
+    assert len(batches) == len(parts)
+    assert sum(sum(event.seconds.values()) for event in batches) == 123
+    assert sum(texts for event in batches for _, texts in event.sizes.values()) == 246
+    assert sum(event.texts for event in told if isinstance(event, TextsSettled)) == 369
+    assert sum(event.retries for event in told if isinstance(event, TriedAgain)) == 123
+
+
+def test_nothing_that_came_is_no_sign_of_life() -> None:
+    clock = Clock()
+    whole = Recording("letters:8", 4, clock=clock)
+    whole.read(9)
+    clock.now = 5.0
+    part = Recording.from_dict(some_run(3).to_dict())
+    whole.take_in(part)
+    assert whole.idle == 0  # all nine are settled
+    whole.read(1)
+    clock.now = 25.0
+    whole.take_in(part.since(part))
+    assert whole.idle == 20
