@@ -1,0 +1,306 @@
+"""A run on a cluster, event by event: workers that start, fail and are slow, one driver, and a limit that they may share.
+
+What the library decides is asked of the library: the size of shards, the groups of rows after deaths, when a run is given up,
+each worker's share of a limit, and when a request may be sent. How Ray Data deals is modelled: shards in their order, each
+worker has up to `AHEAD` of them, and those of a worker that dies wait until it is back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import simpy
+
+from benchmarks.scale.limited import Limit, OfAll, SharedLog, begun
+from vjaccel.embedding.limits import Rates, RatesPerMinute, Use
+from vjaccel.engines.dealing import Absence, groups_of, shard_rows
+
+__all__ = ["Outcome", "Plan", "simulated"]
+
+AHEAD = 2
+"""Shards that Ray Data gives a worker at most: the one in hand, and the next."""
+
+LOOK_SECONDS = 1.0
+
+Events = Generator[simpy.Event, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run; rates are of tokens or rows a second, times are seconds.
+
+    Attributes
+    ----------
+    tokens : float
+        Of each text.
+    speed : float
+        Tokens a second of a worker; where there is a limit, of one request.
+    spread : float
+        Standard deviation of the logarithm of the workers' speeds.
+    slow, slowness : float
+        The share of workers that are so many times slower, for as long as the run takes.
+    start : float
+        Until a worker works.
+    failure, away : float
+        The mean time between failures of one worker, and for how long it is gone then.
+    batch : int
+        Tokens of a batch: what is done of one that a failure ends is lost.
+    shard_rows : int or None
+        By default what the library has.
+    begin, read : float
+        Until rows are read, and rows a second that are.
+    take_in, merge : float
+        Rows a second that the driver takes in of shards that are done, and that it puts together at the end.
+    """
+
+    texts: int
+    tokens: float
+    workers: int
+    speed: float
+    spread: float = 0.0
+    slow: float = 0.0
+    slowness: float = 4.0
+    start: float = 0.0
+    failure: float = math.inf
+    away: float = 0.0
+    batch: int = 2048
+    shard_rows: int | None = None
+    begin: float = 0.0
+    read: float = math.inf
+    take_in: float = math.inf
+    merge: float = math.inf
+    limit: Limit | None = None
+    seed: int = 0
+
+
+class Outcome(NamedTuple):
+    """What became of a run.
+
+    Attributes
+    ----------
+    seconds, embedding, merging : float
+        Of all, from the first worker's start until all shards were taken in, and of putting the output together.
+    utilisation : float
+        The share of the workers' time, while there was embedding, that brought vectors which were kept.
+    repeated : float
+        Work that was lost and done again, as a share of all that was asked.
+    failures : int
+        Of workers.
+    given_up : int
+        Texts that were taken for what kills workers.
+    finished : bool
+        False where it ended as no worker was there for too long.
+    asks : int
+        Questions to the limit.
+    driver : float
+        The share of the embedding's time in which the driver took shards in.
+    """
+
+    seconds: float
+    embedding: float
+    merging: float
+    utilisation: float
+    repeated: float
+    failures: int
+    given_up: int
+    finished: bool
+    asks: int
+    driver: float
+
+
+@dataclass(slots=True, eq=False)
+class _Shard:
+    settled: np.ndarray
+    deaths: int = 0
+    in_hand: np.ndarray | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    speed: float
+    rng: np.random.Generator
+    fails_at: float = math.inf
+    shards: deque[_Shard] = field(default_factory=deque)
+    there: bool = False
+    rates: Rates | None = None
+    limits: RatesPerMinute = field(default_factory=RatesPerMinute)
+
+
+def simulated(plan: Plan) -> Outcome:
+    """What becomes of a run that is as planned; the same for the same seed."""
+    return _Run(plan).outcome()
+
+
+class _Run:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._env = env = simpy.Environment()
+        size = plan.shard_rows or shard_rows(plan.texts)
+        self._waiting = deque(min(size, plan.texts - at) for at in range(0, plan.texts, size))
+        self._left = len(self._waiting)
+        self._done: simpy.Store = simpy.Store(env)
+        self._all_taken, self._ended = env.event(), False
+        self._useful = self._lost = self._driver = 0.0
+        self._failures = self._given_up = 0
+        rng = np.random.default_rng(plan.seed)
+        speeds = plan.speed * np.exp(plan.spread * rng.standard_normal(plan.workers) - plan.spread**2 / 2)
+        speeds[: round(plan.slow * plan.workers)] /= plan.slowness
+        self._workers = [
+            _Worker(speed, np.random.default_rng([plan.seed, i])) for i, speed in enumerate(speeds.tolist())
+        ]
+        self._log = None if plan.limit is None else SharedLog(plan.limit.ask)
+        if plan.limit is not None and self._log is not None:
+            for worker in self._workers:
+                shared = plan.limit.shared
+                worker.rates = OfAll(self._log, lambda: env.now) if shared else Rates(lambda: env.now)
+                worker.limits = plan.limit.of_one(plan.workers)
+
+    def outcome(self) -> Outcome:
+        plan, env = self._plan, self._env
+        read = plan.texts / plan.read
+        if self._left:
+            self._begin()
+            env.run(until=self._all_taken)
+        embedding, merging = env.now, plan.texts / plan.merge
+        return Outcome(
+            plan.begin + read + embedding + merging, embedding, merging,
+            self._useful / (plan.workers * embedding) if embedding else 1.0,
+            self._lost / (plan.texts * plan.tokens) if plan.texts else 0.0,
+            self._failures, self._given_up, not self._ended,
+            0 if self._log is None else self._log.asks,
+            self._driver / embedding if embedding else 0.0,
+        )  # fmt: skip
+
+    def _begin(self) -> None:
+        for _ in range(AHEAD):
+            for worker in self._workers:
+                self._deal(worker)
+        for worker in self._workers:
+            self._env.process(self._works(worker))
+        self._env.process(self._drives())
+        self._env.process(self._looks())
+
+    def _deal(self, worker: _Worker) -> None:
+        if self._waiting:
+            worker.shards.append(_Shard(np.zeros(self._waiting.popleft(), np.bool_)))
+
+    # The driver
+
+    def _drives(self) -> Events:
+        for _ in range(self._left):
+            rows = yield self._done.get()
+            seconds = rows / self._plan.take_in
+            self._driver += seconds
+            yield self._env.timeout(seconds)
+        self._all_taken.succeed()
+
+    def _looks(self) -> Events:
+        absence = Absence(self._env.now)
+        while not self._all_taken.triggered:
+            yield self._env.timeout(LOOK_SECONDS)
+            # Where workers are still to come there are nodes for them.
+            there = self._env.now <= self._plan.start or any(worker.there for worker in self._workers)
+            if absence.too_long(self._env.now, there=there) and not self._all_taken.triggered:
+                self._ended = True
+                self._all_taken.succeed()
+
+    # Workers
+
+    def _works(self, worker: _Worker) -> Events:
+        yield self._env.timeout(self._plan.start)
+        self._back(worker)
+        while worker.shards:
+            shard = worker.shards[0]
+            whole = yield from self._embeds(worker, shard)
+            if not whole:
+                worker.there = False
+                self._failures += 1
+                yield self._env.timeout(self._plan.away)
+                self._back(worker)
+                continue
+            worker.shards.popleft()
+            self._deal(worker)
+            self._done.put(len(shard.settled))
+
+    def _back(self, worker: _Worker) -> None:
+        worker.there = True
+        failure = self._plan.failure
+        worker.fails_at = self._env.now + worker.rng.exponential(failure) if failure < math.inf else math.inf
+
+    def _embeds(self, worker: _Worker, shard: _Shard) -> Events:
+        """Whether the shard has come to its end; False where the worker has failed before."""
+        deaths, suspects = 0, None
+        if shard.in_hand is not None:
+            deaths, suspects = shard.deaths + 1, shard.in_hand[~shard.settled[shard.in_hand]]
+        failed, shard.deaths, groups = groups_of(np.flatnonzero(~shard.settled), deaths, suspects)
+        if failed is not None:
+            shard.settled[failed] = True
+            self._given_up += 1
+        embed = self._at_its_speed if worker.rates is None else self._by_requests
+        for rows in groups:
+            if len(rows):
+                shard.in_hand = rows
+                kept = yield from embed(worker, len(rows))
+                shard.settled[rows[kept]] = True
+                if not kept.all():
+                    return False
+                shard.in_hand = None
+        return True
+
+    def _at_its_speed(self, worker: _Worker, rows: int) -> Events:
+        """Which of so many rows were embedded, bool (rows,), until all were or the worker failed."""
+        plan, tokens = self._plan, rows * self._plan.tokens
+        seconds = tokens / worker.speed
+        if self._env.now + seconds <= worker.fails_at:
+            yield self._env.timeout(seconds)
+            self._useful += seconds
+            return np.ones(rows, np.bool_)
+        made = (worker.fails_at - self._env.now) * worker.speed
+        yield self._env.timeout(worker.fails_at - self._env.now)
+        done = min(rows - 1, int(made // plan.batch * plan.batch / plan.tokens))
+        self._useful += done * plan.tokens / worker.speed
+        self._lost += made - done * plan.tokens
+        return np.arange(rows) < done
+
+    def _by_requests(self, worker: _Worker, rows: int) -> Events:
+        """The same, by several requests at once."""
+        assert self._plan.limit is not None
+        each = max(1, int(self._plan.batch / self._plan.tokens))
+        batches, kept = deque(range(0, rows, each)), np.zeros(rows, np.bool_)
+        at_once = self._plan.limit.at_once
+        yield simpy.AllOf(
+            self._env, [self._env.process(self._sends(worker, batches, each, kept)) for _ in range(at_once)]
+        )
+        return kept
+
+    def _sends(self, worker: _Worker, batches: deque[int], each: int, kept: np.ndarray) -> Events:
+        rates, limit = worker.rates, self._plan.limit
+        assert rates is not None
+        assert limit is not None
+        while batches and self._env.now < worker.fails_at:
+            first = batches.popleft()
+            stop = min(first + each, len(kept))
+            tokens = round((stop - first) * self._plan.tokens)
+            use = yield from begun(self._env, rates, tokens, worker.limits, worker.fails_at)
+            if use is None:
+                return
+            seconds = tokens / worker.speed
+            if self._env.now + seconds > worker.fails_at:
+                self._lost += (worker.fails_at - self._env.now) * worker.speed
+                self._env.process(self._forgotten(rates, use, limit.longest))
+                yield self._env.timeout(worker.fails_at - self._env.now)
+                return
+            yield self._env.timeout(seconds)
+            rates.ended(use, tokens)
+            self._useful += seconds / limit.at_once
+            kept[first:stop] = True
+
+    def _forgotten(self, rates: Rates, use: Use, longest: float) -> Events:
+        """A use of which nobody tells that it has ended."""
+        yield self._env.timeout(longest)
+        rates.ended(use, None)
