@@ -28,7 +28,8 @@ from vjaccel.telemetry.events import (
 )
 from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
-from vjaccel.telemetry.recording import RUN, Call, Recording, Stages, running
+from vjaccel.telemetry.recorded import RUN, Call, Stages
+from vjaccel.telemetry.recording import Recording, running
 from vjaccel.telemetry.timeline import SUMMED, Timeline
 
 __all__ = [

@@ -22,7 +22,7 @@ from vjaccel.telemetry import (
 )
 from vjaccel.telemetry.batches import TRIES
 from vjaccel.telemetry.failures import CODES, EXAMPLES, OTHERS
-from vjaccel.telemetry.recording import CALLS
+from vjaccel.telemetry.recorded import CALLS
 
 
 class Clock:
