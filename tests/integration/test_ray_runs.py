@@ -14,6 +14,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -221,6 +222,21 @@ def test_a_node_with_another_version_is_named_with_both(place: Place, tmp_path: 
             Place(nodes, place.environment), tmp_path, "in.txt", "-o", "o.parquet", "--model", "letters:8", code=1
         )
     assert f"it has vjaccel 9.9.9, and the run {vj.__version__}: install the same on all" in err
+
+
+def test_a_driver_with_another_ray_is_refused_with_both_versions(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    # Of another Ray there is only the number: it is by that alone that Ray tells.
+    (other / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.1.0'\n")
+    environment = place.environment | {"PYTHONPATH": f"{other}:{place.environment['PYTHONPATH']}"}
+    _, err = embed(
+        Place(place.nodes, environment), tmp_path, "in.txt", "-o", "out.parquet", "--model", "letters:8", code=1
+    )
+    assert err.startswith(f"vjaccel: the Ray cluster at {place.nodes.address} has other versions than this process: ")
+    assert "Ray: 2.1.0" in err
+    assert f"Ray: {version('ray')}" in err
 
 
 @pytest.mark.soak

@@ -23,6 +23,12 @@ __all__ = ["Resources", "Workers", "check_room", "connected", "on_every_node", "
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to answer."""
 
+HEAD = "node:__internal_head__"
+"""The resource that a cluster's head alone has, 1 of it."""
+
+CLIENT = {"RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "2", "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "3"}
+"""So that three attempts to be let in by a Ray client server take no longer than that."""
+
 NODE_SECONDS = 90.0
 """How long a node may take to start a process and to look at its files."""
 
@@ -172,8 +178,10 @@ def connected(address: str | None, resources: Resources) -> Iterator[Any]:
     """
     if address and address != "auto" and ":" not in address.removeprefix("ray://"):
         raise InvalidInput(f"--address {address!r} is none of auto, HOST:PORT, ray://HOST:PORT")
-    ray = silent()
     address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and address.startswith("ray://"):
+        os.environ.update({name: value for name, value in CLIENT.items() if name not in os.environ})
+    ray = silent()
     if ray.is_initialized():
         _check_resources(ray, resources)
         yield ray
@@ -191,7 +199,9 @@ def connected(address: str | None, resources: Resources) -> Iterator[Any]:
                 }  # fmt: skip
                 _init(ray, "a Ray of its own", own)
             else:
-                _init(ray, f"the Ray cluster at {address}", {"address": _answering(ray, address)})
+                _check_answers(address)
+                # Of auto not where it is: Ray takes the token of a cluster that it finds by itself.
+                _init(ray, f"the Ray cluster at {address}", {"address": address})
         _check_resources(ray, resources)
         yield ray
     finally:
@@ -256,6 +266,12 @@ def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except Exception as exc:
         text = " ".join(str(exc).split())
+        if isinstance(exc, ConnectionError):
+            port = ", and ray:// is for the port of its Ray client server, usually 10001"
+            raise ClusterError(
+                f"{what} answers, and does not let this process in: if it wants a token, as one of `ray start` does, set "
+                f"RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{port if options['address'].startswith('ray://') else ''}"
+            ) from exc
         if "ersion mismatch" in text or ("version" in text.lower() and "Python" in text):
             raise ClusterError(f"{what} has other versions than this process: {text}") from exc
         raise ClusterError(f"{what} cannot be used: {type(exc).__name__}: {text[:300]}") from exc
@@ -284,8 +300,8 @@ def _check_resources(ray: Any, resources: Resources) -> None:
         raise ClusterError(f"no node of the cluster has {resources} for a worker: the most that one has is {most}")
 
 
-def _answering(ray: Any, address: str) -> str:
-    """`address`, if a cluster answers there: Ray itself would try for minutes, and say so again and again."""
+def _check_answers(address: str) -> None:
+    """Refuse an address where no cluster answers: Ray itself would try for minutes, and say so again and again."""
     where = address
     if address == "auto":
         from ray._private import services
@@ -293,7 +309,7 @@ def _answering(ray: Any, address: str) -> str:
         try:
             where = services.canonicalize_bootstrap_address(address)
         except Exception as exc:
-            raise ClusterError(f"--address auto found no Ray cluster on this machine: {said(exc)}") from exc
+            raise ClusterError(f"--address auto does not say which Ray cluster: {said(exc)}") from exc
         if where is None:
             raise ClusterError(
                 "there is no Ray cluster on this machine: start one with ray start --head, or name its address"
@@ -311,7 +327,6 @@ def _answering(ray: Any, address: str) -> str:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
             raise ClusterError(f"no Ray cluster answers at {address} within {ANSWER_SECONDS:g} s") from None
-    return address if address != "auto" else where
 
 
 @contextmanager

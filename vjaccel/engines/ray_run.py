@@ -31,7 +31,8 @@ from vjaccel.engines.dealing import Absence
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
 from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
 from vjaccel.engines.ray_shown import Shown
-from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work, check_node, described_model
+from vjaccel.engines.ray_stream import ShardStream, done_shards
+from vjaccel.engines.ray_worker import Done, RemoteModel, Work, check_node, described_model
 from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, stop_shards, take_in
 from vjaccel.engines.standing import FileRun
 from vjaccel.errors import ClusterError, OutputError, TooManyErrors
@@ -196,22 +197,17 @@ def _embedded_there(
 
 def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Generator[Done | None]:
     """What becomes of the shards, as they are done; None now and then while none is."""
-    compute = ray.data.ActorPoolStrategy(min_size=spread.workers.least, max_size=spread.workers.most)
-    rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        ShardWorker, fn_constructor_args=(work,), batch_size=1, batch_format="pyarrow", compute=compute,
-        **spread.resources.options(),
-    )  # fmt: skip
     found: queue.SimpleQueue[Done | Exception | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
     def read() -> None:
         try:
-            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for one in batch["done"].to_pylist():
+            stream = ShardStream(shards, work, spread.workers, spread.resources)
+            with closing(done_shards(ray, stream)) as done:
+                for one in done:
                     found.put(pickle.loads(one))  # noqa: S301  # our own
-                if stopped.is_set():
-                    return
+                    if stopped.is_set():
+                        return
             found.put(None)
         except Exception as exc:
             found.put(exc)
