@@ -19,6 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+import vjaccel as vj
 from tests.ray_nodes import ROOT, Nodes
 from tests.unit.cli.letters import install, letters
 
@@ -86,27 +87,29 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
-def journals(work: Path) -> list[Path]:
+def journals(work: Path, output: str) -> list[Path]:
     """Those of the run and of its shards."""
-    return [*work.glob("out.parquet.journal/journal.jsonl"), *work.glob("out.parquet.journal/shards/*/journal.jsonl")]
+    return [*work.glob(f"{output}.journal/journal.jsonl"), *work.glob(f"{output}.journal/shards/*/journal.jsonl")]
 
 
-def acknowledged(work: Path) -> set[str]:
+def acknowledged(work: Path, output: str = "out.parquet") -> set[str]:
     """The texts of all batches that a journal has."""
     found = set[str]()
-    for path in journals(work):
-        first = 0 if path.parent.name == "out.parquet.journal" else int(path.parent.name)
+    for path in journals(work, output):
+        first = 0 if path.parent.name == f"{output}.journal" else int(path.parent.name)
         lines = path.read_text().splitlines(keepends=True)
         rows = (row for line in lines if line.endswith("\n") for row in json.loads(line).get("rows", []))
         found |= {text(first + row) for row in rows}
     return found
 
 
-def until_embedding(work: Path, process: subprocess.Popen[str], texts: int = 150, *, or_ended: bool = False) -> None:
+def until_embedding(
+    work: Path, process: subprocess.Popen[str], texts: int = 150, *, or_ended: bool = False, output: str = "out.parquet"
+) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            if len(acknowledged(work)) >= texts:
+            if len(acknowledged(work, output)) >= texts:
                 return
         except FileNotFoundError:
             pass  # a shard's, which was taken in
@@ -179,6 +182,26 @@ def test_an_interrupted_run_is_gone_on_with_by_the_local_engine(place: Place, wo
     assert "rows are settled" in ended(started(place, work, engine="local"))
     assert not settled & {one for one, count in place.asked().items() if count > before[one]}
     check_output(work)
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("interrupts")
+def test_a_run_into_a_collection_that_was_interrupted_embeds_nothing_twice(place: Place, work: Path) -> None:
+    pytest.importorskip("lance")
+    process = started(place, work, "--workers", "2:2", "-o", "lance:col")
+    until_embedding(work, process, output="col")
+    process.send_signal(signal.SIGINT)
+    assert "stopped; what is done is in col" in ended(process, 130)
+    settled, before = acknowledged(work, "col"), place.asked()
+    said = ended(started(place, work, "-o", "lance:col", engine="local"))
+    assert "rows were embedded by a run that was stopped" in said
+    assert not settled & {one for one, count in place.asked().items() if count > before[one]}
+    with vj.Collection.open(work / "col") as found:
+        (rows,) = found.iter_batches(ROWS)
+    assert sorted(rows.ids, key=lambda name: int(name[1:])) == [f"n{i}" for i in range(ROWS)]
+    quick = letters(32, [text(about["n"]).replace("SLOW", "WOLS") for about in rows.metadata])
+    np.testing.assert_allclose(rows.vectors, quick, atol=1e-6)
+    assert not list(work.glob("*.journal"))
 
 
 def test_a_worker_that_is_killed_and_a_node_that_is_removed_cost_what_they_had_in_flight(

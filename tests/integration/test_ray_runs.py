@@ -100,6 +100,36 @@ def test_rows_columns_and_codes_are_those_of_the_local_engine(place: Place, tmp_
     assert report["statistics"]["failures"] == one["statistics"]["failures"]
 
 
+def test_rows_of_a_collection_are_those_of_the_local_engine(place: Place, tmp_path: Path) -> None:
+    pytest.importorskip("lance")
+    texts = [f"text {i % 400}" for i in range(600)]
+    texts[5], texts[6], texts[500] = "", "FAIL", "FAIL 2"
+    rows = [{"id": f"n{i % 590}", "text": text, "n": i} for i, text in enumerate(texts)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = {}
+    for name, ray in {"here": False, "there": True}.items():
+        command = ("in.jsonl", "-o", f"lance:{name}", "--model", "untold:24", "--json")
+        out, _ = embed(place, tmp_path, *command, *(("--shard-rows", "100") if ray else ()), code=3, ray=ray)
+        told[name] = json.loads(out)
+    here, there = (vj.Collection.open(tmp_path / name) for name in ("here", "there"))
+    with here, there:
+        assert there.model == here.model
+        wanted, found = (list(each.iter_batches(1000)) for each in (here, there))
+        assert [rows.ids for rows in found] == [rows.ids for rows in wanted]
+        assert [rows.metadata for rows in found] == [rows.metadata for rows in wanted]
+        for one, other in zip(wanted, found, strict=True):
+            np.testing.assert_allclose(other.vectors, one.vectors, atol=1e-6)
+    same = ("rows", "stored", "resumed", "updated", "there", "failed", "failures")
+    assert [told["there"][name] for name in same] == [told["here"][name] for name in same]
+    errors = [(tmp_path / f"{name}.errors.jsonl").read_text().splitlines() for name in told]
+    assert sorted(errors[0]) == sorted(errors[1])
+    # The same command tries what has failed again, and nothing else.
+    out, _ = embed(place, tmp_path, "in.jsonl", "-o", "lance:there", "--model", "untold:24", "--json", code=3)
+    again = json.loads(out)
+    assert (again["stored"], again["statistics"]["texts"]) == (0, 2)
+    assert not list(tmp_path.glob("*.journal"))
+
+
 @pytest.mark.soak
 def test_failed_rows_are_tried_again_on_the_cluster_and_a_finished_run_is_not(place: Place, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(50)))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from vjaccel.cli.embed_asked import Asked, InputFormat
-from vjaccel.cli.embed_collected import collected, would_collect
+from vjaccel.cli.embed_collected import collected, collected_on_ray, would_collect
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import monitored
@@ -193,9 +193,7 @@ def embed(
     by, on_ray = engines(engine or [])
     spread, at_once = None, None
     if on_ray:
-        refused = {
-            "-o -": asked.live, "-o lance:": asked.to_collection, "the input -": "-" in inputs, "--dry-run": dry_run,
-        }  # fmt: skip
+        refused = {"-o -": output == "-", "the input -": "-" in inputs, "--dry-run": dry_run}
         spread = spread_out(workers, resources, shard_rows, refused)
     else:
         others = {"--address": address, "--resources": resources, "--shard-rows": None if shards else shard_rows}
@@ -226,8 +224,14 @@ def embed(
         held.enter_context(reporting)
         if spread is not None and rows is not None:
             ray = held.enter_context(connected(address, spread.resources))
-            run = partial(embed_files_on_ray, ray, rows, options, asked.run, spread)
-            report = _embedded(rows, run, asked, bar, stopping, reporting)
+            if asked.to_collection:
+                report = collected_on_ray(
+                    ray, rows, options, spread, output, id_field, bar, stopping,
+                    text_field=text_field, max_errors=max_errors, price=price, reporting=reporting,
+                )  # fmt: skip
+            else:
+                run = partial(embed_files_on_ray, ray, rows, options, asked.run, spread)
+                report = _embedded(rows, run, asked, bar, stopping, reporting)
         else:
             embedder = held.enter_context(Embedder(**options, workers=at_once))
             reporting.begins(embedder)

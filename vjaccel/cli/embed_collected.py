@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +23,25 @@ from vjaccel.collection.metadata import Refused, check_keys
 from vjaccel.embedding import Embedder, Estimate
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines import Collected, TextRow, embed_into, kept_before, kept_vectors, texts_to_embed
+from vjaccel.engines import (
+    Collected,
+    KeptVectors,
+    RayRun,
+    RemoteModel,
+    TextRow,
+    embed_into,
+    embed_into_on_ray,
+    kept_before,
+    kept_vectors,
+    ready,
+    texts_to_embed,
+)
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, error_log, error_path, named_after
+from vjaccel.io import Inputs, error_log, error_path, is_stored, named_after
 from vjaccel.io.whole import writing
 from vjaccel.observe import Seen, View
 
-__all__ = ["LANCE", "check_collected", "check_columns", "collected", "would_collect"]
+__all__ = ["LANCE", "check_collected", "check_columns", "collected", "collected_on_ray", "would_collect"]
 
 LANCE = "lance:"
 """What an output begins with that is a collection."""
@@ -70,25 +84,63 @@ def collected(
     *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
-    place = output.removeprefix(LANCE)
-    errors = named_after(place)
     total = rows.rows if isinstance(rows, Inputs) else None
-    local = "://" not in place
+    with _into(rows, output, embedder, bar, stopping) as into:
+        done = embed_into(
+            _groups(rows, id_field or "id"), embedder, into.opened, text_field, floats=_floats(rows), seen=into.seen,
+            kept=into.kept, max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=into.log,
+            show=reporting.seeing(telling(bar, price, total)), took=reporting.took,
+        )  # fmt: skip
+    return _told(done, rows, output, price)
 
+
+def collected_on_ray(
+    ray: Any, rows: Inputs, options: dict[str, Any], spread: RayRun, output: str, id_field: str | None, bar: View,
+    stopping: Stopping, *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
+) -> dict[str, Any]:  # fmt: skip
+    """What `collected` does, on a cluster."""
+    beside = _beside(output)
+    own, model = ready(ray, rows, options, beside, spread)
+    with _into(rows, output, model, bar, stopping) as into:
+        assert into.seen is not None
+        assert into.kept is not None  # as rows are of files
+        done = embed_into_on_ray(
+            ray, rows, model, own, spread, beside, partial(_groups, rows, id_field or "id"), into.opened, text_field,
+            floats=_floats(rows), seen=into.seen, kept=into.kept, max_errors=max_errors, log=into.log,
+            show=reporting.seeing(telling(bar, price, rows.rows)),
+        )  # fmt: skip
+    return _told(done, rows, output, price)
+
+
+class _Into(NamedTuple):
+    """What a run into a collection has open."""
+
+    opened: Callable[[int | None], Collection | None]
+    seen: SeenTexts | None
+    kept: KeptVectors | None
+    log: Callable[[Iterable[dict[str, Any]]], None]
+
+
+@contextmanager
+def _into(
+    rows: Inputs | Live, output: str, model: Embedder | RemoteModel, bar: View, stopping: Stopping
+) -> Iterator[_Into]:
+    place, errors = output.removeprefix(LANCE), _beside(output)
     with ExitStack() as held:
 
         def opened(dim: int | None) -> Collection | None:
             if dim is None and not exists_at(place):
                 return None
-            return held.enter_context(open_collection(place, dim, create=True, embedder=embedder))
+            if isinstance(model, Embedder):
+                return held.enter_context(open_collection(place, dim, create=True, embedder=model))
+            identity = replace(model.identity, dimensions=dim)
+            return held.enter_context(open_collection(place, dim, create=True, model=identity))
 
-        # A row may fail before there is a collection, which would make its folder.
-        with writing(errors):
-            errors.parent.mkdir(parents=True, exist_ok=True)
         seen = kept = None
         if isinstance(rows, Inputs):
-            if local:
-                kept = held.enter_context(kept_vectors(rows, embedder, errors, bar.say))
+            # Nowhere beside a collection in a store, but for the shards of a cluster's workers, which must be somewhere.
+            if not is_stored(place) or not isinstance(model, Embedder):
+                kept = held.enter_context(kept_vectors(rows, model, errors, bar.say))
                 if kept.found:
                     bar.say(
                         f"vjaccel: going on with {output}: {kept.found:,} rows were embedded by a run that was stopped"
@@ -97,16 +149,23 @@ def collected(
             seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
-        done = embed_into(
-            _groups(rows, id_field or "id"), embedder, opened, text_field, floats=_floats(rows), seen=seen, kept=kept,
-            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=log,
-            show=reporting.seeing(telling(bar, price, total)),
-            took=reporting.took,
-        )  # fmt: skip
+        yield _Into(opened, seen, kept, log)
+
+
+def _beside(output: str) -> Path:
+    """What errors and vectors of a run into a collection are kept beside; its folder is there from now on."""
+    errors = named_after(output.removeprefix(LANCE))
+    # A row may fail before there is a collection, which would make its folder.
+    with writing(errors):
+        errors.parent.mkdir(parents=True, exist_ok=True)
+    return errors
+
+
+def _told(done: Collected, rows: Inputs | Live, output: str, price: float | None) -> dict[str, Any]:
     failed = done.failures.total()
     return {
         "output": output,
-        "errors": str(error_path(errors)) if failed else None,
+        "errors": str(error_path(_beside(output))) if failed else None,
         "rows": done.rows,
         "bad_lines": rows.bad_lines,
         "stored": done.stored,

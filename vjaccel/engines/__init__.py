@@ -6,8 +6,9 @@ from vjaccel.engines.into_collection import Collected, TextRow, embed_into, text
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.ray_cluster import Resources, Workers, check_room, connected, on_every_node
-from vjaccel.engines.ray_run import RayRun, embed_files_on_ray, known_model
-from vjaccel.engines.ray_worker import check_version
+from vjaccel.engines.ray_into import embed_into_on_ray
+from vjaccel.engines.ray_run import RayRun, embed_files_on_ray, known_model, ready
+from vjaccel.engines.ray_worker import RemoteModel, check_version
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "KeptRun",
     "KeptVectors",
     "RayRun",
+    "RemoteModel",
     "Report",
     "Resources",
     "Standing",
@@ -31,6 +33,7 @@ __all__ = [
     "embed_files",
     "embed_files_on_ray",
     "embed_into",
+    "embed_into_on_ray",
     "export_rows",
     "import_rows",
     "kept_before",
@@ -38,6 +41,7 @@ __all__ = [
     "kept_vectors",
     "known_model",
     "on_every_node",
+    "ready",
     "settled_before",
     "standing",
     "texts_to_embed",

@@ -25,7 +25,7 @@ from vjaccel.engines.places import said_of
 from vjaccel.errors import TooManyErrors
 from vjaccel.io import as_metadata
 
-__all__ = ["Collected", "TextRow", "embed_into", "texts_to_embed"]
+__all__ = ["Collected", "TextRow", "embed_into", "rows_to_embed", "store_embedded", "texts_to_embed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +232,67 @@ def texts_to_embed(
         yield [rows[row.number - first].text for row in wanted]
 
 
+def rows_to_embed(
+    groups: Iterable[list[TextRow]],
+    into: Collection | None,
+    text_field: str,
+    *,
+    floats: Set[str],
+    seen: SeenTexts,
+    kept: KeptVectors,
+) -> np.ndarray:
+    """The rows, bool (rows,), whose vectors `store_embedded` lacks in `kept`, one for each text. Nothing is changed."""
+    done, wanted = Collected(), np.zeros(len(kept.journal.done), np.bool_)
+    columns: Columns = {} if into is None else into.columns
+    floats = _new_floats(floats, columns)
+    for rows in groups:
+        first = done.rows
+        named = _storable(rows, text_field, floats, seen, columns, done, lambda records: None)
+        if into is not None:
+            named, _ = _missing(named, into, text_field, done)
+        sources, same = kept.all_sources(first, [row.text for row in rows])
+        places = np.array([row.number - first for row in named], np.int64)
+        wanted[same[places[sources[places] < 0]]] = True
+    return wanted
+
+
+def store_embedded(
+    groups: Iterable[list[TextRow]],
+    into: Collection | None,
+    text_field: str,
+    *,
+    floats: Set[str],
+    seen: SeenTexts,
+    kept: KeptVectors,
+    max_errors: int | None,
+    log: Log,
+) -> Collected:
+    """What `embed_into` does where all has been embedded that `rows_to_embed` told, or has failed, in `kept`.
+
+    Raises
+    ------
+    TooManyErrors
+    """
+    done = Collected()
+    columns: Columns = {} if into is None else into.columns
+    floats = _new_floats(floats, columns)
+    for rows in groups:
+        first = done.rows
+        named = _storable(rows, text_field, floats, seen, columns, done, log)
+        sources, same = kept.all_sources(first, [row.text for row in rows])
+        if into is not None:
+            named, other = _missing(named, into, text_field, done)
+            _brought_up_to_date(other, into, done, log)
+            there = sources[[row.number - first for row in named]]
+            named = _without_vector(named, there, kept, into, done, log)
+        unknown = "EMBEDDING_GENERATION_FAILED", "it was not embedded"
+        why = (kept.journal.error(int(same[row.number - first])) or unknown for row in named)
+        _failed([(row, *reason) for row, reason in zip(named, why, strict=True)], done, log)
+        if max_errors is not None and done.failures.total() > max_errors:
+            raise TooManyErrors(done.failures, max_errors, done.first_failed)
+    return done
+
+
 class _Embedded:
     """Vectors of batches whose chunk has not been given out yet."""
 
@@ -321,7 +382,10 @@ def _without_vector(
     if len(have):
         found = [rows[i] for i in have]
         result = into.upsert([row.id for row in found], kept.vectors(sources[have]), [row.metadata for row in found])
-        done.resumed += len(result.ok)
+        good = np.ones(len(have), np.bool_)
+        good[[error.index for error in result.errors]] = False
+        before = int(kept.before(sources[have])[good].sum())
+        done.resumed, done.stored = done.resumed + before, done.stored + len(result.ok) - before
         _failed([(found[error.index], error.code, error.message) for error in result.errors], done, log)
     return [row for row, source in zip(rows, sources, strict=True) if source < 0]
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +38,7 @@ from vjaccel.errors import ClusterError, OutputError, TooManyErrors
 from vjaccel.io import Inputs
 from vjaccel.telemetry import Recording
 
-__all__ = ["RayRun", "embed_files_on_ray", "known_model"]
+__all__ = ["RayRun", "embed_files_on_ray", "embedded_there", "known_model", "ready"]
 
 LOOK_SECONDS = 1.0
 """After which the cluster is looked at where nothing comes."""
@@ -78,12 +77,33 @@ def embed_files_on_ray(
     ClusterError
         Nodes have not what is needed, or a worker has ended where none may.
     """
+    own, model = ready(ray, inputs, options, asked.output, spread)
+
+    def embed(under_way: UnderWay) -> tuple[EmbeddingStatistics | None, Recording | None]:
+        wanted, copies = np.zeros(inputs.rows, np.bool_), 0
+        for some in unsettled(under_way):
+            wanted[some.start + some.wanted] = True
+            copies += some.copies
+        return embedded_there(ray, model, own, spread, show, under_way, wanted, copies)
+
+    return run_over(inputs, model, asked, begun, embed)
+
+
+def ready(
+    ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, spread: RayRun
+) -> tuple[dict[str, Any], RemoteModel]:
+    """The options of each worker's `Embedder`, and what is known of its model, once all nodes have what is needed.
+
+    Raises
+    ------
+    ClusterError
+        One has not, or the model cannot be loaded.
+    """
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
-    with _probe(asked.output) as probe:
-        on_every_node(ray, spread.resources, check_node, __version__, inputs, asked.output.absolute(), probe)
-    model = known_model(ray, own, spread.resources)
-    return run_over(inputs, model, asked, begun, partial(_embedded_there, ray, model, own, spread, show))
+    with _probe(output) as probe:
+        on_every_node(ray, spread.resources, check_node, __version__, inputs, output.absolute(), probe)
+    return own, known_model(ray, own, spread.resources)
 
 
 @contextmanager
@@ -115,19 +135,23 @@ def known_model(ray: Any, options: dict[str, Any], resources: Resources) -> Remo
     raise found
 
 
-def _embedded_there(
+def embedded_there(
     ray: Any,
     model: RemoteModel,
     options: dict[str, Any],
     spread: RayRun,
     show: Callable[[Progress, int], object],
     under_way: UnderWay,
+    wanted: np.ndarray,
+    copies: int,
 ) -> tuple[EmbeddingStatistics | None, Recording | None]:
+    """Have the rows that are `wanted`, bool (rows,), embedded into the run's journal; `copies` other rows have their texts.
+
+    Raises
+    ------
+    ClusterError, TooManyErrors, and those of the workers
+    """
     inputs, asked, run, journal, _, before = under_way
-    wanted, copies = np.zeros(inputs.rows, np.bool_), 0
-    for some in unsettled(under_way):
-        wanted[some.start + some.wanted] = True
-        copies += some.copies
     shards = cut(wanted, spread.shard_rows)
     if not shards:
         return None, before

@@ -26,10 +26,7 @@ COMMAND = ("embed", "in.txt", "-o", "out.parquet", "--model", "letters:8")
         (["--engine", "local"], "--engine ray --engine local: one of local, ray, and one of torch, onnx, openvino"),
         (["--engine", "spark"], "--engine 'spark' is none of torch, onnx, openvino, local, ray"),
         (["--dry-run"], "--dry-run goes with --engine local alone: workers read files, and all write to one folder"),
-        (
-            ["-o", "lance:notes"],
-            "-o lance: goes with --engine local alone: workers read files, and all write to one folder",
-        ),
+        (["-o", "-"], "-o - goes with --engine local alone: workers read files, and all write to one folder"),
         (["--address", "nowhere"], "--address 'nowhere' is none of auto, HOST:PORT, ray://HOST:PORT"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
