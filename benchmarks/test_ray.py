@@ -1,12 +1,12 @@
 """Runs on Ray: two workers against one, and the engine against the local one at equal cores. Bars: 1.8 times, within 10%.
 
 All are whole commands, from the start of the process to its end: each begins a Ray of its own or none, loads its models, and
-embeds, so that nothing is counted for one and not for another. A worker is one thread of torch with one core of Ray's; the local
-engine has as many such threads as there are workers. One worker has half the rows, so that it takes as long as two have with
-all, and what comes once weighs the same. Runs take turns, there and back: a load that grows meanwhile is in each alike.
+embeds, so that nothing is counted for one and not for another. A worker is one thread of torch with one core of Ray's, and the
+local engine has as many such threads as there are workers. One worker has half the rows, so that it takes as long as two have
+with all, and what comes once weighs the same. Runs take turns, there and back: a load that grows meanwhile is in each alike.
 
-A run takes some two minutes on two cores. What comes once, Ray's start above all, weighs the less the longer a run is: of one of
-five minutes the engine costs less than it does here.
+A run takes some two minutes on two cores. What comes once, Ray's start above all, weighs the less the longer a run is: in one
+of five minutes the engine costs less than here.
 """
 
 from __future__ import annotations

@@ -139,6 +139,6 @@ def test_a_cluster_that_lets_nobody_in_says_what_to_set(head: Head, tmp_path: Pa
     (tmp_path / "in.txt").write_text("text\n")
     address = f"{'ray://' if client else ''}127.0.0.1:{head.gcs}"
     said = ended(started(head, tmp_path, "--engine", "ray", "--address", address), 1)
-    assert said.startswith(f"vjaccel: the Ray cluster at {address} answers, and does not let this process in: ")
+    assert said.startswith(f"vjaccel: the Ray cluster at {address} answers, and does not let this process in (")
     assert "RAY_AUTH_MODE=token" in said
     assert ("Ray client server" in said) == client

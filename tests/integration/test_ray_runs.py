@@ -193,21 +193,35 @@ def test_a_dataset_gets_a_column_of_vectors(place: Place, tmp_path: Path) -> Non
         import vjaccel as vj
 
         ray.init(address={place.nodes.address!r}, log_to_driver=False, logging_level="ERROR")
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
         texts = [f"text {{i}}" for i in range(300)] + ["FAIL"]
-        rows = ray.data.from_items([{{"n": i, "text": text}} for i, text in enumerate(texts)])
+        rows = ray.data.from_items([{{"n": i, "text": text, "more": [i]}} for i, text in enumerate(texts)])
         with vj.Embedder("letters:16") as embedder:
-            made = embedder.map_dataset(rows, workers=(1, 2), batch_size=100, on_error="collect")
+            made = embedder.map_dataset(rows, workers=(1, 2), batch_size=50, on_error="collect")
+            assert [row["n"] for row in made.take_all()] == list(range(301))
             made.write_parquet({str(tmp_path / "made")!r})
-            try:
-                embedder.map_dataset(rows, text_column="nothing")
-            except vj.InvalidInput as exc:
-                print(exc)
+            for wrong in ({{"text_column": "nothing"}}, {{"workers": (2, 1)}}, {{"gpus": 1}}):
+                try:
+                    embedder.map_dataset(rows, **wrong)
+                except vj.VjaccelError as exc:
+                    print(exc)
         """)
     )
     out, _ = run(place, tmp_path, sys.executable, "script.py")
-    assert "the dataset has no column 'nothing': it has 'n', 'text'" in out
+    assert out.splitlines() == [
+        "the dataset has no column 'nothing': it has 'n', 'text', 'more'",
+        "workers=(2, 1): the least is at least 1, and the most no less than it",
+        "no node of the cluster has cpus=1, gpus=1 for an actor: the most is CPU 1, GPU 0",
+    ]
     found = pq.read_table(tmp_path / "made").sort_by("n")
+    assert found.schema.remove_metadata() == pa.schema(
+        {
+            "n": pa.int64(), "text": pa.string(), "more": pa.list_(pa.int64()), "embedding": pa.list_(pa.float32(), 16),
+            "embedding_error": pa.string(),
+        }
+    )  # fmt: skip
     assert found["n"].to_pylist() == list(range(301))
     assert found["embedding"].null_count == 1
     assert found["embedding_error"].to_pylist()[300].startswith("EMBEDDING_GENERATION_FAILED: ")

@@ -458,11 +458,14 @@ class Embedder(AsyncClosing):
         Returns
         -------
         ray.data.Dataset
-            Nothing is embedded before it is read.
+            Nothing is embedded before it is read. Rows have all their columns; their order is that of `dataset` where Ray Data
+            is told to keep it, by ``DataContext.execution_options.preserve_order``.
 
         Raises
         ------
         MissingExtra, InvalidInput
+        ClusterError
+            No node has that many CPUs or GPUs.
         """
         options = asdict(self._options) | {
             "model": self._given, "name": self._name, "prompt": self._prompt, "precision": self._precision,

@@ -26,9 +26,6 @@ ANSWER_SECONDS = 10.0
 HEAD = "node:__internal_head__"
 """The resource that a cluster's head alone has, 1 of it."""
 
-CLIENT = {"RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "2", "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "3"}
-"""So that three attempts to be let in by a Ray client server take no longer than that."""
-
 NODE_SECONDS = 90.0
 """How long a node may take to start a process and to look at its files."""
 
@@ -178,10 +175,8 @@ def connected(address: str | None, resources: Resources) -> Iterator[Any]:
     """
     if address and address != "auto" and ":" not in address.removeprefix("ray://"):
         raise InvalidInput(f"--address {address!r} is none of auto, HOST:PORT, ray://HOST:PORT")
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if address is not None and address.startswith("ray://"):
-        os.environ.update({name: value for name, value in CLIENT.items() if name not in os.environ})
     ray = silent()
+    address = address or os.environ.get("RAY_ADDRESS") or None
     if ray.is_initialized():
         _check_resources(ray, resources)
         yield ray
@@ -267,10 +262,11 @@ def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
     except Exception as exc:
         text = " ".join(str(exc).split())
         if isinstance(exc, ConnectionError):
-            port = ", and ray:// is for the port of its Ray client server, usually 10001"
+            client = options["address"].startswith("ray://")
+            port = "; ray:// is for the port of its Ray client server, usually 10001" if client else ""
             raise ClusterError(
-                f"{what} answers, and does not let this process in: if it wants a token, as one of `ray start` does, set "
-                f"RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{port if options['address'].startswith('ray://') else ''}"
+                f"{what} answers, and does not let this process in ({text[:200]}): if it wants a token, as one of `ray start` "
+                f"does, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{port}"
             ) from exc
         if "ersion mismatch" in text or ("version" in text.lower() and "Python" in text):
             raise ClusterError(f"{what} has other versions than this process: {text}") from exc
