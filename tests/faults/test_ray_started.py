@@ -105,15 +105,21 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
-def test_auto_and_a_client_address_have_the_local_engines_output(head: Head, tmp_path: Path) -> None:
-    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(300)))
-    ended(started(head, tmp_path))
-    wanted = pq.read_table(tmp_path / "out.parquet")
-    addresses = {"auto": {}, f"ray://127.0.0.1:{head.client}": {"RAY_AUTH_MODE": "token"}}
-    for address, more in addresses.items():
-        spread = ("--engine", "ray", "--address", address, "--shard-rows", "50", "--restart")
-        ended(started(head, tmp_path, *spread, **more))
-        assert pq.read_table(tmp_path / "out.parquet").equals(wanted)
+def test_a_cluster_that_is_found_has_the_local_engines_output(head: Head, tmp_path: Path) -> None:
+    check(head, tmp_path, "auto")
+
+
+@pytest.mark.soak
+def test_a_client_address_has_the_local_engines_output(head: Head, tmp_path: Path) -> None:
+    check(head, tmp_path, f"ray://127.0.0.1:{head.client}", RAY_AUTH_MODE="token")
+
+
+def check(head: Head, work: Path, address: str, **more: str) -> None:
+    (work / "in.txt").write_text("".join(f"text {i}\n" for i in range(300)))
+    ended(started(head, work))
+    wanted = pq.read_table(work / "out.parquet")
+    ended(started(head, work, "--engine", "ray", "--address", address, "--shard-rows", "50", "--restart", **more))
+    assert pq.read_table(work / "out.parquet").equals(wanted)
 
 
 @pytest.mark.soak

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from vjaccel.errors import ClusterError, InvalidInput, MissingExtra, VjaccelError
@@ -256,21 +257,27 @@ def said(exc: BaseException) -> str:
 
 
 def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
+    begin = partial(ray.init, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     try:
         with _quiet():
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+            try:
+                begin()
+            except ConnectionAbortedError:
+                # A Ray client server forks among threads of gRPC: on a busy machine its child at times does not begin, and
+                # the next does.
+                begin()
     except Exception as exc:
         text = " ".join(str(exc).split())
-        if isinstance(exc, ConnectionError):
+        if "ersion mismatch" in text or ("version" in text.lower() and "Python" in text):
+            raise ClusterError(f"{what} has other versions than this process: {text}") from exc
+        if isinstance(exc, ConnectionError) and not isinstance(exc, ConnectionAbortedError):
             client = options["address"].startswith("ray://")
             port = "; ray:// is for the port of its Ray client server, usually 10001" if client else ""
             raise ClusterError(
                 f"{what} answers, and does not let this process in ({text[:200]}): if it wants a token, as one of `ray start` "
                 f"does, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{port}"
             ) from exc
-        if "ersion mismatch" in text or ("version" in text.lower() and "Python" in text):
-            raise ClusterError(f"{what} has other versions than this process: {text}") from exc
-        raise ClusterError(f"{what} cannot be used: {type(exc).__name__}: {text[:300]}") from exc
+        raise ClusterError(f"{what} cannot be used: {type(exc).__name__}: {text[-300:]}") from exc
 
 
 @contextmanager
