@@ -23,7 +23,8 @@ from tests.unit.cli.letters import install
 PATIENCE = 120
 TOKEN = "0123456789abcdef" * 4
 
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+# To begin such a cluster takes as long as a test may.
+pytestmark = [pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"), pytest.mark.soak]
 
 
 class Head(NamedTuple):
@@ -109,7 +110,6 @@ def test_a_cluster_that_is_found_has_the_local_engines_output(head: Head, tmp_pa
     check(head, tmp_path, "auto")
 
 
-@pytest.mark.soak
 def test_a_client_address_has_the_local_engines_output(head: Head, tmp_path: Path) -> None:
     check(head, tmp_path, f"ray://127.0.0.1:{head.client}", RAY_AUTH_MODE="token")
 
@@ -122,7 +122,6 @@ def check(head: Head, work: Path, address: str, **more: str) -> None:
     assert pq.read_table(work / "out.parquet").equals(wanted)
 
 
-@pytest.mark.soak
 @pytest.mark.usefixtures("interrupts")
 def test_a_run_through_a_client_address_is_interrupted_and_goes_on(head: Head, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("".join(f"SLOW {i}\n" for i in range(2000)))
@@ -139,7 +138,6 @@ def test_a_run_through_a_client_address_is_interrupted_and_goes_on(head: Head, t
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 2000
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("client", [True, False], ids=["not the client server", "no token"])
 def test_a_cluster_that_lets_nobody_in_says_what_to_set(head: Head, tmp_path: Path, client: bool) -> None:
     (tmp_path / "in.txt").write_text("text\n")
