@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,14 @@ from vjaccel.errors import ClusterError, InvalidInput, MissingExtra
 
 __all__ = ["DatasetWorker", "mapped", "options_of_one"]
 
+NAMED = ("memory", "disk")
+"""Caches that are no folder's path."""
+
 
 def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus: float) -> dict[str, Any]:
     """The options of the embedder of one of at most `most` workers: its share of the cores, and of limits that are not shared.
+
+    A cache in a folder is in that of this process.
 
     Raises
     ------
@@ -35,6 +41,10 @@ def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus:
     on_cpus = str(own["model"]).startswith("local:") and own.get("engine", "torch") == "torch" and not gpus
     if on_cpus and own.get("workers") is None:
         own["workers"] = max(1, int(cpus))
+    # A process of Ray's is in a folder of its own.
+    cache = own.get("cache")
+    if isinstance(cache, os.PathLike) or (isinstance(cache, str) and cache not in NAMED and "://" not in cache):
+        own["cache"] = str(Path(cache).expanduser().absolute())
     return own
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import vjaccel as vj
@@ -24,3 +26,16 @@ def test_limits_that_cannot_be_shared_out_are_refused(most: int | None, said: st
 def test_a_local_model_has_as_many_batches_at_once_as_its_worker_has_cores() -> None:
     assert options_of_one({"model": "local:m", "workers": None}, 2, 3, 0)["workers"] == 3
     assert options_of_one({"model": "local:m", "workers": None}, 2, 3, 1)["workers"] is None
+
+
+@pytest.mark.parametrize("cache", ["kept", Path("kept")], ids=["a name", "a path"])
+def test_a_cache_in_a_folder_is_the_same_wherever_a_worker_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: object
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert options_of_one({"model": "openai:m", "cache": cache}, 2, 1, 0)["cache"] == str(tmp_path / "kept")
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "disk", "redis://host/0"])
+def test_a_cache_elsewhere_stays_what_it_is(cache: object) -> None:
+    assert options_of_one({"model": "openai:m", "cache": cache}, 2, 1, 0)["cache"] == cache
