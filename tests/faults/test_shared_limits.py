@@ -127,6 +127,24 @@ def test_requests_of_a_process_that_died_count_until_they_would_have_ended(redis
     assert begun(rates, limits) is not None
 
 
+def test_a_request_that_many_are_in_the_way_of_waits_for_the_last_of_those(redis: RedisServer) -> None:
+    limits, slept = RatesPerMinute(None, 60), []
+    soon, late = (SharedRates(redis.url, "a", longest=longest) for longest in (-59.2, -30.0))
+    for rates, uses in ((soon, 40), (late, 20)):
+        for _ in range(uses):
+            assert begun(rates, limits) is not None
+
+    async def stop(seconds: float) -> None:
+        slept.append(seconds)
+        raise InterruptedError
+
+    for tokens in (40, 41):
+        with pytest.raises(InterruptedError):
+            asyncio.run(late.begun(tokens, limits, stop))
+    # Who waits looks again after a second at the latest.
+    assert slept[0] < slept[1] == 1.0
+
+
 def test_while_redis_is_away_each_keeps_to_its_share_and_comes_back(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

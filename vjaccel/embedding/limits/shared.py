@@ -59,14 +59,19 @@ if wait <= 0 and fits(requests, used) then
 end
 if wait <= 0 then
   wait = 60
-  local log = redis.call('ZRANGE', uses, 0, -1, 'WITHSCORES')
-  for i = 1, #log, 2 do
-    requests, used = requests - 1, used - tonumber(redis.call('HGET', tokens, log[i]) or 0)
-    if fits(requests, used) then
-      wait = log[i + 1] - now
-      break
+  -- Whoever waits is mostly let in by the first of them, and there may be thousands: a few at a time.
+  local first, log, found = 0, nil, false
+  repeat
+    log = redis.call('ZRANGE', uses, first, first + 15, 'WITHSCORES')
+    for i = 1, #log, 2 do
+      requests, used = requests - 1, used - tonumber(redis.call('HGET', tokens, log[i]) or 0)
+      if fits(requests, used) then
+        wait, found = log[i + 1] - now, true
+        break
+      end
     end
-  end
+    first = first + 16
+  until found or #log == 0
 end
 return {tostring(math.max(wait, 0.001)), others}
 """
