@@ -48,6 +48,8 @@ class Plan:
         Until a worker works.
     failure, away : float
         The mean time between failures of one worker, and for how long it is gone then.
+    killed : tuple of float
+        When the first worker fails besides, counted from the first worker's start.
     batch : int
         Tokens of a batch: what is done of one that a failure ends is lost.
     shard_rows : int or None
@@ -68,6 +70,7 @@ class Plan:
     start: float = 0.0
     failure: float = math.inf
     away: float = 0.0
+    killed: tuple[float, ...] = ()
     batch: int = 2048
     shard_rows: int | None = None
     begin: float = 0.0
@@ -229,8 +232,10 @@ class _Run:
 
     def _back(self, worker: _Worker) -> None:
         worker.there = True
-        failure = self._plan.failure
-        worker.fails_at = self._env.now + worker.rng.exponential(failure) if failure < math.inf else math.inf
+        failure, now = self._plan.failure, self._env.now
+        worker.fails_at = now + worker.rng.exponential(failure) if failure < math.inf else math.inf
+        if worker is self._workers[0]:
+            worker.fails_at = min([worker.fails_at, *(at for at in self._plan.killed if at > now)])
 
     def _embeds(self, worker: _Worker, shard: _Shard) -> Events:
         """Whether the shard has come to its end; False where the worker has failed before."""

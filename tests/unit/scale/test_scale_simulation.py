@@ -76,6 +76,15 @@ def test_failures_are_as_many_as_their_mean_time_says_and_cost_what_they_take_aw
     assert found.finished
 
 
+def test_a_worker_that_is_killed_costs_its_batch_and_the_time_it_is_away() -> None:
+    alone = replace(EQUAL, workers=1)
+    # In the middle of a batch of ten texts, which takes 0.4 s.
+    found = simulated(replace(alone, killed=(100.2,), away=30))
+    assert found.failures == 1
+    assert found.repeated * 6_400_000 == pytest.approx(500)
+    assert found.seconds == pytest.approx(6_400_000 / 2500 + 0.2 + 30)
+
+
 def test_a_slow_worker_holds_the_run_up_by_no_more_than_the_shards_it_has() -> None:
     plan = replace(EQUAL, workers=16, slow=1 / 16, slowness=8)
     found, shard = simulated(plan), 500 * 100 / (2500 / 8)
