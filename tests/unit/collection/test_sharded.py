@@ -286,6 +286,8 @@ def test_what_is_no_sharded_collection_is_said(col: vj.ShardedCollection, tmp_pa
         ({"shards": 0}, "shards must be at least 1, not 0"),
         ({"memory_limit": -1}, "memory_limit is a number of bytes"),
         ({"durability": "much"}, "durability 'much' is neither"),
+        ({"on": "mars"}, "on='mars' is neither 'threads' nor 'ray'"),
+        ({"address": "auto"}, "address is that of a Ray cluster: it needs on='ray'"),
     ],
 )
 def test_options_that_contradict_what_is_there_are_refused(

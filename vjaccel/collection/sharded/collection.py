@@ -12,7 +12,7 @@ from vjaccel.collection.collection import Collection
 from vjaccel.collection.filters import check_filter
 from vjaccel.collection.results import Hit
 from vjaccel.collection.searching import included, searched
-from vjaccel.collection.sharded.opening import is_sharded, open_shards, there
+from vjaccel.collection.sharded.opening import Place, is_sharded, open_shards, there
 from vjaccel.collection.sharded.resharding import reshard
 from vjaccel.collection.sharded.store import ShardedStore
 from vjaccel.collection.texts import Texts, model_of
@@ -98,6 +98,8 @@ class ShardedCollection(Collection):
         durability: Durability | None = None,
         embedder: str | Embedder | None = None,
         model: ModelIdentity | None = None,
+        on: Place = "threads",
+        address: str | None = None,
     ) -> ShardedCollection:
         """A sharded collection in a folder. Needs the extra ``store``.
 
@@ -111,16 +113,24 @@ class ShardedCollection(Collection):
             How many a new one has. One that is there knows its own, and `reshard` adds some.
         memory_limit : int, optional
             Bytes that the vectors of all shards may take in memory; by default a quarter of the machine's.
+        on : {"threads", "ray"}
+            Where shards are searched and changed: in threads of this process, or each in an actor of a Ray cluster (extra
+            ``ray``), all of whose nodes see the folder under this name. An actor whose process or node ends is started again.
+        address : str, optional
+            With "ray", of the cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``. By default the one that this process is
+            connected to or that RAY_ADDRESS names, or else a Ray of its own on this machine.
 
         Raises
         ------
-        InvalidInput, InvalidType, FileFormatError, MissingExtra, UnknownBackend, BackendUnavailable, and those of `Embedder`
+        InvalidInput, InvalidType, FileFormatError, MissingExtra, ClusterError, UnknownBackend, BackendUnavailable, and those of
+        `Embedder`
         """
         name, texts = os.fspath(uri), None if embedder is None else Texts(embedder)
         described = None if model is None else model_of(model)
         store = open_shards(
             name, dim if texts is None else texts.dim(dim), metric, shards, create=create, backend=backend,
-            memory_limit=memory_limit, durability=durability, model=described if texts is None else texts.model,
+            memory_limit=memory_limit, durability=durability, model=described if texts is None else texts.model, on=on,
+            address=address,
         )  # fmt: skip
         return cls._of(name, store, texts)
 

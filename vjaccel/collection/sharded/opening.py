@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vjaccel.arrays import check
 from vjaccel.arrays.protocol import Metric
@@ -29,7 +29,9 @@ from vjaccel.collection.sharded.store import ShardedStore
 from vjaccel.collection.store import Description
 from vjaccel.errors import FileFormatError, InvalidInput
 
-__all__ = ["is_sharded", "make_shards", "open_shards", "there"]
+__all__ = ["Place", "is_sharded", "make_shards", "open_shards", "there"]
+
+Place = Literal["threads", "ray"]
 
 _NEEDS_LANCE = "a sharded collection"
 
@@ -51,6 +53,8 @@ def open_shards(
     memory_limit: int | None,
     durability: Durability | None,
     model: dict[str, Any] | None,
+    on: Place,
+    address: str | None,
 ) -> ShardedStore:
     """The sharded collection at `uri`; with `create`, a new one where there is none.
 
@@ -61,9 +65,13 @@ def open_shards(
         local folder.
     FileFormatError
         What is there is no sharded collection.
-    MissingExtra, UnknownBackend, BackendUnavailable
+    MissingExtra, ClusterError, UnknownBackend, BackendUnavailable
     """
     check_options(backend, durability)
+    if on not in ("threads", "ray"):
+        raise InvalidInput(f"on={on!r} is neither 'threads' nor 'ray'")
+    if address is not None and on != "ray":
+        raise InvalidInput("address is that of a Ray cluster: it needs on='ray'")
     limit = memory_bytes(memory_limit)
     count = None if shards is None else check.count(shards, "shards")
     module = lance(_NEEDS_LANCE)
@@ -88,7 +96,11 @@ def open_shards(
         )
     how = Opened(str(folder), backend, limit // len(now.versions), sync)
     here = InThreads(how)
-    return ShardedStore(folder, now.description, here, here, sync=sync)
+    if on == "threads":
+        return ShardedStore(folder, now.description, here, here, sync=sync)
+    from vjaccel.collection.sharded.on_ray import OnRay
+
+    return ShardedStore(folder, now.description, OnRay(how, address), here, sync=sync)
 
 
 def there(uri: str) -> bool:

@@ -1,0 +1,104 @@
+"""Shards in actors of a Ray cluster, one each. Where its process or its node ends, Ray starts it again, there or elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from importlib.util import find_spec
+from typing import Any
+
+from vjaccel.collection.sharded.asking import Answer, Answers, answer, answers
+from vjaccel.collection.sharded.shard import Opened, Shard
+from vjaccel.errors import MissingExtra, ShardUnavailable
+
+__all__ = ["OnRay"]
+
+ANSWER_SECONDS = 10.0
+"""How long an actor may say nothing, not even that it is at work."""
+
+AT_ONCE = 8
+"""Calls that one actor has in hand."""
+
+
+class OnRay:
+    """Shards in actors, which end with `close` or with this process.
+
+    Raises
+    ------
+    MissingExtra, ClusterError, InvalidInput
+    """
+
+    def __init__(self, how: Opened, address: str | None) -> None:
+        if find_spec("ray") is None:
+            raise MissingExtra("a sharded collection on a Ray cluster", "ray")
+        from vjaccel.engines.ray_cluster import Resources, connected
+
+        self._how = how
+        self._connection = ExitStack()
+        self._ray = self._connection.enter_context(connected(address, Resources({"CPU": 0.0})))
+        self._known: dict[int, Any] = {}
+        self._knowing = threading.Lock()
+
+    def ask(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> Answers:
+        asked = {number: self._actor(number).ask.remote(method, given) for number, given in calls.items()}
+        return answers({number: self._answer(number, reference) for number, reference in asked.items()})
+
+    def close(self) -> None:
+        for actor in self._known.values():
+            with suppress(Exception):  # of a cluster that has ended
+                self._ray.kill(actor)
+        self._known = {}
+        self._connection.close()
+
+    def _actor(self, number: int) -> Any:
+        with self._knowing:
+            if number not in self._known:
+                # A call that an actor's end has cut off is made again: it begins at a version, whatever the first has done.
+                kind = self._ray.remote(
+                    num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=AT_ONCE,
+                    concurrency_groups={"pulse": 1}, scheduling_strategy=self._there(number),
+                )(_Actor)  # fmt: skip
+                self._known[number] = kind.remote(number, self._how)
+            return self._known[number]
+
+    def _there(self, number: int) -> Any:
+        """On the nodes in turn, and elsewhere where one is gone: what asks for no CPU, Ray itself does not spread."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        alive = sorted(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
+        return NodeAffinitySchedulingStrategy(alive[number % len(alive)], soft=True)
+
+    def _answer(self, number: int, reference: Any) -> Answer:
+        from vjaccel.engines.ray_cluster import said
+
+        while True:
+            try:
+                found: Answer = self._ray.get(reference, timeout=ANSWER_SECONDS)
+                return found
+            except self._ray.exceptions.GetTimeoutError:
+                if not self._is_alive(number):
+                    reason = f"its actor has not answered for {2 * ANSWER_SECONDS:g} s"
+                    return Answer(None, ShardUnavailable(number, reason))
+            except self._ray.exceptions.RayError as exc:
+                with self._knowing:
+                    self._known.pop(number, None)  # the next that needs it has a new one
+                return Answer(None, ShardUnavailable(number, f"its actor has ended: {said(exc)}"))
+
+    def _is_alive(self, number: int) -> bool:
+        beat = self._actor(number).pulse.options(concurrency_group="pulse").remote()
+        ready, _ = self._ray.wait([beat], timeout=ANSWER_SECONDS)
+        return bool(ready)
+
+
+class _Actor:
+    """What an actor is."""
+
+    def __init__(self, number: int, how: Opened) -> None:
+        self._shard = Shard(number, how)
+
+    def ask(self, method: str, given: tuple[Any, ...]) -> Answer:
+        return answer(self._shard, method, given)
+
+    def pulse(self) -> None:
+        """That the process is there, beside whatever else it does."""
