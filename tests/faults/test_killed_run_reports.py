@@ -112,3 +112,26 @@ def test_a_run_that_is_stopped_leaves_its_report(folder: Path, number: signal.Si
     assert "at least" not in read(folder / "later.html").sections["short"]
     finished(folder, *EMBED, "--report", "run.html")
     assert "It was stopped and gone on with once." in page(folder).sections["short"]
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_a_run_that_goes_on_and_is_stopped_while_its_model_is_loaded_has_the_report_of_what_was_done_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(folder)
+    loading = folder.parent / "loading"
+    monkeypatch.setenv("LETTERS_LOADING", str(loading))
+    process = started(folder, *EMBED, "--report", "run.html")
+    deadline = time.monotonic() + PATIENCE
+    while not loading.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143, err
+    assert "nothing more was done" in err
+    assert "goes on where out.parquet was stopped before" in err
+    found = page(folder)
+    assert "The run has not ended" in found.sections["short"]
+    assert "texts have got their vector" in found.sections["short"]

@@ -221,6 +221,10 @@ def embed(
             reporting.reads(rows)
             asked.check_inputs(rows)
         bar.loading()
+        if asked.begun_before:
+            stopping.say = (
+                f"stopped; nothing more was done: {asked.run.goes_on} goes on where {output} was stopped before"
+            )
         held.enter_context(reporting)
         if spread is not None and rows is not None:
             ray = held.enter_context(connected(address, spread.resources))

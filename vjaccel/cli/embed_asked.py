@@ -9,6 +9,7 @@ from typing import Literal
 
 from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns
 from vjaccel.engines import FileRun, standing
+from vjaccel.engines.standing import journal_path
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, check_output, check_parts, is_stored
 
@@ -65,6 +66,11 @@ class Asked:
         """Of an output that is a file, or a folder of some."""
         rows = (self.shard_rows or PART_ROWS) if self.shards else None
         return FileRun(Path(self.output), self.restart, self.overwrite, self.retry_failed, self.max_errors, rows)
+
+    @property
+    def begun_before(self) -> bool:
+        """Whether an earlier call was stopped, and this one goes on."""
+        return self.to_file and not (self.restart or self.dry_run) and journal_path(Path(self.output)).exists()
 
     def check(self) -> None:
         """Find out what the command line alone can tell, before anything is read or loaded."""

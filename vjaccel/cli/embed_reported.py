@@ -133,15 +133,21 @@ class Reporting:
             return
         if exc is None or isinstance(exc, typer.Exit):
             write_run_report(self._account(None), self._path)
-        elif self._begun or self._recording is not None:
+        elif self._begun or self._recording is not None or self._goes_on(exc):
             # What ends the run is what has to be told, not that its report cannot be written either.
             with suppress(VjaccelError, OSError):
                 write_run_report(self._account(exc), self._path)
 
+    def _goes_on(self, stopped: BaseException | None) -> bool:
+        """Whether what was stopped is there from a call before, though this one has done nothing yet."""
+        there = self._to_file and journal_path(Path(self._output)).exists()
+        return there and isinstance(stopped, KeyboardInterrupt)
+
     def _account(self, stopped: BaseException | None) -> Account:
         """What is to be told of it; `stopped` is what ended it before its end."""
         ended, why = stopped is None, None if stopped is None else stopping(stopped)
-        if self._to_file:
+        # Where every text has failed, nothing is kept but the errors.
+        if self._to_file and (ended or journal_path(Path(self._output)).exists()):
             kept = kept_run(run_path(Path(self._output)) if ended else journal_path(Path(self._output)))
             return replace(account_of(kept, self._price, self._rows), stopped_by=why)
         recording = self._recording or Recording("nothing was embedded", 1)

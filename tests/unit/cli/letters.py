@@ -43,7 +43,10 @@ def letters(width: int, texts: list[str]) -> np.ndarray:
 
 
 class LettersProvider(FunctionProvider):
-    """``letters:WIDTH``, or ``untold:WIDTH``, which does not say how wide its vectors are."""
+    """``letters:WIDTH``, or ``untold:WIDTH``, which does not say how wide its vectors are.
+
+    With LETTERS_LOADING in the environment it makes the file of that name, and takes its time.
+    """
 
     batch_texts = 64
 
@@ -51,6 +54,10 @@ class LettersProvider(FunctionProvider):
         super().__init__(partial(letters, int(rest)), ProviderOptions(workers=options.workers))
         self._name = rest
         self.dimensions = int(rest)
+        loading = os.environ.get("LETTERS_LOADING")
+        if loading:
+            Path(loading).touch()
+            time.sleep(120)
 
     def identity(self, prompt: str) -> ModelIdentity:
         return ModelIdentity("letters", self._name, None, self.dimensions, prompt, True)

@@ -184,6 +184,17 @@ def test_a_report_that_cannot_be_written_is_found_before_the_model_is_loaded(run
     assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl"]
 
 
+def test_a_run_all_of_whose_texts_failed_has_a_report_that_says_why(run: Run) -> None:
+    done = run(
+        "embed", written("in.jsonl", 0, failing=7), "-o", "o.jsonl", "--model", "untold:8", "--report", "run.html"
+    )
+    assert done.code == 1
+    assert "no text could be embedded" in done.err
+    found = read(Path("run.html"))
+    assert "EMBEDDING_GENERATION_FAILED 7" in found.sections["short"]
+    assert "this text is refused" in found.tables["Examples"][1][2]
+
+
 def test_a_report_made_afterwards_is_not_written_over_an_input(run: Run) -> None:
     run("embed", written("in.jsonl"), "-o", "out.parquet", *LETTERS)
     content = Path("in.jsonl").read_bytes()
