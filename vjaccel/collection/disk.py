@@ -29,6 +29,9 @@ from vjaccel.errors import CollectionConflict, InvalidInput, NotSupported, Outpu
 
 __all__ = ["Durability", "LanceStore", "LanceWriter", "written"]
 
+BEGINNING = "beginning"
+"""The tag of the version to which what was not finished was last undone."""
+
 Durability = Literal["fsync", "process"]
 Result = TypeVar("Result")
 
@@ -229,6 +232,9 @@ class LanceWriter(LanceView):
         if self.dataset.version == version:
             return
         newest = self.dataset.version
+        # However often that is: what is cleaned up is not what somebody goes back to.
+        tags = self.dataset.tags
+        (tags.update if BEGINNING in tags.list() else tags.create)(BEGINNING, version)
         self.dataset = self.dataset.checkout_version(version)
         self.dataset.restore()
         self._dataset = self.dataset
