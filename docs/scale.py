@@ -97,7 +97,9 @@ def _head(found: Found) -> list[str]:
         "  more workers than it feeds useless.",
         "",
         f"Measured {machine['date']} on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; Python "
-        f"{machine['python']}, {versions}.",
+        f"{machine['python']}, {versions}. It is shared and noisy, and rates of a driver are the best of "
+        f"{found['driver']['rounds']}: plan with "
+        "figures of your own.",
     ]
 
 
@@ -365,7 +367,13 @@ def _money(found: Found) -> list[str]:
         gpus = worker_hours(tokens, ASSUMED.gpu_speed, 0.9) * ASSUMED.gpu_hour
         lines.append(f"| {length} | {_n(cores)} USD | {_n(gpus)} USD | {_n(tokens / 1e6 * ASSUMED.per_million)} USD |")
     stored = size["output"] * TEXTS / 1e9 * ASSUMED.gb_month
-    return [*lines, "", f"The output costs {_n(stored)} USD a month to keep."]
+    return [
+        *lines,
+        "",
+        "Workers that are there while a driver works alone cost as much as others: on a cluster that grows and "
+        "shrinks they come",
+        f"for the embedding. The output costs {_n(stored)} USD a month to keep.",
+    ]
 
 
 def _how(found: Found) -> list[str]:

@@ -109,3 +109,8 @@ def test_no_texts_are_no_work() -> None:
     found = simulated(replace(EQUAL, texts=0))
     assert found.seconds == 0
     assert found.finished
+
+
+def test_ray_data_gives_a_worker_as_many_shards_as_is_modelled() -> None:
+    context = pytest.importorskip("ray.data.context")
+    assert context.DEFAULT_ACTOR_MAX_TASKS_IN_FLIGHT_TO_MAX_CONCURRENCY_FACTOR == AHEAD
