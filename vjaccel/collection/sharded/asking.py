@@ -59,6 +59,10 @@ class InThreads:
                 self._known[number] = Shard(number, self._how)
             return self._known[number]
 
+    def others(self) -> InThreads:
+        """The same shards, opened anew."""
+        return InThreads(self._how)
+
     def ask(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> Answers:
         def one(number: int) -> Answer:
             return answer(self.shard(number), method, calls[number])

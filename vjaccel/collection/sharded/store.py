@@ -62,7 +62,11 @@ class ShardedStore:
         self._keeping = ExitStack()
         if fixed is not None:
             for number in range(len(fixed.versions)):  # so that nobody removes its files
-                self._keeping.enter_context(Locks(shard_folder(folder, number)).reader())
+                try:
+                    self._keeping.enter_context(Locks(shard_folder(folder, number)).reader())
+                except OSError as exc:
+                    self.close()
+                    raise ShardUnavailable(number, f"there is no dataset at {shard_folder(folder, number)}") from exc
 
     @contextmanager
     def reading(self, missing: Iterable[int] = ()) -> Iterator[ShardedView]:
@@ -93,7 +97,8 @@ class ShardedStore:
             raise InvalidInput(
                 f"version {version} cannot be checked out: a sharded collection keeps none but the one it is, {now.version}"
             )
-        return ShardedStore(self.folder, self.description, self.shards, self._here, sync=self.sync, fixed=now)
+        own = self._here.others()  # it may outlive this one
+        return ShardedStore(self.folder, self.description, own, own, sync=self.sync, fixed=now)
 
     def compact(self) -> None:
         with self.writing() as writer:
@@ -105,8 +110,6 @@ class ShardedStore:
 
     def close(self) -> None:
         self._keeping.close()
-        if self._fixed is not None:
-            return  # the shards are those of the collection itself
         self.shards.close()
         self._here.close()
 
