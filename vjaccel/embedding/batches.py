@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.tuner import Lesson, Tuner
 
-__all__ = ["Batch", "Shared", "tuned"]
+__all__ = ["Batch", "Cutter", "tuned"]
 
 AHEAD = 8
 """Batches that are planned together: enough that the last of them, which takes what is left, hardly counts."""
-
-T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -27,42 +24,76 @@ class Batch(NamedTuple):
     lesson: Lesson | None = None
 
 
-class Shared(Generic[T]):
-    """An iterator that several threads take from."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items = iter(items)
-        self._lock = threading.Lock()
-
-    def take(self) -> T | None:
-        """The next one; None where there are no more."""
-        with self._lock:
-            return next(self._items, None)
-
-
-def tuned(lengths: np.ndarray, most: int | None, tuner: Tuner) -> Iterator[Batch]:
-    """Batches as `planner.plan` makes them, the longest texts first, each with the budget that `tuner` gives it.
+class Cutter:
+    """Cuts the texts of a chunk into batches, the longest first, each for a budget of its own. One thread at a time.
 
     Parameters
     ----------
     lengths : ndarray of int64, shape (n,)
-        Tokens of each text.
+        Of each text, in the units of the budgets.
     most : int or None
         Texts in a batch at most.
+    counted : bool
+        Whether lengths are tokens. Characters tell too little of what a model pads, and what a remote one charges for a
+        batch, to cut finely.
+    ahead : int or None
+        Batches that are planned together; None: all, for a budget that will stay.
     """
-    order = np.argsort(-lengths, kind="stable")
-    longest_first = lengths[order]
-    tokens = np.concatenate([[0], np.cumsum(longest_first)])
-    ready: deque[np.ndarray] = deque()
-    start = planned_to = budget = 0
-    while start < len(order):
-        lesson = tuner.choose(int(longest_first[start]))
-        if lesson.budget != budget or not ready or (len(ready) == 1 and planned_to < len(order)):
-            budget = lesson.budget
-            planned_to = int(np.searchsorted(tokens, tokens[start] + AHEAD * budget, side="right")) - 1
-            planned_to = min(max(planned_to, start + 1), len(order))
-            ready = deque(plan(longest_first[start:planned_to], budget, most, batch_cost(budget)))
-        size = len(ready.popleft())
-        places, start = order[start : start + size], start + size
+
+    def __init__(
+        self, lengths: np.ndarray, most: int | None, *, counted: bool = True, ahead: int | None = AHEAD
+    ) -> None:
+        self._most = most
+        self._counted = counted
+        self._ahead = ahead
+        self._order = np.argsort(-lengths, kind="stable")
+        self._longest_first = lengths[self._order]
+        self._tokens = np.concatenate([[0], np.cumsum(self._longest_first)])
+        self._start, self._end = 0, len(self._order)
+        self._cuts: deque[int] = deque()
+        self._budget = self._planned_to = 0
+
+    def __len__(self) -> int:
+        """Texts that are left."""
+        return self._end - self._start
+
+    @property
+    def tokens(self) -> int:
+        """What those that are left have together, in the units of lengths."""
+        return int(self._tokens[self._end] - self._tokens[self._start])
+
+    @property
+    def longest(self) -> int:
+        """The length of the longest one that is left."""
+        return int(self._longest_first[self._start])
+
+    def plan(self, budget: int) -> int:
+        """Plan batches of `budget` from the longest text on; how many, all texts that are left not being one of them."""
+        self._budget, self._planned_to = budget, self._end
+        if self._ahead is not None:
+            reach = self._tokens[self._start] + self._ahead * budget
+            to = int(np.searchsorted(self._tokens, reach, side="right")) - 1
+            self._planned_to = min(max(to, self._start + 1), self._end)
+        cost = batch_cost(budget) if self._counted else None
+        batches = plan(self._longest_first[self._start : self._planned_to], budget, self._most, cost)
+        sizes = np.cumsum([len(batch) for batch in batches])
+        self._cuts = deque((self._start + sizes).tolist())
+        return len(self._cuts)
+
+    def take(self, budget: int) -> np.ndarray:
+        """The places of the next batch of `budget`, from the longest text on; some are left."""
+        if budget != self._budget or not self._cuts or (len(self._cuts) == 1 and self._planned_to < self._end):
+            self.plan(budget)
+        cut = min(self._cuts.popleft(), self._end)
+        places, self._start = self._order[self._start : cut], cut
+        return places
+
+
+def tuned(lengths: np.ndarray, most: int | None, tuner: Tuner) -> Iterator[Batch]:
+    """All batches of a chunk as a `Cutter` makes them, each with the budget that `tuner` gives it."""
+    cutter = Cutter(lengths, most)
+    while len(cutter):
+        lesson = tuner.choose(cutter.longest)
+        places = cutter.take(lesson.budget)
         # The last one is as small as what is left, whatever its budget.
-        yield Batch(places, lesson if start < len(order) else None)
+        yield Batch(places, lesson if len(cutter) else None)

@@ -1,4 +1,4 @@
-"""What drives the stages of a run: a thread that tokenises, threads that embed, and results in the texts' order.
+"""What drives the stages of a run: a thread that tokenises, a pool of threads that embed, and results in the texts' order.
 
 While one chunk is embedded by the worker threads, the next is tokenised and its batches wait behind, so that no worker is
 idle at a chunk's end; no more than that is held.
@@ -9,25 +9,24 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from itertools import chain, islice
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from queue import Empty
+from typing import Any
 
 import psutil
 
-from vjaccel.embedding.batches import Batch, Shared
+from vjaccel.embedding.batches import Batch
+from vjaccel.embedding.devices import Device
 from vjaccel.embedding.gathered import Gathered
-from vjaccel.embedding.providers.protocol import Provider
+from vjaccel.embedding.pool import Begun, Pool
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared, said
 from vjaccel.embedding.tally import Tally
-from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.window import Window
 from vjaccel.errors import TooManyErrors, VjaccelError
 from vjaccel.telemetry import Recording
@@ -69,7 +68,6 @@ class Run:
     progress: Callable[[Progress], object] | None
     known: Known = field(default_factory=lambda: Known(Window(), None))
     max_errors: int | None = None
-    tuner: Tuner | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     failure: BaseException | None = None
     failed: list[ItemError] = field(default_factory=list)
@@ -96,6 +94,15 @@ class Run:
             known = self.tally.told and under_way.told
             tokens = self.tally.tokens + under_way.tokens if known else None
             self.progress(Progress(self.done, self.total, tokens, self._seconds(), self.recording))
+
+    def give_up(self, exc: BaseException) -> None:
+        """Begin no more batches, because of what one has raised."""
+        self.failure = self.failure or exc
+        self.stop.set()
+
+    def embed(self, device: Device, chunk: Chunk, batch: Batch) -> int:
+        """Embed a batch, and say how many texts that were."""
+        return embedded(chunk, batch, self.prompt, device, self.known.lookup, partial(self.stopped, chunk.gathered))
 
     def stopped(self, under_way: Gathered) -> bool:
         """Whether no more is to be begun of a chunk: all is over, or too much of it has failed."""
@@ -161,19 +168,22 @@ Gathering = Callable[[int, int], Gathered]
 """From the number of a chunk's first text in the run, and how many texts it has, to what gathers its vectors."""
 
 
-def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering) -> Gathered:
+def inline(device: Device, texts: list[Any], run: Run, gathering: Gathering) -> Gathered:
     """What is gathered for texts of one chunk, in the calling thread: what `driven` does, without what it costs."""
-    gathered = gathering(0, len(texts))
+    provider, gathered = device.provider, gathering(0, len(texts))
     run.recording.read(len(texts))
     provider.begun()
     failure: BaseException | None = None
     try:
         provider.started()
-        chunk = prepared(texts, run.prompt, provider, gathered, run.known, last=True)
+        chunk: Chunk | None = prepared(texts, run.prompt, provider, gathered, run.known, last=True)
         if gathered.set_aside:
             run.advance(gathered.set_aside, gathered.tally)
-        _embedded_here(chunk, provider, run)
-        _left_over(chunk, provider, run)
+        while chunk is not None:
+            for batch in planned(chunk, device):
+                run.advance(run.embed(device, chunk, batch), gathered.tally)
+                run.check(gathered)
+            chunk = _left_over(chunk, device, run)
         return run.finished(gathered)
     except BaseException as exc:
         failure = exc
@@ -184,7 +194,12 @@ def inline(provider: Provider, texts: list[Any], run: Run, gathering: Gathering)
 
 
 def driven(
-    provider: Provider, reader: Reader | LiveReader, run: Run, gathering: Gathering, *, ordered: bool = True
+    devices: Sequence[Device],
+    reader: Reader | LiveReader,
+    run: Run,
+    gathering: Gathering,
+    *,
+    ordered: bool = True,
 ) -> Generator[Gathered]:
     """What is gathered for each of the reader's pieces, each when all its batches are done.
 
@@ -193,15 +208,18 @@ def driven(
 
     Parameters
     ----------
+    devices : sequence of Device
+        The first one's provider prepares the texts for all.
     ordered : bool
         In their order; otherwise as they are done.
     """
     read, live = 0, isinstance(reader, LiveReader)
-    most = AHEAD + (provider.workers if live else 0)
-    pieces: list[Future[_Begun]] = []
-    provider.begun()
+    most = AHEAD + (sum(device.provider.workers for device in devices) if live else 0)
+    pieces: list[Future[Begun]] = []
+    for device in devices:
+        device.provider.begun()
     preparing = ThreadPoolExecutor(1, thread_name_prefix="vjaccel-prepare")
-    workers = ThreadPoolExecutor(provider.workers, thread_name_prefix="vjaccel-embed", initializer=provider.started)
+    pool = Pool(devices, run.embed, run.stop, run.give_up)
     failure: BaseException | None = None
     try:
         while not reader.ended or pieces:
@@ -209,13 +227,13 @@ def driven(
             if items:
                 run.recording.read(len(items))
                 gathered = gathering(read, len(items))
-                pieces.append(preparing.submit(_begun, items, provider, gathered, run, reader.ended, workers))
+                pieces.append(preparing.submit(_begun, items, devices[0], gathered, run, reader.ended, pool))
                 read += len(items)
             if pieces and (len(pieces) > most or not items):
                 place = _done(pieces, ordered=ordered)
                 if place is not None or reader.ended or not live:
                     first = _first_done(pieces, run) if place is None and not ordered else place or 0
-                    yield _finished(_prepared(pieces.pop(first), run), provider, run, workers)
+                    yield _finished(_prepared(pieces.pop(first), run), devices[0], run, pool)
                 else:
                     _wait(pieces, run, LOOK)  # and then see whether more has come
     except BaseException as exc:
@@ -223,136 +241,91 @@ def driven(
         raise
     finally:
         run.stop.set()
-        provider.halt()
+        for device in devices:
+            device.provider.halt()
         reader.close()
         preparing.shutdown(wait=True, cancel_futures=True)
-        workers.shutdown(wait=True, cancel_futures=True)
-        provider.ended()
+        pool.close()
+        for device in devices:
+            device.provider.ended()
         run.ended(failure or reader.error)
     if reader.error is not None:
         raise reader.error
 
 
-class _Begun(NamedTuple):
-    """A chunk whose batches wait, are run, or are done.
-
-    Attributes
-    ----------
-    done : queue
-        How many texts each batch had that is done; from each worker, last, None, or what it has raised.
-    workers : list of Future
-        Each takes batches until there are no more.
-    """
-
-    chunk: Chunk
-    done: SimpleQueue[int | BaseException | None]
-    workers: list[Future[None]]
+def _begun(items: list[Any], device: Device, gathered: Gathered, run: Run, last: bool, pool: Pool) -> Begun:
+    return pool.add(prepared(items, run.prompt, device.provider, gathered, run.known, last=last))
 
 
-def _begun(
-    items: list[Any], provider: Provider, gathered: Gathered, run: Run, last: bool, workers: ThreadPoolExecutor
-) -> _Begun:
-    """Prepare a chunk, and have its batches run: whether anybody asks for it or not, since others may wait for them."""
-    chunk = prepared(items, run.prompt, provider, gathered, run.known, last=last)
-    batches = planned(chunk, provider, run.tuner)
-    rest = iter(batches)
-    # The first is cut here and now, so that no worker waits for that when it comes to this chunk.
-    shared, done = Shared(chain(list(islice(rest, 1)), rest)), SimpleQueue[int | BaseException | None]()
-
-    def work() -> None:
-        ended: BaseException | None = None
-        try:
-            while not run.stop.is_set() and (batch := shared.take()) is not None:
-                done.put(_embedded(chunk, provider, run, batch))
-        except BaseException as exc:
-            ended = exc
-        done.put(ended)
-
-    needed = len(batches) if isinstance(batches, list) else len(chunk.valid)
-    return _Begun(chunk, done, [workers.submit(work) for _ in range(min(provider.workers, needed))])
-
-
-def _done(pieces: list[Future[_Begun]], *, ordered: bool) -> int | None:
+def _done(pieces: list[Future[Begun]], *, ordered: bool) -> int | None:
     """Which of them can be given out without waiting."""
     for place, piece in enumerate(pieces[:1] if ordered else pieces):
-        if piece.done() and all(worker.done() for worker in piece.result().workers):
+        if piece.done() and piece.result().finished.done():
             return place
     return None
 
 
-def _first_done(pieces: list[Future[_Begun]], run: Run) -> int:
+def _first_done(pieces: list[Future[Begun]], run: Run) -> int:
     """Which of them is done first."""
     while (place := _done(pieces, ordered=False)) is None:
         _wait(pieces, run, BEAT)
     return place
 
 
-def _wait(pieces: list[Future[_Begun]], run: Run, seconds: float) -> None:
+def _wait(pieces: list[Future[Begun]], run: Run, seconds: float) -> None:
     """Wait until something is done, or those seconds are over."""
-    waiting: list[Future[Any]] = [piece for piece in pieces if not piece.done()]
-    waiting += [worker for piece in pieces if piece.done() for worker in piece.result().workers if not worker.done()]
+    futures: list[Future[Any]] = [piece.result().finished if piece.done() else piece for piece in pieces]
+    waiting = [future for future in futures if not future.done()]
     if waiting:
         wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
     if time.perf_counter() - run.looked > BEAT:
         run.advance(0, Tally())
 
 
-def _prepared(piece: Future[_Begun], run: Run) -> _Begun:
+def _prepared(piece: Future[Begun], run: Run) -> Begun:
     """A chunk once it is prepared, however long that takes."""
     while wait([piece], timeout=BEAT).not_done:
         run.advance(0, Tally())
     return piece.result()
 
 
-def _finished(begun: _Begun, provider: Provider, run: Run, workers: ThreadPoolExecutor) -> Gathered:
+def _finished(begun: Begun, device: Device, run: Run, pool: Pool) -> Gathered:
     gathered = begun.chunk.gathered
     if gathered.set_aside:
         run.advance(gathered.set_aside, gathered.tally)
-    working = len(begun.workers)
-    while working:
-        try:
-            done = begun.done.get(timeout=BEAT)
-        except Empty:
-            run.advance(0, gathered.tally)
-            continue
-        if isinstance(done, BaseException):
-            raise done
-        if done is None:
-            working -= 1
-        else:
-            run.advance(done, gathered.tally)
-            run.check(gathered)
+    _followed(begun, run)
     if run.failure is not None and not gathered.settled(begun.chunk.valid):
         raise run.failure  # of another chunk, because of which batches of this one were not begun
-    if run.known.lookup is not None and run.known.lookup.waits(gathered):
-        # In a worker's thread, since it may have batches to embed.
-        workers.submit(_left_over, begun.chunk, provider, run).result()
+    while (rest := _left_over(begun.chunk, device, run)) is not None:
+        _followed(pool.add(rest), run)
     return run.finished(gathered)
 
 
-def _embedded(chunk: Chunk, provider: Provider, run: Run, batch: Batch) -> int:
-    try:
-        stopped = partial(run.stopped, chunk.gathered)
-        return embedded(chunk, batch, run.prompt, provider, run.tuner, run.known.lookup, stopped)
-    except BaseException as exc:
-        run.failure = run.failure or exc
-        run.stop.set()
-        raise
+def _followed(begun: Begun, run: Run) -> None:
+    """Take batches into account as they are done, until all of them are."""
+    gathered = begun.chunk.gathered
+    while True:
+        try:
+            told = begun.told.get(timeout=BEAT)
+        except Empty:
+            run.advance(0, gathered.tally)
+            continue
+        if told is None:
+            return
+        if isinstance(told, BaseException):
+            raise told
+        run.advance(told, gathered.tally)
+        run.check(gathered)
 
 
-def _embedded_here(chunk: Chunk, provider: Provider, run: Run) -> None:
-    for batch in planned(chunk, provider, run.tuner):
-        run.advance(_embedded(chunk, provider, run, batch), chunk.gathered.tally)
-        run.check(chunk.gathered)
-
-
-def _left_over(chunk: Chunk, provider: Provider, run: Run) -> None:
-    """Embed what another run was to, and has not."""
+def _left_over(chunk: Chunk, device: Device, run: Run) -> Chunk | None:
+    """What of a chunk another run was to embed, and has not; None where there is no more to wait for."""
     gathered = chunk.gathered
     while run.known.lookup is not None and run.known.lookup.waits(gathered):
         before = gathered.looked_up
-        rest = left_over(chunk.texts, run.prompt, provider, gathered, run.known, run.stop)
+        rest = left_over(chunk.texts, run.prompt, device.provider, gathered, run.known, run.stop)
         if gathered.looked_up > before:
             run.advance(gathered.looked_up - before, gathered.tally)
         if rest is not None:
-            _embedded_here(rest, provider, run)
+            return rest
+    return None

@@ -260,7 +260,8 @@ class Embedder(AsyncClosing):
             `batch_tokens` where that was given. Before anything is known, and for what learns nothing (functions, remote
             providers, models whose tokens cannot be counted), what the provider begins with; of those in characters or bytes.
         """
-        return self._provider.batch_tokens if self._held.tuner is None else self._held.tuner.best(length)
+        device = self._held.devices[0]
+        return self._provider.batch_tokens if device.tuner is None else device.tuner.best(length)
 
     # Embedding
 
@@ -329,9 +330,9 @@ class Embedder(AsyncClosing):
         with self._held.run(), self._held.knowing(prompt, Window(), use_cache=use_cache) as known:
             run = self._run(prompt, recording, progress, known, most, len(items))
             if len(items) <= CHUNK and self._provider.workers == 1:
-                chunks = [inline(self._provider, items, run, gathering)]
+                chunks = [inline(self._held.devices[0], items, run, gathering)]
             else:
-                chunks = list(driven(self._provider, Reader(items, CHUNK), run, gathering))
+                chunks = list(driven(self._held.devices, Reader(items, CHUNK), run, gathering))
         ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
         if out is not None and ok.any():
             self._width.first(out.shape[1])
@@ -497,7 +498,7 @@ class Embedder(AsyncClosing):
             def gathering(first: int, size: int) -> Gathered:
                 return Gathered(first, size, self._width, Rows(size), run.recording, acknowledged=on_batch)
 
-            with closing(driven(self._provider, reading(), run, gathering, ordered=ordered)) as chunks:
+            with closing(driven(self._held.devices, reading(), run, gathering, ordered=ordered)) as chunks:
                 for chunk in chunks:
                     given = chunk.rows if known.window is None else chunk.handed_over()
                     rows = on_host(given, self._width.known or 0, chunk.ok, quantizer)
@@ -527,8 +528,8 @@ class Embedder(AsyncClosing):
         max_errors: int | None,
         total: int | None = None,
     ) -> Run:
-        tuner, device_memory = self._held.tuner, self._provider.device_memory
-        return Run(prompt, total, recording, progress, known, max_errors, tuner, device_memory=device_memory)
+        device_memory = self._provider.device_memory
+        return Run(prompt, total, recording, progress, known, max_errors, device_memory=device_memory)
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]

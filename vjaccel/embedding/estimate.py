@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vjaccel.embedding.cache import Cache, CacheKeys
+from vjaccel.embedding.devices import Device
 from vjaccel.embedding.providers.protocol import AROUND, Provider
 from vjaccel.embedding.run import planned, prepared_alone
 
@@ -98,5 +99,5 @@ def estimated(
         tokens_at_most=int(lengths.sum()) if counted or chunk.prepared.at_most else bytes_,
         longest=int(np.max(lengths + lost, initial=0)) if counted else None,
         truncated=int((lost > 0).sum()) if counted else None,
-        batches=sum(1 for _ in planned(chunk, provider)),
+        batches=sum(1 for _ in planned(chunk, Device(provider))),
     )

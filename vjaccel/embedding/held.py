@@ -10,6 +10,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
+from vjaccel.embedding.devices import Device
 from vjaccel.embedding.learned import remember, tuner_of
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.providers.protocol import Provider
@@ -35,7 +36,8 @@ class Held:
         self._provider = provider
         # Another function, or the same one tomorrow, may have the same name and give other vectors.
         self._here_alone = "" if lasting else f" {uuid4().hex}"
-        self.tuner = None if provider.tuned_as is None else tuner_of(provider.tuned_as, provider)
+        tuner = None if provider.tuned_as is None else tuner_of(provider.tuned_as, provider)
+        self.devices = (Device(provider, tuner),)
         self.cache = open_cache(cache)
         self._closes_cache = self.cache is not cache
         self._lock = threading.Lock()
@@ -68,8 +70,10 @@ class Held:
         try:
             yield
         finally:
-            if self.tuner is not None and self._provider.tuned_as is not None and self.tuner.lessons:
-                remember(self._provider.tuned_as, self.tuner.learned())
+            for device in self.devices:
+                key, tuner = device.provider.tuned_as, device.tuner
+                if key is not None and tuner is not None and tuner.lessons:
+                    remember(key, tuner.learned())
             with self._lock:
                 self._runs -= 1
                 last = self._closed and not self._runs

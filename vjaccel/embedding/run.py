@@ -19,19 +19,19 @@ from array_api_compat import array_namespace
 from vjaccel.arrays.dispatch import home_of
 from vjaccel.arrays.protocol import Backend
 from vjaccel.arrays.registry import get_backend
-from vjaccel.embedding.batches import Batch, tuned
+from vjaccel.embedding.batches import Batch, Cutter, tuned
+from vjaccel.embedding.devices import Device
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
 from vjaccel.embedding.tally import Tally
-from vjaccel.embedding.tuner import Tuner
 from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.embedding.window import Window
 from vjaccel.errors import ProviderRefused
 from vjaccel.telemetry import BatchEnded, Recording
 
-__all__ = ["Chunk", "Known", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
+__all__ = ["Chunk", "Known", "cutter_of", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
 
 NO_NUMBER = "its vector has a NaN or an infinity"
 
@@ -157,12 +157,21 @@ def _accepted(places: list[int], found: Prepared, gathered: Gathered) -> tuple[l
     )
 
 
-def planned(chunk: Chunk, provider: Provider, tuner: Tuner | None = None) -> Iterable[Batch]:
+def planned(chunk: Chunk, device: Device) -> Iterable[Batch]:
     """The batches of a chunk, with the provider's budget, or cut as they are asked for, with those of a tuner."""
-    if tuner is not None:
-        return tuned(chunk.prepared.lengths, provider.batch_texts, tuner)
+    provider = device.provider
+    if device.tuner is not None:
+        return tuned(chunk.prepared.lengths, provider.batch_texts, device.tuner)
     places = np.arange(len(chunk.prepared.items))
     return [Batch(places) for places in _batches(chunk, places, provider, provider.batch_tokens)]
+
+
+def cutter_of(chunk: Chunk, device: Device) -> Cutter:
+    """What cuts a chunk into batches as they are asked for, made ready for the first one on `device`."""
+    known = chunk.prepared
+    if device.tuner is None:
+        return Cutter(known.lengths, device.provider.batch_texts, counted=known.counted, ahead=None)
+    return Cutter(known.lengths, device.provider.batch_texts)
 
 
 def _batches(chunk: Chunk, some: np.ndarray, provider: Provider, budget: int) -> list[np.ndarray]:
@@ -176,20 +185,20 @@ def embedded(
     chunk: Chunk,
     batch: Batch,
     prompt: str,
-    provider: Provider,
-    tuner: Tuner | None,
+    device: Device,
     lookup: Lookup | None,
     stopped: Callable[[], bool],
 ) -> int:
-    """Embed one batch, and say how many texts that were.
+    """Embed one batch on a device, and say how many texts that were.
 
     What fails is tried again in halves, so that one bad text costs one error and not its batch; a failure that every batch
     would share is raised. Nothing is begun once it is `stopped`.
     """
     tally, waiting, again = chunk.gathered.tally, deque([batch.places]), set[int]()
+    provider, tuner = device.provider, device.tuner
     while waiting and not stopped():
         part = waiting.pop()
-        most = provider.batch_tokens if tuner is None else tuner.most
+        most = device.most
         if len(part) > 1 and chunk.padded(part) > most:
             # Memory ran out since this was planned.
             waiting.extend(_batches(chunk, part, provider, most))
@@ -231,7 +240,7 @@ def embedded(
         if failed is not None:
             if isinstance(failed, BatchFailed) and failed.then == "stop":
                 raise failed.__cause__ or failed
-            rest = _after(failed, chunk, part, provider, tuner)
+            rest = _after(failed, chunk, part, device)
             if isinstance(failed, BatchFailed) and failed.then == "apart":
                 # Behind the others: that one of them is answered tells the text from the endpoint.
                 waiting.extendleft(reversed(rest))
@@ -262,7 +271,7 @@ def _count(
     return BatchEnded(len(part), tokens, padded, took, waited, retries, budget, failed=False)
 
 
-def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, tuner: Tuner | None) -> list[np.ndarray]:
+def _after(exc: Exception, chunk: Chunk, part: np.ndarray, device: Device) -> list[np.ndarray]:
     """What is to be tried again after a batch failed."""
     known = exc if isinstance(exc, BatchFailed) else BatchFailed(said(exc))
     if known.then == "apart" and len(part) == 1:
@@ -270,12 +279,8 @@ def _after(exc: Exception, chunk: Chunk, part: np.ndarray, provider: Provider, t
     if known.then in ("split", "apart") and len(part) > 1:
         padded = chunk.padded(part)
         # Of texts without a token the budget says nothing.
-        if padded and provider.is_out_of_memory(exc):
-            # Remembered, so that the same size is not tried again in this run or the next.
-            if tuner is None:
-                provider.batch_tokens = max(1, min(provider.batch_tokens, padded // 2))
-            else:
-                tuner.ran_out(padded)
+        if padded and device.provider.is_out_of_memory(exc):
+            device.ran_out(padded)
         return [part[len(part) // 2 :], part[: len(part) // 2]]
     for i in chunk.valid[part]:
         chunk.gathered.fail(int(i), known.code, str(known))

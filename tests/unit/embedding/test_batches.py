@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjaccel.embedding.batches import Batch, Shared, tuned
+from vjaccel.embedding.batches import Batch, tuned
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.tuner import Lesson, Tuner, bucket_of
 
@@ -71,22 +69,6 @@ def test_what_has_become_known_meanwhile_counts_for_the_next_batch() -> None:
     assert len(next(batches).places) == 16
     tuner.ran_out(160)
     assert len(next(batches).places) == 8
-
-
-@pytest.mark.parametrize("threads", [1, 4])
-def test_several_threads_take_each_once(threads: int) -> None:
-    shared = Shared(iter(range(1000)))
-
-    def take() -> list[int]:
-        found = []
-        while (item := shared.take()) is not None:
-            found.append(item)
-        return found
-
-    with ThreadPoolExecutor(threads) as pool:
-        found = [item for each in [pool.submit(take) for _ in range(threads)] for item in each.result()]
-    assert sorted(found) == list(range(1000))
-    assert shared.take() is None
 
 
 def test_a_batch_of_a_plan_tells_nothing() -> None:

@@ -1,0 +1,153 @@
+"""Who works on a run: for each device some threads, which take the next batch of the earliest chunk that has one.
+
+A thread that finds none ends its work, and is called again when there is more: none waits while it holds anything, so that a
+stream that nobody closes keeps no process from ending.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from vjaccel.embedding.batches import Batch, Cutter
+from vjaccel.embedding.devices import Device
+from vjaccel.embedding.run import Chunk, cutter_of
+
+__all__ = ["Begun", "Pool"]
+
+
+@dataclass(eq=False)
+class Begun:
+    """A chunk whose batches wait, are run, or are done.
+
+    Attributes
+    ----------
+    told : queue
+        How many texts each batch had that is done, or what it has raised; None when there will be no more.
+    finished : Future
+        Done then.
+    """
+
+    chunk: Chunk
+    cutter: Cutter
+    told: SimpleQueue[int | BaseException | None] = field(default_factory=SimpleQueue)
+    finished: Future[None] = field(default_factory=Future)
+    running: int = 0
+
+
+class Pool:
+    """The threads of a run.
+
+    Parameters
+    ----------
+    devices : sequence of Device
+    embed : callable
+        Embeds a batch of a chunk on a device, and says how many texts that were.
+    stop : Event
+        When it is set, no batch is begun any more.
+    give_up : callable
+        Told what a batch has raised; sets `stop`.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        embed: Callable[[Device, Chunk, Batch], int],
+        stop: threading.Event,
+        give_up: Callable[[BaseException], object],
+    ) -> None:
+        self._embed = embed
+        self._stop = stop
+        self._give_up = give_up
+        self._lock = threading.Lock()
+        self._begun: list[Begun] = []
+        self._crews = [_Crew(device) for device in devices]
+
+    def add(self, chunk: Chunk) -> Begun:
+        """Have the batches of a chunk run, whether anybody asks for it or not, since others may wait for them."""
+        first = self._crews[0].device
+        begun = Begun(chunk, cutter_of(chunk, first))
+        needed = len(begun.cutter)
+        if needed:
+            # Here and now, so that no worker waits for that when it comes to this chunk.
+            batches = begun.cutter.plan(first.best(begun.cutter.longest))
+            needed = batches if first.tuner is None else needed
+        with self._lock:
+            self._begun.append(begun)
+            self._settle()
+            for crew in self._crews:
+                self._call(crew, needed)
+        return begun
+
+    def close(self) -> None:
+        """Let what runs end, once no more is to be begun."""
+        with self._lock:
+            self._settle()
+        for crew in self._crews:
+            crew.threads.shutdown(wait=True, cancel_futures=True)
+
+    def _call(self, crew: _Crew, needed: int) -> None:
+        """Have as many of a crew work as there are batches for, with the lock held."""
+        for _ in range(min(crew.device.provider.workers - crew.working, needed)):
+            crew.working += 1
+            crew.threads.submit(self._work, crew)
+
+    def _work(self, crew: _Crew) -> None:
+        while (taken := self._take(crew)) is not None:
+            begun, batch = taken
+            told: int | BaseException
+            try:
+                told = self._embed(crew.device, begun.chunk, batch)
+            except BaseException as exc:
+                self._give_up(exc)
+                told = exc
+            with self._lock:
+                begun.running -= 1
+                begun.told.put(told)
+                self._settle()
+
+    def _take(self, crew: _Crew) -> tuple[Begun, Batch] | None:
+        with self._lock:
+            for begun in () if self._stop.is_set() else self._begun:
+                if not len(begun.cutter):
+                    continue
+                try:
+                    batch = self._cut(crew.device, begun.cutter)
+                except BaseException as exc:
+                    self._give_up(exc)
+                    begun.told.put(exc)
+                    self._settle()
+                    break
+                begun.running += 1
+                return begun, batch
+            # Not later: whoever adds a chunk from now on calls for another.
+            crew.working -= 1
+            return None
+
+    def _cut(self, device: Device, cutter: Cutter) -> Batch:
+        budget, lesson = device.budget(cutter.longest)
+        places = cutter.take(budget)
+        # The last one is as small as what is left, whatever its budget.
+        return Batch(places, lesson if len(cutter) else None)
+
+    def _settle(self) -> None:
+        """Say of chunks that no batch of them will run any more, with the lock held."""
+        for begun in list(self._begun):
+            if not begun.running and (self._stop.is_set() or not len(begun.cutter)):
+                self._begun.remove(begun)
+                begun.told.put(None)
+                begun.finished.set_result(None)
+
+
+class _Crew:
+    """The threads of one device, and how many of them are at work."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.working = 0
+        self.threads = ThreadPoolExecutor(
+            device.provider.workers, thread_name_prefix="vjaccel-embed", initializer=device.provider.started
+        )
