@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Literal
 
+from vjaccel.arrays.devices import are_several, listed, spelled
 from vjaccel.arrays.protocol import Backend
 from vjaccel.errors import BackendUnavailable, InvalidInput, InvalidType, UnknownBackend
 
@@ -99,7 +99,8 @@ def get_backend(spec: str | None = None) -> Backend:
     ----------
     spec : str, optional
         ``name[:device]`` such as ``jax``, ``torch:cpu``, ``cupy:gpu:1``; ``gpu``; ``auto``. Several devices of one library,
-        as ``torch:gpu:0,1,2``: a `Corpus` is cut over them and searched on all at once; all else is done on the first.
+        as ``torch:gpu:0,1,2`` or ``torch:gpu:all``: a `Corpus` is cut over them and searched on all at once; all else is
+        done on the first.
 
     Raises
     ------
@@ -220,7 +221,7 @@ def _resolve(spec: str) -> Backend:
     if name == "gpu":
         return _any_gpu(spec.strip().lower())
     known = _instances.get((name, device))
-    return known or (_several(name, device) if "," in device else _create(name, device))
+    return known or (_several(name, device) if are_several(device) else _create(name, device))
 
 
 def _create(name: str, device: str) -> Backend:
@@ -247,14 +248,14 @@ def _create(name: str, device: str) -> Backend:
 
 def _several(name: str, device: str) -> Backend:
     """A backend of the first of several devices, whose members are those of all."""
-    if not re.fullmatch(r"[a-z]+:\d+(,\d+)+", device):
-        raise InvalidInput(f"device {device!r} is not several as in 'gpu:0,1', a kind and then numbers")
-    kind, _, numbers = device.partition(":")
-    members = tuple(_resolve(f"{name}:{kind}:{number}") for number in numbers.split(","))
-    devices = [member.device for member in members]
-    if len(set(devices)) < len(devices):
-        raise InvalidInput(f"device {device!r} names one device twice; each may be named once")
-    whole = f"{devices[0].partition(':')[0]}:{','.join(device.partition(':')[2] or '0' for device in devices)}"
+    devices = listed(device, lambda: _devices(name, backend_class(name)))
+    kinds = {one.partition(":")[0] for one in devices}
+    if len(kinds) > 1:
+        raise InvalidInput(f"device {device!r} has several kinds; an operation or a corpus is on those of one kind")
+    members = tuple(_create(name, one) for one in devices)
+    if len(members) == 1:
+        return members[0]
+    whole = f"{kinds.pop()}:{','.join(one.partition(':')[2] or '0' for one in devices)}"
     with _lock:
         backend = _instances.get((name, whole))
         if backend is None:
@@ -263,24 +264,6 @@ def _several(name: str, device: str) -> Backend:
             _instances[(name, whole)] = backend
         _instances[(name, device)] = backend
     return backend
-
-
-def spelled(device: str) -> str:
-    """A device in the common spelling: ``cuda:1`` and ``rocm:1`` are ``gpu:1``; ``cuda`` is ``gpu``; ``cpu:0`` is ``cpu``.
-
-    Raises
-    ------
-    InvalidInput
-        It is none of cpu, cpu:N, gpu, gpu:N, mps, nor a native name of those.
-    """
-    match = re.fullmatch(r"(cpu|gpu|cuda|rocm|mps)(?::(\d+))?", device)
-    if not match:
-        raise InvalidInput(f"device {device!r} is none of 'cpu', 'gpu', 'gpu:N', 'gpu:N,M', 'mps'")
-    kind, number = match.groups()
-    if kind == "mps" or (kind == "cpu" and int(number or 0) == 0):
-        return kind
-    kind = "cpu" if kind == "cpu" else "gpu"
-    return kind if number is None else f"{kind}:{int(number)}"
 
 
 def _devices(name: str, cls: type[Backend]) -> tuple[str, ...]:

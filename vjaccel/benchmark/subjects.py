@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from vjaccel.arrays import backends
-from vjaccel.arrays.registry import DEFAULT, backend_class, spelled
+from vjaccel.arrays.devices import spelled
+from vjaccel.arrays.registry import DEFAULT, backend_class
 from vjaccel.benchmark import peers
 from vjaccel.benchmark.child import Child
 from vjaccel.benchmark.results import Subject

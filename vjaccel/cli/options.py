@@ -31,7 +31,7 @@ Model = Annotated[
         "openai:NAME, cohere:NAME, voyage:NAME, google:NAME, ollama:NAME, azure:NAME."
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, gpu, gpu:1, mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, gpu, gpu:1, mps; several, as gpu:0,1 or gpu:all.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16: what the model computes in.")]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="Tokens of a batch, padding included.")]
 Prompt = Annotated[str | None, typer.Option(help="Put before every text. [default: the model's own for documents]")]

@@ -1,13 +1,53 @@
-"""The devices that an embedder has its model on, and what is known of batches there."""
+"""The devices that an embedder has its model on, what is known of batches there, and which of them takes the next one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.tuner import Lesson, Tuner
 
-__all__ = ["Device"]
+__all__ = ["Device", "Pace", "pays"]
+
+
+class Pace(NamedTuple):
+    """How fast a device has been so far in a run.
+
+    Attributes
+    ----------
+    rate : float
+        Tokens a second of one batch; 0 where none has come to its end.
+    at_once : int
+        Batches that it runs now.
+    """
+
+    rate: float
+    at_once: int
+
+
+def pays(size: int, own: Pace, others: Sequence[Pace], waiting: int) -> bool:
+    """Whether a device should take a batch of `size` of the `waiting` tokens, or leave it to the others at work.
+
+    It should not where they would have done all that waits, this batch too, before it has done this one alone. While a device
+    has no rate, it takes what comes, to find out.
+
+    Examples
+    --------
+    >>> pays(1_000, Pace(2_000.0, 1), [Pace(200_000.0, 1)], waiting=1_000_000)
+    True
+    >>> pays(1_000, Pace(2_000.0, 1), [Pace(200_000.0, 1)], waiting=50_000)
+    False
+    """
+    at_work = [other for other in others if other.rate and other.at_once]
+    if not own.rate or not at_work:
+        return True
+    size = min(size, waiting)
+    together = sum(other.rate * other.at_once for other in at_work)
+    # They are no faster than a batch of it takes the fastest.
+    theirs = max(waiting / together, size / max(other.rate for other in at_work))
+    return size / own.rate <= theirs
 
 
 @dataclass

@@ -35,7 +35,7 @@ from vjaccel.embedding.in_thread import embedded_in_thread, streamed_in_thread
 from vjaccel.embedding.precision import Precision, Quantizer
 from vjaccel.embedding.providers.asked import check_remote
 from vjaccel.embedding.providers.protocol import Expecting, ModelIdentity, ProviderOptions
-from vjaccel.embedding.providers.registry import make_provider
+from vjaccel.embedding.providers.registry import make_providers
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, Progress
 from vjaccel.embedding.run import Known
@@ -58,7 +58,9 @@ class Embedder(AsyncClosing):
         a model of the hub; ``PROVIDER:REST`` for another provider; or a function, async or not, from a list of texts to an
         array (n, dim).
     device : str
-        ``auto`` (a GPU if there is one), ``cpu``, ``gpu``, ``gpu:1``, ``mps``.
+        ``auto`` (a GPU if there is one), ``cpu``, ``gpu``, ``gpu:1``, ``mps``. Several, as ``gpu:0,1``, ``gpu:all`` or
+        ``gpu:0,cpu``, have the model each, and take the next batch as each is free; a slow one takes none that the others
+        would have done sooner.
     dtype : {"auto", "float32", "float16", "bfloat16"}
         What the model computes in; ``auto`` is float32. Vectors are float32.
     workers : int, optional
@@ -159,11 +161,12 @@ class Embedder(AsyncClosing):
         check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
-        self._provider = make_provider(model, options, name)
+        providers = make_providers(model, options, name)
+        self._provider = providers[0]
         self._given, self._name = model, name
         self._model = model if isinstance(model, str) else f"function:{self._provider.identity('').model}"
         self._cache = cache
-        self._held = Held(self._provider, cache, lasting=not callable(model) or name is not None)
+        self._held = Held(providers, cache, lasting=not callable(model) or name is not None)
         expect = self._provider.expect if isinstance(self._provider, Expecting) else None
         self._width = Width(self._provider.dimensions, expect)
         self._digest: str | None = None
@@ -194,7 +197,7 @@ class Embedder(AsyncClosing):
     @property
     def workers(self) -> int:
         """Batches at once, at most."""
-        return self._provider.workers
+        return sum(device.provider.workers for device in self._held.devices)
 
     @property
     def has_cache(self) -> bool:
@@ -314,6 +317,10 @@ class Embedder(AsyncClosing):
         check_on_error(on_error)
         items = list(checked_texts(texts))
         target = get_backend(backend) if isinstance(backend, str) else backend
+        if target is not None and len(self._held.devices) > 1:
+            raise InvalidInput(
+                f"backend= leaves the vectors where they are computed, and device={self._options.device!r} is several places"
+            )
         if out is not None:
             check_out(out, len(items), self._width.known, on_device=target is not None)
         if self._precision != "float32" and (target is not None or out is not None):
@@ -321,7 +328,7 @@ class Embedder(AsyncClosing):
         most = checked_most(max_errors)
         rows = Rows(len(items), out) if target is None else None
         width = self._width if out is None else Width(out.shape[1])
-        recording = Recording(self._model, self._provider.workers, len(items))
+        recording = Recording(self._model, self.workers, len(items))
 
         def gathering(first: int, size: int) -> Gathered:
             return Gathered(first, size, width, rows, recording, first)
@@ -329,7 +336,7 @@ class Embedder(AsyncClosing):
         prompt = self._prompt_for(None, prompt)
         with self._held.run(), self._held.knowing(prompt, Window(), use_cache=use_cache) as known:
             run = self._run(prompt, recording, progress, known, most, len(items))
-            if len(items) <= CHUNK and self._provider.workers == 1:
+            if len(items) <= CHUNK and self.workers == 1:
                 chunks = [inline(self._held.devices[0], items, run, gathering)]
             else:
                 chunks = list(driven(self._held.devices, Reader(items, CHUNK), run, gathering))
@@ -409,7 +416,7 @@ class Embedder(AsyncClosing):
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
         def running(known: Known) -> Run:
-            recording = Recording(self._model, self._provider.workers)
+            recording = Recording(self._model, self.workers)
             return self._run(prompt, recording, progress, known, most)
 
         return self._streamed(reading, self._held.knowing(prompt, window), running, ordered, on_batch, on_error)
@@ -528,8 +535,7 @@ class Embedder(AsyncClosing):
         max_errors: int | None,
         total: int | None = None,
     ) -> Run:
-        device_memory = self._provider.device_memory
-        return Run(prompt, total, recording, progress, known, max_errors, device_memory=device_memory)
+        return Run(prompt, total, recording, progress, known, max_errors, device_memory=self._held.device_memory)
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from uuid import uuid4
@@ -22,22 +22,31 @@ __all__ = ["Held"]
 
 
 class Held:
-    """A provider with its cache and its tuner, let go of when the embedder is closed and no run needs them.
+    """Providers of one model with their cache and tuners, let go of when the embedder is closed and no run needs them.
 
     Parameters
     ----------
+    providers : sequence of Provider
+        One for each device.
     cache : None, str, Path or Cache
         As `open_cache` takes it; one that is a `Cache` is its owner's to close.
     lasting : bool
         Whether the model's name tells it from others, so that another embedder may find its vectors.
     """
 
-    def __init__(self, provider: Provider, cache: str | os.PathLike[str] | Cache | None, *, lasting: bool) -> None:
-        self._provider = provider
+    def __init__(
+        self, providers: Sequence[Provider], cache: str | os.PathLike[str] | Cache | None, *, lasting: bool
+    ) -> None:
+        self._providers = tuple(providers)
         # Another function, or the same one tomorrow, may have the same name and give other vectors.
         self._here_alone = "" if lasting else f" {uuid4().hex}"
-        tuner = None if provider.tuned_as is None else tuner_of(provider.tuned_as, provider)
-        self.devices = (Device(provider, tuner),)
+        # Of one key are devices of one kind, and what one of them learns is true of all.
+        keys = {provider.tuned_as: provider for provider in self._providers}
+        self._tuners = {key: tuner_of(key, provider) for key, provider in keys.items() if key is not None}
+        self.devices = tuple(
+            Device(provider, None if provider.tuned_as is None else self._tuners[provider.tuned_as])
+            for provider in self._providers
+        )
         self.cache = open_cache(cache)
         self._closes_cache = self.cache is not cache
         self._lock = threading.Lock()
@@ -48,7 +57,7 @@ class Held:
         """The keys of texts with `prompt` before them; None without a cache."""
         if self.cache is None:
             return None
-        identity = self._provider.identity(prompt)
+        identity = self._providers[0].identity(prompt)
         return CacheKeys(replace(identity, model=identity.model + self._here_alone))
 
     @contextmanager
@@ -70,15 +79,19 @@ class Held:
         try:
             yield
         finally:
-            for device in self.devices:
-                key, tuner = device.provider.tuned_as, device.tuner
-                if key is not None and tuner is not None and tuner.lessons:
+            for key, tuner in self._tuners.items():
+                if tuner.lessons:
                     remember(key, tuner.learned())
             with self._lock:
                 self._runs -= 1
                 last = self._closed and not self._runs
             if last:
                 self._let_go()
+
+    def device_memory(self) -> int | None:
+        """Bytes that all devices' own memory holds; None where that is known of none."""
+        found = [taken for device in self.devices if (taken := device.provider.device_memory()) is not None]
+        return sum(found) if found else None
 
     def check_open(self) -> None:
         """Refuse what comes after `close`."""
@@ -94,6 +107,7 @@ class Held:
             self._let_go()
 
     def _let_go(self) -> None:
-        self._provider.close()
+        for provider in self._providers:
+            provider.close()
         if self._closes_cache and self.cache is not None:
             self.cache.close()

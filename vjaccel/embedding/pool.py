@@ -7,13 +7,14 @@ stream that nobody closes keeps no process from ending.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from vjaccel.embedding.batches import Batch, Cutter
-from vjaccel.embedding.devices import Device
+from vjaccel.embedding.devices import Device, Pace, pays
 from vjaccel.embedding.run import Chunk, cutter_of
 
 __all__ = ["Begun", "Pool"]
@@ -99,19 +100,22 @@ class Pool:
         while (taken := self._take(crew)) is not None:
             begun, batch = taken
             told: int | BaseException
+            before = time.perf_counter()
             try:
                 told = self._embed(crew.device, begun.chunk, batch)
             except BaseException as exc:
                 self._give_up(exc)
                 told = exc
             with self._lock:
+                crew.seconds += time.perf_counter() - before
+                crew.tokens += int(begun.chunk.prepared.lengths[batch.places].sum())
                 begun.running -= 1
                 begun.told.put(told)
                 self._settle()
 
     def _take(self, crew: _Crew) -> tuple[Begun, Batch] | None:
         with self._lock:
-            for begun in () if self._stop.is_set() else self._begun:
+            for begun in () if self._stop.is_set() or not self._worth(crew) else self._begun:
                 if not len(begun.cutter):
                     continue
                 try:
@@ -126,6 +130,15 @@ class Pool:
             # Not later: whoever adds a chunk from now on calls for another.
             crew.working -= 1
             return None
+
+    def _worth(self, crew: _Crew) -> bool:
+        """Whether it pays that one of a crew takes a batch, with the lock held."""
+        left = [begun.cutter for begun in self._begun if len(begun.cutter)]
+        if len(self._crews) < 2 or not left:
+            return True
+        others = [other.pace(other.working) for other in self._crews if other is not crew]
+        size = crew.device.best(left[0].longest)
+        return pays(size, crew.pace(crew.working), others, sum(cutter.tokens for cutter in left))
 
     def _cut(self, device: Device, cutter: Cutter) -> Batch:
         budget, lesson = device.budget(cutter.longest)
@@ -148,6 +161,12 @@ class _Crew:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.working = 0
+        self.tokens = 0
+        self.seconds = 0.0
         self.threads = ThreadPoolExecutor(
             device.provider.workers, thread_name_prefix="vjaccel-embed", initializer=device.provider.started
         )
+
+    def pace(self, at_once: int) -> Pace:
+        """How fast it has been, with so many of its batches at once."""
+        return Pace(self.tokens / self.seconds if self.seconds else 0.0, at_once)

