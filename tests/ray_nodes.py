@@ -5,19 +5,39 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Nodes"]
+import psutil
+
+__all__ = ["Nodes", "pool_sizes"]
 
 ROOT = Path(__file__).parents[1]
 STORE = 100 << 20
+WORKER = "ray::MapWorker"
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 # That a node is gone is found out in a second, not in ten.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "500", "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3",
 }  # fmt: skip
+
+
+def pool_sizes(process: subprocess.Popen[str], environment: dict[str, str], patience: float) -> Iterator[int]:
+    """How many workers a run has on nodes of `environment`, again and again until its `process` ends, which it does well."""
+    until = time.monotonic() + patience
+    while process.poll() is None:
+        assert time.monotonic() < until
+        found = 0
+        for one in psutil.process_iter(["cmdline", "environ"]):
+            command, around = one.info["cmdline"] or [""], one.info["environ"] or {}
+            found += command[0].startswith(WORKER) and around.get("PYTHONPATH") == environment["PYTHONPATH"]
+        yield found
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=patience)
+    assert process.returncode == 0, out + err
 
 
 class Nodes:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vjaccel as vj
-from tests.ray_nodes import ROOT, Nodes
+from tests.ray_nodes import ROOT, Nodes, pool_sizes
 from tests.unit.cli.letters import install
 from tests.unit.cli.test_progress import in_terminal
 from tests.unit.observe.scraping import page, value
@@ -153,6 +153,30 @@ def test_too_many_errors_stop_the_run_and_name_rows(place: Place, tmp_path: Path
     assert named
     assert all(int(row) % 2 for row in named)
     assert (tmp_path / "out.parquet.journal").is_dir()
+
+
+def counted(place: Place, work: Path, texts: list[str], *arguments: str) -> list[int]:
+    """How many workers there were, from the beginning of a run over `texts` to its end."""
+    (work / "in.txt").write_text("".join(f"{text} {i}\n" for i, text in enumerate(texts)))
+    command = [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--model", "letters:8"]
+    process = subprocess.Popen(
+        [*command, "--engine", "ray", "--address", place.nodes.address, *arguments], cwd=work, text=True,
+        env=os.environ | place.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    return list(pool_sizes(process, place.environment, PATIENCE))
+
+
+def test_workers_become_more_while_shards_wait(place: Place, tmp_path: Path) -> None:
+    counts = counted(place, tmp_path, ["SLOW"] * 6000, "--workers", "1:2", "--shard-rows", "500")
+    assert 1 in counts
+    assert max(counts) == 2
+
+
+def test_a_worker_goes_when_no_shard_waits(place: Place, tmp_path: Path) -> None:
+    texts = ["quick"] * 2000 + ["SLOW"] * 2000
+    counts = counted(place, tmp_path, texts, "--workers", "2:2", "--shard-rows", "2000")
+    last = len(counts) - counts[::-1].index(2)
+    assert 1 in counts[last:], "while the slow shard was being done"
 
 
 def test_a_model_that_cannot_be_loaded_is_said_once(place: Place, tmp_path: Path) -> None:

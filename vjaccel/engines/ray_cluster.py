@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from vjaccel.errors import ClusterError, InvalidInput, MissingExtra, VjaccelError
 
-__all__ = ["Resources", "Workers", "check_room", "connected", "on_every_node", "said", "silent"]
+__all__ = ["Resources", "Workers", "check_room", "connected", "may_grow", "on_every_node", "said", "silent"]
 
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to answer."""
@@ -32,6 +32,9 @@ NODE_SECONDS = 90.0
 
 OBJECT_STORE = 256 << 20
 """Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""
+
+NODE_GROUP = "ray.io/node-group"
+"""The label of a node whose cluster is in the hands of Ray's autoscaler."""
 
 logger = logging.getLogger("vjaccel.engines")
 
@@ -207,15 +210,20 @@ def connected(address: str | None, resources: Resources) -> Iterator[Any]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def may_grow(ray: Any) -> bool:
+    """Whether an autoscaler may add nodes to the cluster; of which kinds, it tells nobody."""
+    return any(node["Alive"] and node.get("Labels", {}).get(NODE_GROUP) for node in ray.nodes())
+
+
 def check_room(ray: Any, resources: Resources, count: int) -> None:
-    """Refuse a cluster that has no room for `count` workers, whatever else is done there.
+    """Refuse a cluster that has no room for `count` workers, whatever else is done there, and cannot grow.
 
     Raises
     ------
     ClusterError
     """
     there = sum(resources.times_in(node["Resources"]) for node in ray.nodes() if node["Alive"])
-    if there < count:
+    if there < count and not may_grow(ray):
         raise ClusterError(f"the cluster has room for {there} times {resources}, and {count} are to be there at least")
 
 
@@ -297,7 +305,7 @@ def _quiet() -> Iterator[None]:
 
 def _check_resources(ray: Any, resources: Resources) -> None:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(resources.fit(there) for there in nodes):
+    if not any(resources.fit(there) for there in nodes) and not may_grow(ray):
         names = sorted({name for there in nodes for name in there if ":" not in name and name != "object_store_memory"})
         most = ", ".join(f"{name} {max(there.get(name, 0) for there in nodes):g}" for name in names)
         raise ClusterError(f"no node of the cluster has {resources} for a worker: the most that one has is {most}")

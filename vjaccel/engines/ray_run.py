@@ -5,6 +5,7 @@ The journal, the output and its manifest are those of a run on one machine: this
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -26,13 +27,14 @@ from vjaccel.embedding.driver import NAMED, stopping
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.embedding.tally import Tally
-from vjaccel.engines.dealing import Absence
+from vjaccel.engines.dealing import GONE_SECONDS, Absence
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
-from vjaccel.engines.ray_cluster import Resources, Workers, on_every_node, said
+from vjaccel.engines.ray_cluster import Resources, Workers, may_grow, on_every_node, said
+from vjaccel.engines.ray_pace import Pace
 from vjaccel.engines.ray_shown import Shown
 from vjaccel.engines.ray_stream import ShardStream, done_shards
 from vjaccel.engines.ray_worker import Done, RemoteModel, Work, check_node, described_model
-from vjaccel.engines.shards import Shard, cut, shard_path, shards_path, stop_shards, take_in
+from vjaccel.engines.shards import cut, shard_path, shards_path, stop_shards, take_in
 from vjaccel.engines.standing import FileRun
 from vjaccel.errors import ClusterError, OutputError, TooManyErrors
 from vjaccel.io import Inputs
@@ -45,6 +47,11 @@ LOOK_SECONDS = 1.0
 
 STOP_SECONDS = 8.0
 """How long workers may take to come to the end of their batches when the run is stopped."""
+
+GROWN_SECONDS = 900.0
+"""How long an autoscaler may take to add a node."""
+
+logger = logging.getLogger("vjaccel.engines")
 
 
 class RayRun(NamedTuple):
@@ -102,8 +109,12 @@ def ready(
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     with _probe(output) as probe:
-        on_every_node(ray, spread.resources, check_node, __version__, inputs, output.absolute(), probe)
-    return own, known_model(ray, own, spread.resources)
+        checks = (check_node, __version__, inputs, output.absolute(), probe)
+        there = on_every_node(ray, spread.resources, *checks)
+        model = known_model(ray, own, spread.resources)
+        if not there:  # a node has come for the model
+            on_every_node(ray, spread.resources, *checks)
+    return own, model
 
 
 @contextmanager
@@ -120,19 +131,33 @@ def _probe(output: Path) -> Iterator[Path]:
 def known_model(ray: Any, options: dict[str, Any], resources: Resources) -> RemoteModel:
     """What a worker knows of the model: once, so that one that cannot be loaded is said once.
 
+    Where no node has `resources`, this is what makes an autoscaler add one.
+
     Raises
     ------
     VjaccelError
         What the worker has raised.
     """
     task = ray.remote(max_retries=0, **resources.options())(described_model)
+    reference = task.remote(options)
+    if not _somewhere(ray, resources):
+        logger.warning("no node of the cluster has %s yet: waiting for its autoscaler to add one", resources)
+        _, left = ray.wait([reference], timeout=GROWN_SECONDS)
+        if left and not _somewhere(ray, resources):
+            ray.cancel(reference)
+            raise ClusterError(f"no node with {resources} was added to the cluster within {GROWN_SECONDS:g} s")
     try:
-        found = ray.get(task.remote(options))
+        found = ray.get(reference)
     except Exception as exc:
         raise ClusterError(f"a worker ended while it loaded {options['model']}: {said(exc)}") from exc
     if isinstance(found, RemoteModel):
         return found
     raise found
+
+
+def _somewhere(ray: Any, resources: Resources) -> bool:
+    """Whether a node has room for a worker when it does nothing else."""
+    return any(node["Alive"] and resources.fit(node["Resources"]) for node in ray.nodes())
 
 
 def embedded_there(
@@ -172,15 +197,20 @@ def embedded_there(
     failure: BaseException | None = None
     held, taken = ExitStack(), set[int]()
     try:
+        pace = Pace(folder, spread.workers, len(shards)) if options.get("shared_limits") is not None else None
         shown = Shown(folder, {shard.start: len(shard.rows) for shard in shards}, live, LOOK_SECONDS)
 
         def tell() -> None:
+            if pace is not None:
+                values = live.timeline.values
+                pace.look(len(taken), values["waited"].sum(), values["batch_seconds"].sum())
             seconds = time.perf_counter() - clock
             show(Progress(shown.done, inputs.rows, live.tokens_at_least, seconds, live), beside)
 
         journal.record(recording if before is None else before.followed_by(recording))
         tell()
-        results = held.enter_context(closing(_results(ray, shards, work, spread)))
+        stream = ShardStream(shards, work, spread.workers, spread.resources, None if pace is None else pace.path)
+        results = held.enter_context(closing(_results(ray, stream)))
         for each in results:
             if shown.look():
                 tell()
@@ -219,14 +249,13 @@ def embedded_there(
     return statistics, recording if before is None else before.followed_by(recording)
 
 
-def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Generator[Done | None]:
+def _results(ray: Any, stream: ShardStream) -> Generator[Done | None]:
     """What becomes of the shards, as they are done; None now and then while none is."""
     found: queue.SimpleQueue[Done | Exception | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
     def read() -> None:
         try:
-            stream = ShardStream(shards, work, spread.workers, spread.resources)
             with closing(done_shards(ray, stream)) as done:
                 for one in done:
                     found.put(pickle.loads(one))  # noqa: S301  # our own
@@ -245,9 +274,10 @@ def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Gener
             try:
                 each = found.get(timeout=LOOK_SECONDS)
             except queue.Empty:
-                there = any(node["Alive"] and spread.resources.fit(node["Resources"]) for node in ray.nodes())
-                if absence.too_long(time.monotonic(), there=there):
-                    raise ClusterError(f"no node of the cluster has {spread.resources} any more: {GOES_ON}") from None
+                there = _somewhere(ray, stream.resources)
+                patience = GROWN_SECONDS if may_grow(ray) else GONE_SECONDS
+                if absence.too_long(time.monotonic(), there=there, patience=patience):
+                    raise ClusterError(f"no node of the cluster has {stream.resources} any more: {GOES_ON}") from None
                 yield None
                 continue
             if each is None:
@@ -258,7 +288,7 @@ def _results(ray: Any, shards: list[Shard], work: Work, spread: RayRun) -> Gener
     finally:
         stopped.set()
         if reading.is_alive():
-            stop_shards(work.folder)
+            stop_shards(stream.work.folder)
             reading.join(STOP_SECONDS)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from vjaccel.engines.ray_cluster import HEAD, Resources, Workers, silent
+from vjaccel.engines.ray_pace import AHEAD, held_back
 from vjaccel.engines.ray_worker import ShardWorker, Work
 from vjaccel.engines.shards import Shard
 
@@ -14,18 +16,31 @@ __all__ = ["ShardStream", "done_shards"]
 
 
 class ShardStream(NamedTuple):
-    """What Ray Data is to do."""
+    """What Ray Data is to do.
+
+    Attributes
+    ----------
+    released : Path or None
+        Where it is written how many shards may go; None where all may at once.
+    """
 
     shards: list[Shard]
     work: Work
     workers: Workers
     resources: Resources
+    released: Path | None = None
 
     def done(self, ray: Any) -> Generator[bytes]:
         """A pickled `Done` for each shard, as it is done."""
-        compute = ray.data.ActorPoolStrategy(min_size=self.workers.least, max_size=self.workers.most)
-        rows = [{"shard": pickle.dumps(shard)} for shard in self.shards]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        rows = [{"number": i, "shard": pickle.dumps(shard)} for i, shard in enumerate(self.shards)]
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+        # Ray Data has more workers come while shards wait, and those go that have nothing to do when none waits any more.
+        least, most = (min(x, len(rows)) for x in (self.workers.least, self.workers.most or len(rows)))
+        pool = {"min_size": least, "max_size": most}
+        if self.released is not None:
+            dataset, pool["max_tasks_in_flight_per_actor"] = held_back(ray, dataset, self.released), AHEAD
+        compute = ray.data.ActorPoolStrategy(**pool)
+        dataset = dataset.map_batches(
             ShardWorker, fn_constructor_args=(self.work,), batch_size=1, batch_format="pyarrow", compute=compute,
             **self.resources.options(),
         )  # fmt: skip
