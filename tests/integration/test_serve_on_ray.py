@@ -168,7 +168,7 @@ def test_a_text_that_kills_its_process_is_refused_with_503_and_the_service_lives
 
 def test_stopped_it_answers_what_it_has_been_asked_and_nothing_new(served: Served, client: Any) -> None:
     until_replicas(served, 2)
-    texts = [f"SLOW {i}" for i in range(400)]
+    texts = [f"SLOWEST {i}" for i in range(400)]
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.embeddings.create, model="abc", input=texts)
         time.sleep(0.3)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -109,10 +110,12 @@ def serve_replicas(
                 if NAME not in _status().applications:
                     raise ClusterError("the service was ended by somebody else on its cluster")
     finally:
-        with suppress(Exception):
-            # One after the other: the proxies must be there until the last request is answered.
-            serve.delete(NAME)
-            serve.shutdown()
+        # One after the other: the proxies must be there until the last request is answered.
+        for end in (partial(serve.delete, NAME), serve.shutdown):
+            try:
+                end()
+            except Exception as exc:  # the cluster may have gone; and what has ended the service is what is to be told
+                logger.warning("Ray Serve could not be ended: %s: %s", type(exc).__name__, exc)
 
 
 def _start(host: str, port: int) -> None:

@@ -171,7 +171,7 @@ class Recording(Recorded):
         Of retries and waits those are counted now that its `attempts` were not told of.
         """
         attempts = attempts or Attempts(self._tried_again)
-        attempts.note(max(0, batch.retries - attempts.retries), batch.waited - attempts.waited)
+        attempts.note(max(0, batch.retries - attempts.retries), max(0.0, batch.waited - attempts.waited))
         now = self.seconds
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(

@@ -18,7 +18,7 @@ __all__ = ["ConstantProvider", "LettersProvider", "UntoldProvider", "install", "
 
 
 def letters(width: int, texts: list[str]) -> np.ndarray:
-    """How often each letter occurs, of norm one; a text with FAIL in it is refused, one with SLOW takes its time.
+    """How often each letter occurs, of norm one; a text with FAIL in it is refused, one with SLOW or SLOWEST takes its time.
 
     One with KILL ends the process where it stands.
 
@@ -34,7 +34,7 @@ def letters(width: int, texts: list[str]) -> np.ndarray:
         if "KILL" in text:
             os.kill(os.getpid(), signal.SIGKILL)
         if "SLOW" in text:
-            time.sleep(0.002)
+            time.sleep(0.01 if "SLOWEST" in text else 0.002)
     counts = np.array(
         [np.bincount([ord(c) % width for c in text] or [0], minlength=width) for text in texts], np.float32
     )
