@@ -298,7 +298,7 @@ def _slow(found: Found) -> list[str]:
 
 
 def _limited(found: Found) -> list[str]:
-    limit = found["simulated"]["limit"]
+    limit, following = found["simulated"]["limit"], found["simulated"]["limit"]["following"]
     each = limit["request_tokens"] / limit["request_seconds"]
     lines = [
         "## One limit for all (simulated)",
@@ -321,7 +321,24 @@ def _limited(found: Found) -> list[str]:
         f"    workers = tokens a minute / 60 x seconds of a request / (tokens of a request x requests at once) = "
         f"{limit['tokens'] / 60 / each / 8:.1f}",
         "",
-        "More of them wait, and ask Redis whether they still must.",
+        "More of them wait, and ask Redis whether they still must. With `--workers MIN:MAX` they follow a shared "
+        "limit; work for "
+        f"{following['minutes']} minutes of it, where up to {following['workers']} may come:",
+        "",
+        "| workers | seconds | the limit allows | workers on average | utilisation |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {run['least'] or run['workers']}:{run['workers']} | {run['embedding']:,.0f} | "
+            f"{60 * following['minutes']:,} | "
+            f"{run['worker_seconds'] / run['embedding']:.1f} | {run['utilisation']:.1%} |"
+            for run in following["runs"]
+        ),
+        "",
+        "Who is let in by a limit that is spent in the first seconds of each minute is hard to judge from what "
+        "shards tell when "
+        f"they are done: following took {following['runs'][1]['embedding'] / following['runs'][0]['embedding']:.2f} "
+        "times as long here. "
+        "Where the formula gives the number, say that: `--workers N`.",
     ]
     return lines
 
@@ -385,13 +402,13 @@ def _how(found: Found) -> list[str]:
         "",
         "- **Asked of the library**: the size of shards, in which groups the rows of a shard are embedded after "
         "workers died of it, when a",
-        "  run is given up as no node is there, each worker's share of a limit, and when a request may be sent "
+        "  run is given up as no node is there, how many workers follow a limit (`Pace`), each worker's share of a "
+        "limit, and when a request may be sent "
         "(`Rates`, in made-up time).",
         "- **Modelled**: Ray Data (shards in their order, two for each worker, those of a worker that failed wait "
         "for it), the workers'",
         "  speeds and failures, and a Redis that answers one question after the other.",
-        "- **Not in it**: networks and shared disks, which were not to be had; workers that come and go with the "
-        "work; memory.",
+        "- **Not in it**: networks and shared disks, which were not to be had; memory.",
     ]
 
 

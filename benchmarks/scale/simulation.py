@@ -2,7 +2,8 @@
 
 What the library decides is asked of the library: the size of shards, the groups of rows after deaths, when a run is given up,
 each worker's share of a limit, and when a request may be sent. How Ray Data deals is modelled: shards in their order, each
-worker has up to `AHEAD` of them, and those of a worker that dies wait until it is back.
+worker has up to `AHEAD` of them, and those of a worker that dies wait until it is back; where `Pace` lets shards go, one more
+worker when all have so many, and one fewer when there are not enough for all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +21,11 @@ import simpy
 
 from benchmarks.scale.limited import Limit, OfAll, SharedLog, begun
 from vjaccel.embedding.limits import Rates, RatesPerMinute, Use
+from vjaccel.engines import Workers
 from vjaccel.engines.dealing import Absence, groups_of, shard_rows
+from vjaccel.engines.ray_pace import AHEAD, IDLE, Pace
 
 __all__ = ["Outcome", "Plan", "simulated"]
-
-AHEAD = 2
-"""Shards that Ray Data gives a worker at most: the one in hand, and the next."""
 
 LOOK_SECONDS = 1.0
 
@@ -58,6 +60,9 @@ class Plan:
         Until rows are read, and rows a second that are.
     take_in, merge : float
         Rows a second that the driver takes in of shards that are done, and that it puts together at the end.
+    least : int or None
+        Workers at first, where there are more, up to `workers`, only as long as a shared limit feeds them; None where all are
+        there from the first.
     """
 
     texts: int
@@ -78,6 +83,7 @@ class Plan:
     take_in: float = math.inf
     merge: float = math.inf
     limit: Limit | None = None
+    least: int | None = None
     seed: int = 0
 
 
@@ -88,8 +94,10 @@ class Outcome(NamedTuple):
     ----------
     seconds, embedding, merging : float
         Of all, from the first worker's start until all shards were taken in, and of putting the output together.
+    worker_seconds : float
+        For which workers were there while there was embedding, all together.
     utilisation : float
-        The share of the workers' time, while there was embedding, that brought vectors which were kept.
+        The share of that which brought vectors that were kept.
     repeated : float
         Work that was lost and done again, as a share of all that was asked.
     failures : int
@@ -107,6 +115,7 @@ class Outcome(NamedTuple):
     seconds: float
     embedding: float
     merging: float
+    worker_seconds: float
     utilisation: float
     repeated: float
     failures: int
@@ -121,6 +130,8 @@ class _Shard:
     settled: np.ndarray
     deaths: int = 0
     in_hand: np.ndarray | None = None
+    waited: float = 0.0
+    busy: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -130,13 +141,18 @@ class _Worker:
     fails_at: float = math.inf
     shards: deque[_Shard] = field(default_factory=deque)
     there: bool = False
+    begun: float = 0.0
+    more: simpy.Event | None = None
     rates: Rates | None = None
     limits: RatesPerMinute = field(default_factory=RatesPerMinute)
 
 
 def simulated(plan: Plan) -> Outcome:
     """What becomes of a run that is as planned; the same for the same seed."""
-    return _Run(plan).outcome()
+    if plan.least is None:
+        return _Run(plan).outcome()
+    with TemporaryDirectory() as folder:
+        return _Following(plan, plan.least, Path(folder)).outcome()
 
 
 class _Run:
@@ -153,15 +169,10 @@ class _Run:
         rng = np.random.default_rng(plan.seed)
         speeds = plan.speed * np.exp(plan.spread * rng.standard_normal(plan.workers) - plan.spread**2 / 2)
         speeds[: round(plan.slow * plan.workers)] /= plan.slowness
-        self._workers = [
-            _Worker(speed, np.random.default_rng([plan.seed, i])) for i, speed in enumerate(speeds.tolist())
-        ]
+        self._speeds: list[float] = speeds.tolist()
         self._log = None if plan.limit is None else SharedLog(plan.limit.ask)
-        if plan.limit is not None and self._log is not None:
-            for worker in self._workers:
-                shared = plan.limit.shared
-                worker.rates = OfAll(self._log, lambda: env.now) if shared else Rates(lambda: env.now)
-                worker.limits = plan.limit.of_one(plan.workers)
+        self._there: list[_Worker] = []
+        self._count, self._held = 0, 0.0
 
     def outcome(self) -> Outcome:
         plan, env = self._plan, self._env
@@ -169,10 +180,12 @@ class _Run:
         if self._left:
             self._begin()
             env.run(until=self._all_taken)
+        for worker in self._there:
+            self._left_by(worker)
         embedding, merging = env.now, plan.texts / plan.merge
         return Outcome(
             plan.begin + read + embedding + merging, embedding, merging,
-            self._useful / (plan.workers * embedding) if embedding else 1.0,
+            self._held, self._useful / self._held if embedding else 1.0,
             self._lost / (plan.texts * plan.tokens) if plan.texts else 0.0,
             self._failures, self._given_up, not self._ended,
             0 if self._log is None else self._log.asks,
@@ -180,13 +193,37 @@ class _Run:
         )  # fmt: skip
 
     def _begin(self) -> None:
-        for _ in range(AHEAD):
-            for worker in self._workers:
-                self._deal(worker)
-        for worker in self._workers:
-            self._env.process(self._works(worker))
+        for _ in range(self._at_first):
+            self._comes()
+        self._deal_first()
         self._env.process(self._drives())
         self._env.process(self._looks())
+
+    def _comes(self) -> None:
+        """One more worker begins."""
+        plan, env, limit = self._plan, self._env, self._plan.limit
+        number = self._count
+        worker = _Worker(self._speeds[number % plan.workers], np.random.default_rng([plan.seed, number]), begun=env.now)
+        if limit is not None and self._log is not None:
+            worker.rates = OfAll(self._log, lambda: env.now) if limit.shared else Rates(lambda: env.now)
+            worker.limits = limit.of_one(plan.workers)
+        self._count += 1
+        self._there.append(worker)
+        env.process(self._works(worker))
+
+    def _left_by(self, worker: _Worker) -> None:
+        self._held += self._env.now - worker.begun
+
+    # Dealing
+
+    @property
+    def _at_first(self) -> int:
+        return self._plan.workers
+
+    def _deal_first(self) -> None:
+        for _ in range(AHEAD):
+            for worker in self._there:
+                self._deal(worker)
 
     def _deal(self, worker: _Worker) -> None:
         if self._waiting:
@@ -196,28 +233,39 @@ class _Run:
 
     def _drives(self) -> Events:
         for _ in range(self._left):
-            rows = yield self._done.get()
-            seconds = rows / self._plan.take_in
+            shard = yield self._done.get()
+            seconds = len(shard.settled) / self._plan.take_in
             self._driver += seconds
             yield self._env.timeout(seconds)
+            self._taken(shard)
         self._all_taken.succeed()
+
+    def _taken(self, shard: _Shard) -> None:
+        """The driver has taken in a shard."""
+
+    def _look(self) -> None:
+        """A second has gone by."""
 
     def _looks(self) -> Events:
         absence = Absence(self._env.now)
         while not self._all_taken.triggered:
             yield self._env.timeout(LOOK_SECONDS)
             # Where workers are still to come there are nodes for them.
-            there = self._env.now <= self._plan.start or any(worker.there for worker in self._workers)
+            there = self._env.now <= self._plan.start or any(worker.there for worker in self._there)
             if absence.too_long(self._env.now, there=there) and not self._all_taken.triggered:
                 self._ended = True
                 self._all_taken.succeed()
+            self._look()
 
     # Workers
 
     def _works(self, worker: _Worker) -> Events:
         yield self._env.timeout(self._plan.start)
         self._back(worker)
-        while worker.shards:
+        while True:
+            if not worker.shards:
+                worker.more = self._env.event()
+                yield worker.more
             shard = worker.shards[0]
             whole = yield from self._embeds(worker, shard)
             if not whole:
@@ -228,13 +276,13 @@ class _Run:
                 continue
             worker.shards.popleft()
             self._deal(worker)
-            self._done.put(len(shard.settled))
+            self._done.put(shard)
 
     def _back(self, worker: _Worker) -> None:
         worker.there = True
         failure, now = self._plan.failure, self._env.now
         worker.fails_at = now + worker.rng.exponential(failure) if failure < math.inf else math.inf
-        if worker is self._workers[0]:
+        if worker is self._there[0]:
             worker.fails_at = min([worker.fails_at, *(at for at in self._plan.killed if at > now)])
 
     def _embeds(self, worker: _Worker, shard: _Shard) -> Events:
@@ -291,7 +339,9 @@ class _Run:
             first = batches.popleft()
             stop = min(first + each, len(kept))
             tokens = round((stop - first) * self._plan.tokens)
+            asked = self._env.now
             use = yield from begun(self._env, rates, tokens, worker.limits, worker.fails_at)
+            worker.shards[0].waited += self._env.now - asked
             if use is None:
                 return
             seconds = tokens / worker.speed
@@ -302,6 +352,7 @@ class _Run:
                 return
             yield self._env.timeout(seconds)
             rates.ended(use, tokens)
+            worker.shards[0].busy += seconds
             self._useful += seconds / limit.at_once
             kept[first:stop] = True
 
@@ -309,3 +360,49 @@ class _Run:
         """A use of which nobody tells that it has ended."""
         yield self._env.timeout(longest)
         rates.ended(use, None)
+
+
+class _Following(_Run):
+    """A run whose workers follow a limit that they share, as `Pace` lets shards go and Ray Data's pool follows these."""
+
+    def __init__(self, plan: Plan, least: int, folder: Path) -> None:
+        super().__init__(plan)
+        self._least = least
+        self._pace = Pace(folder, Workers(least, plan.workers), self._left, lambda: self._env.now)
+        self._dealt = self._taken_in = 0
+        self._waited = self._busy = 0.0
+
+    @property
+    def _at_first(self) -> int:
+        return self._least
+
+    def _deal_first(self) -> None:
+        released = int(self._pace.path.read_text())
+        while self._waiting and self._dealt < released:
+            worker = min(self._there, key=lambda worker: len(worker.shards))
+            if len(worker.shards) >= AHEAD:
+                return
+            super()._deal(worker)
+            self._dealt += 1
+            if worker.more is not None and not worker.more.triggered:
+                worker.more.succeed()
+
+    def _deal(self, worker: _Worker) -> None:
+        self._deal_first()
+
+    def _taken(self, shard: _Shard) -> None:
+        self._taken_in += 1
+        self._waited, self._busy = self._waited + shard.waited, self._busy + shard.busy
+        self._pace.look(self._taken_in, self._waited, self._busy)
+        self._deal_first()
+
+    def _look(self) -> None:
+        tasks, there = sum(len(worker.shards) for worker in self._there), len(self._there)
+        if tasks >= AHEAD * there and there < self._plan.workers and self._waiting:
+            self._comes()
+        elif tasks <= IDLE * there and there > self._least:
+            idle = next((worker for worker in reversed(self._there) if not worker.shards), None)
+            if idle is not None:
+                self._there.remove(idle)
+                self._left_by(idle)
+        self._deal_first()

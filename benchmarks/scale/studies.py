@@ -25,6 +25,7 @@ SHARD_ROWS = (1_024, 4_096, 16_384)
 
 LIMIT, REQUEST_TOKENS, REQUEST_SECONDS = 100_000_000, 8_000, 0.5
 LIMITED_MINUTES, LIMITED_WORKERS = 5, (10, 100, 1_000)
+FOLLOWING_MINUTES, FOLLOWING_WORKERS = 30, 100
 
 
 def simulated_studies(speed: float, take_in: float, ask: float) -> dict[str, Any]:
@@ -51,7 +52,11 @@ def simulated_studies(speed: float, take_in: float, ask: float) -> dict[str, Any
         "slow": [_slow(plan, rows, slow) for rows in SHARD_ROWS for slow in (0.0, SLOW)],
         "limit": {
             "tokens": LIMIT, "request_tokens": REQUEST_TOKENS, "request_seconds": REQUEST_SECONDS, "ask": ask,
-            "minutes": LIMITED_MINUTES, "runs": [_limited(workers, ask) for workers in LIMITED_WORKERS],
+            "minutes": LIMITED_MINUTES, "runs": [_limited(workers, ask, LIMITED_MINUTES) for workers in LIMITED_WORKERS],
+            "following": {
+                "minutes": FOLLOWING_MINUTES, "workers": FOLLOWING_WORKERS,
+                "runs": [_limited(FOLLOWING_WORKERS, ask, FOLLOWING_MINUTES, least) for least in (None, 1)],
+            },
         },
     }  # fmt: skip
 
@@ -67,10 +72,10 @@ def _slow(plan: Plan, rows: int, slow: float) -> dict[str, Any]:
     return {"shard_rows": rows, "slow": slow} | found._asdict()
 
 
-def _limited(workers: int, ask: float) -> dict[str, Any]:
-    texts = LIMIT * LIMITED_MINUTES // TOKENS
+def _limited(workers: int, ask: float, minutes: int, least: int | None = None) -> dict[str, Any]:
+    texts = LIMIT * minutes // TOKENS
     plan = Plan(
         texts=texts, tokens=TOKENS, workers=workers, speed=REQUEST_TOKENS / REQUEST_SECONDS, batch=REQUEST_TOKENS,
-        limit=Limit(LIMIT, at_once=8, ask=ask), shard_rows=max(1, texts // (8 * workers)),
+        limit=Limit(LIMIT, at_once=8, ask=ask), shard_rows=max(1, texts // (8 * workers)), least=least,
     )  # fmt: skip
-    return {"workers": workers} | simulated(plan)._asdict()
+    return {"workers": workers, "least": least} | simulated(plan)._asdict()

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.scale.limited import Limit
-from benchmarks.scale.simulation import AHEAD, Plan, simulated
+from benchmarks.scale.simulation import Plan, simulated
 from vjaccel.engines.dealing import GONE_SECONDS
+from vjaccel.engines.ray_pace import AHEAD
 
 EQUAL = Plan(texts=64_000, tokens=100, workers=4, speed=2500, shard_rows=500, batch=1000)
 """6,400,000 tokens by 10,000 a second."""
@@ -57,6 +58,21 @@ def test_a_limit_that_binds_is_what_a_run_takes(shared: bool, failure: float) ->
 def test_a_limit_that_does_not_bind_costs_nothing() -> None:
     found = simulated(replace(LIMITED, workers=2, limit=Limit(100_000_000)))
     assert found.seconds == pytest.approx(6_000_000 / 5000, rel=0.01)
+
+
+def test_workers_that_follow_a_limit_are_fewer() -> None:
+    plan = replace(LIMITED, texts=60_000, workers=16, shard_rows=1000, limit=Limit(1_500_000, at_once=2))
+    all_of_them, following = simulated(plan), simulated(replace(plan, least=2))
+    assert following.finished
+    assert following.seconds >= 0.9 * 6_000_000 / 1_500_000 * 60 - 60
+    assert following.worker_seconds / following.embedding < plan.workers
+    assert all_of_them.worker_seconds == pytest.approx(plan.workers * all_of_them.embedding)
+
+
+def test_workers_that_follow_a_limit_which_does_not_bind_become_all_that_may_be() -> None:
+    plan = replace(LIMITED, texts=30_000, workers=4, shard_rows=250, limit=Limit(1_000_000_000))
+    following, all_of_them = simulated(replace(plan, least=1)), simulated(plan)
+    assert all_of_them.seconds <= following.seconds < 1.2 * all_of_them.seconds
 
 
 def test_what_answers_one_after_the_other_bounds_how_often_it_is_asked() -> None:
