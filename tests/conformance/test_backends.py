@@ -11,11 +11,12 @@ import pytest
 
 import vjaccel_numpy.backend
 from tests.conformance import plugins
-from vjaccel.arrays import Backend, get_backend
+from vjaccel.arrays import Backend, get_backend, registry
 from vjaccel.arrays.testing import BackendConformance
 from vjaccel.arrays.testing.changes import ChangeConformance
 from vjaccel.arrays.testing.ranges import RangeConformance
 from vjaccel.arrays.testing.search import SearchConformance
+from vjaccel_torch import TorchBackend
 
 
 class TestNumpy(BackendConformance):
@@ -49,6 +50,18 @@ class TestNumpyWithoutNumba(BackendConformance):
 
 class TestTorch(BackendConformance):
     spec = "torch:cpu"
+
+
+class TestTorchSharded(ChangeConformance, RangeConformance, SearchConformance):
+    """A corpus is cut over two devices of torch: its CPU by two names, so that what is on which is not told apart."""
+
+    @pytest.fixture
+    def subject(self, monkeypatch: pytest.MonkeyPatch) -> Backend:
+        monkeypatch.setattr(registry, "_instances", {})
+        monkeypatch.setattr(TorchBackend, "devices", classmethod(lambda cls: ("cpu", "cpu:1")))
+        backend = get_backend("torch:cpu:all")
+        assert [member.device for member in backend.members] == ["cpu", "cpu:1"]
+        return backend
 
 
 class TestJax(BackendConformance):

@@ -284,6 +284,8 @@ def _devices(name: str, cls: type[Backend]) -> tuple[str, ...]:
 
 
 def _any_gpu(spec: str) -> Backend:
+    if are_several(spec):
+        raise InvalidInput(f"several devices are those of one library: name it, as in 'torch:{spec}'")
     wanted = spelled(spec)
     rows = backends()
     for row in rows:

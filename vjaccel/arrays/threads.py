@@ -8,7 +8,7 @@ from functools import cache
 from vjaccel.arrays.check import count
 from vjaccel.errors import InvalidInput
 
-__all__ = ["ENVIRONMENT", "set_threads", "thread_count", "thread_limit"]
+__all__ = ["ENVIRONMENT", "processors", "set_threads", "thread_count", "thread_limit"]
 
 ENVIRONMENT = "VJACCEL_THREADS"
 
@@ -53,7 +53,7 @@ def thread_limit() -> int | None:
 
 def thread_count() -> int:
     """The number that somebody asked for, or the processors that this process may use."""
-    return thread_limit() or _processors()
+    return thread_limit() or _processors_at_first()
 
 
 @cache
@@ -67,7 +67,13 @@ def _environment() -> int | None:
 
 
 @cache
-def _processors() -> int:
+def _processors_at_first() -> int:
+    """`processors`, asked once: each call on arrays wants them."""
+    return processors()
+
+
+def processors() -> int:
+    """The processors that this process may use now."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -6,10 +6,11 @@
 from vjaccel.embedding.embedder import Embedder
 from vjaccel.embedding.estimate import Estimate
 from vjaccel.embedding.providers.protocol import BatchFailed, ModelIdentity, Reply
-from vjaccel.embedding.result import EmbeddingResult, EmbeddingStatistics, ItemError, Progress
+from vjaccel.embedding.result import DeviceStatistics, EmbeddingResult, EmbeddingStatistics, ItemError, Progress
 
 __all__ = [
     "BatchFailed",
+    "DeviceStatistics",
     "Embedder",
     "EmbeddingResult",
     "EmbeddingStatistics",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +14,9 @@ __all__ = ["Batch", "Cutter", "tuned"]
 
 AHEAD = 8
 """Batches that are planned together: enough that the last of them, which takes what is left, hardly counts."""
+
+MOSTLY = 0.75
+"""The part of a planned batch that others must have left for it to be taken as it was planned."""
 
 
 class Batch(NamedTuple):
@@ -46,47 +48,73 @@ class Cutter:
         self._most = most
         self._counted = counted
         self._ahead = ahead
+        self._lengths = lengths
         self._order = np.argsort(-lengths, kind="stable")
         self._longest_first = lengths[self._order]
         self._tokens = np.concatenate([[0], np.cumsum(self._longest_first)])
-        self._start, self._end = 0, len(self._order)
-        self._cuts: deque[int] = deque()
-        self._budget = self._planned_to = 0
+        self._start = 0
+        self._plans: dict[int, np.ndarray] = {}
+        self._back: list[np.ndarray] = []
 
     def __len__(self) -> int:
         """Texts that are left."""
-        return self._end - self._start
+        return len(self._order) - self._start + sum(map(len, self._back))
 
     @property
     def tokens(self) -> int:
         """What those that are left have together, in the units of lengths."""
-        return int(self._tokens[self._end] - self._tokens[self._start])
+        return int(self._tokens[-1] - self._tokens[self._start]) + sum(int(self._lengths[x].sum()) for x in self._back)
 
     @property
     def longest(self) -> int:
-        """The length of the longest one that is left."""
-        return int(self._longest_first[self._start])
+        """The length of the longest one of the next batch."""
+        return int(self._lengths[self._back[-1]].max() if self._back else self._longest_first[self._start])
 
     def plan(self, budget: int) -> int:
         """Plan batches of `budget` from the longest text on; how many, all texts that are left not being one of them."""
-        self._budget, self._planned_to = budget, self._end
+        to = len(self._order)
         if self._ahead is not None:
             reach = self._tokens[self._start] + self._ahead * budget
-            to = int(np.searchsorted(self._tokens, reach, side="right")) - 1
-            self._planned_to = min(max(to, self._start + 1), self._end)
+            to = min(max(int(np.searchsorted(self._tokens, reach, side="right")) - 1, self._start + 1), to)
         cost = batch_cost(budget) if self._counted else None
-        batches = plan(self._longest_first[self._start : self._planned_to], budget, self._most, cost)
-        sizes = np.cumsum([len(batch) for batch in batches])
-        self._cuts = deque((self._start + sizes).tolist())
-        return len(self._cuts)
+        batches = plan(self._longest_first[self._start : to], budget, self._most, cost)
+        self._plans[budget] = self._start + np.cumsum([0, *(len(batch) for batch in batches)])
+        return len(batches)
 
     def take(self, budget: int) -> np.ndarray:
         """The places of the next batch of `budget`, from the longest text on; some are left."""
-        if budget != self._budget or not self._cuts or (len(self._cuts) == 1 and self._planned_to < self._end):
+        if self._back:
+            some = self._back.pop()
+            first, *rest = plan(self._lengths[some], budget, self._most)
+            self._back += [some[np.concatenate(rest)]] if rest else []
+            taken: np.ndarray = some[first]
+            return taken
+        cut = self._planned(budget)
+        if cut is None:
             self.plan(budget)
-        cut = min(self._cuts.popleft(), self._end)
+            cut = int(self._plans[budget][1])
         places, self._start = self._order[self._start : cut], cut
         return places
+
+    def give_back(self, places: np.ndarray) -> None:
+        """Have texts of a batch taken again, before the others."""
+        self._back.append(places)
+
+    def _planned(self, budget: int) -> int | None:
+        """Where the next batch of `budget` ends by what was planned; None where that does not hold any more.
+
+        It holds while most of that batch is left: a fast device's batches need not be planned anew whenever a slow one has
+        taken some of its own in between, which would take longer than those.
+        """
+        cuts = self._plans.get(budget)
+        if cuts is None:
+            return None
+        number = int(np.searchsorted(cuts, self._start, side="right"))
+        last = len(cuts) - 1
+        if number > last or (number == last and cuts[last] < len(self._order)):
+            return None
+        before, end = int(cuts[number - 1]), int(cuts[number])
+        return end if end - self._start >= MOSTLY * (end - before) else None
 
 
 def tuned(lengths: np.ndarray, most: int | None, tuner: Tuner) -> Iterator[Batch]:

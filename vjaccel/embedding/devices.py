@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.tuner import Lesson, Tuner
 
-__all__ = ["Device", "Pace", "pays"]
+__all__ = ["Device", "Pace", "pays", "usable"]
 
 
 class Pace(NamedTuple):
@@ -56,12 +56,18 @@ class Device:
 
     Attributes
     ----------
+    name : str
+        Of one of several, as ``gpu:1``; else empty.
     tuner : Tuner or None
         Which chooses the budgets of its batches; None where the provider's own stays.
+    failed : bool
+        Whether it is of no more use.
     """
 
     provider: Provider
     tuner: Tuner | None = None
+    name: str = ""
+    failed: bool = False
 
     @property
     def most(self) -> int:
@@ -85,3 +91,11 @@ class Device:
             self.provider.batch_tokens = max(1, min(self.provider.batch_tokens, padded // 2))
         else:
             self.tuner.ran_out(padded)
+
+
+def usable(devices: Sequence[Device]) -> Sequence[Device]:
+    """Those that have not failed; all, to be tried again, where all have."""
+    found = [device for device in devices if not device.failed]
+    for device in () if found else devices:
+        device.failed = False
+    return found or devices

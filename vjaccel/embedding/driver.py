@@ -20,12 +20,12 @@ from typing import Any
 import psutil
 
 from vjaccel.embedding.batches import Batch
-from vjaccel.embedding.devices import Device
+from vjaccel.embedding.devices import Device, usable
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.pool import Begun, Pool
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingStatistics, ItemError, Progress
-from vjaccel.embedding.run import Chunk, Known, embedded, left_over, planned, prepared, said
+from vjaccel.embedding.run import Chunk, Interrupted, Known, embedded, left_over, planned, prepared, said
 from vjaccel.embedding.tally import Tally
 from vjaccel.embedding.window import Window
 from vjaccel.errors import TooManyErrors, VjaccelError
@@ -181,7 +181,7 @@ def inline(device: Device, texts: list[Any], run: Run, gathering: Gathering) -> 
             run.advance(gathered.set_aside, gathered.tally)
         while chunk is not None:
             for batch in planned(chunk, device):
-                run.advance(run.embed(device, chunk, batch), gathered.tally)
+                run.advance(_embedded(device, chunk, batch, run), gathered.tally)
                 run.check(gathered)
             chunk = _left_over(chunk, device, run)
         return run.finished(gathered)
@@ -191,6 +191,13 @@ def inline(device: Device, texts: list[Any], run: Run, gathering: Gathering) -> 
     finally:
         provider.ended()
         run.ended(failure)
+
+
+def _embedded(device: Device, chunk: Chunk, batch: Batch, run: Run) -> int:
+    try:
+        return run.embed(device, chunk, batch)
+    except Interrupted as exc:
+        raise exc.reason from None  # there is no other device
 
 
 def driven(
@@ -214,7 +221,9 @@ def driven(
         In their order; otherwise as they are done.
     """
     read, live = 0, isinstance(reader, LiveReader)
-    most = AHEAD + (sum(device.provider.workers for device in devices) if live else 0)
+    devices = usable(devices)
+    # A chunk may be no more than a batch of one of them.
+    most = AHEAD + len(devices) - 1 + (sum(device.provider.workers for device in devices) if live else 0)
     pieces: list[Future[Begun]] = []
     for device in devices:
         device.provider.begun()

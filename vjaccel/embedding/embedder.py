@@ -162,7 +162,7 @@ class Embedder(AsyncClosing):
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         providers = make_providers(model, options, name)
-        self._provider = providers[0]
+        self._provider = next(iter(providers.values()))
         self._given, self._name = model, name
         self._model = model if isinstance(model, str) else f"function:{self._provider.identity('').model}"
         self._cache = cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from uuid import uuid4
@@ -26,8 +26,8 @@ class Held:
 
     Parameters
     ----------
-    providers : sequence of Provider
-        One for each device.
+    providers : mapping of str to Provider
+        By the names of several devices; or the one.
     cache : None, str, Path or Cache
         As `open_cache` takes it; one that is a `Cache` is its owner's to close.
     lasting : bool
@@ -35,17 +35,17 @@ class Held:
     """
 
     def __init__(
-        self, providers: Sequence[Provider], cache: str | os.PathLike[str] | Cache | None, *, lasting: bool
+        self, providers: Mapping[str, Provider], cache: str | os.PathLike[str] | Cache | None, *, lasting: bool
     ) -> None:
-        self._providers = tuple(providers)
+        self._providers = tuple(providers.values())
         # Another function, or the same one tomorrow, may have the same name and give other vectors.
         self._here_alone = "" if lasting else f" {uuid4().hex}"
         # Of one key are devices of one kind, and what one of them learns is true of all.
         keys = {provider.tuned_as: provider for provider in self._providers}
         self._tuners = {key: tuner_of(key, provider) for key, provider in keys.items() if key is not None}
         self.devices = tuple(
-            Device(provider, None if provider.tuned_as is None else self._tuners[provider.tuned_as])
-            for provider in self._providers
+            Device(provider, None if provider.tuned_as is None else self._tuners[provider.tuned_as], name)
+            for name, provider in providers.items()
         )
         self.cache = open_cache(cache)
         self._closes_cache = self.cache is not cache

@@ -6,6 +6,7 @@ stream that nobody closes keeps no process from ending.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +14,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+import numpy as np
+
 from vjaccel.embedding.batches import Batch, Cutter
 from vjaccel.embedding.devices import Device, Pace, pays
-from vjaccel.embedding.run import Chunk, cutter_of
+from vjaccel.embedding.run import Chunk, Interrupted, cutter_of, said
 
 __all__ = ["Begun", "Pool"]
+
+logger = logging.getLogger("vjaccel.embedding")
 
 
 @dataclass(eq=False)
@@ -100,13 +105,18 @@ class Pool:
         while (taken := self._take(crew)) is not None:
             begun, batch = taken
             told: int | BaseException
+            left: np.ndarray | None = None
             before = time.perf_counter()
             try:
                 told = self._embed(crew.device, begun.chunk, batch)
+            except Interrupted as exc:
+                left, told = exc.left, exc.reason
             except BaseException as exc:
                 self._give_up(exc)
                 told = exc
             with self._lock:
+                if left is not None and isinstance(told, BaseException):
+                    told = self._taken_over(crew, begun, left, told, len(batch.places))
                 crew.seconds += time.perf_counter() - before
                 crew.tokens += int(begun.chunk.prepared.lengths[batch.places].sum())
                 begun.running -= 1
@@ -115,7 +125,8 @@ class Pool:
 
     def _take(self, crew: _Crew) -> tuple[Begun, Batch] | None:
         with self._lock:
-            for begun in () if self._stop.is_set() or not self._worth(crew) else self._begun:
+            idle = self._stop.is_set() or crew.device.failed or not self._worth(crew)
+            for begun in () if idle else self._begun:
                 if not len(begun.cutter):
                     continue
                 try:
@@ -131,12 +142,29 @@ class Pool:
             crew.working -= 1
             return None
 
+    def _taken_over(
+        self, crew: _Crew, begun: Begun, left: np.ndarray, reason: BaseException, texts: int
+    ) -> int | BaseException:
+        """Have what a failed device has left done by the others, with the lock held; how many texts it has done."""
+        known, crew.device.failed = crew.device.failed, True
+        others = [other for other in self._crews if not other.device.failed]
+        if not others:
+            self._give_up(reason)
+            return reason
+        if not known:
+            logger.warning("the device %s has failed (%s): the others do its work", crew.device.name, said(reason))
+        begun.cutter.give_back(left)
+        for other in others:
+            # Those that have left the last batches to this device are needed again.
+            self._call(other, sum(len(each.cutter) for each in self._begun))
+        return texts - len(left)
+
     def _worth(self, crew: _Crew) -> bool:
         """Whether it pays that one of a crew takes a batch, with the lock held."""
         left = [begun.cutter for begun in self._begun if len(begun.cutter)]
         if len(self._crews) < 2 or not left:
             return True
-        others = [other.pace(other.working) for other in self._crews if other is not crew]
+        others = [other.pace(other.working) for other in self._crews if other is not crew and not other.device.failed]
         size = crew.device.best(left[0].longest)
         return pays(size, crew.pace(crew.working), others, sum(cutter.tokens for cutter in left))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from vjaccel.telemetry import Recording
 
-__all__ = ["EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]
+__all__ = ["DeviceStatistics", "EmbeddingResult", "EmbeddingStatistics", "ItemError", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,32 @@ class ItemError:
     code: str
     message: str
     id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatistics:
+    """What one of several devices did.
+
+    Attributes
+    ----------
+    texts, batches : int
+        That it has embedded.
+    tokens : int or None
+        Of those texts; None where they are not counted.
+    seconds : float
+        That its batches took, all of them together.
+    """
+
+    texts: int
+    batches: int
+    tokens: int | None
+    seconds: float
+
+    def __add__(self, other: DeviceStatistics) -> DeviceStatistics:
+        """Of both together."""
+        tokens = None if self.tokens is None or other.tokens is None else self.tokens + other.tokens
+        texts, batches = self.texts + other.texts, self.batches + other.batches
+        return DeviceStatistics(texts, batches, tokens, self.seconds + other.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,8 @@ class EmbeddingStatistics:
         The largest resident memory of this process that was seen after a batch.
     cpu_seconds : float
         Of this process, all its threads together, since the run began.
+    devices : dict of str to DeviceStatistics
+        Of a model on several devices, by the device, those that have embedded something; else empty.
     """
 
     texts: int
@@ -105,6 +133,7 @@ class EmbeddingStatistics:
     seconds: float
     peak_memory_bytes: int
     cpu_seconds: float
+    devices: dict[str, DeviceStatistics] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: the times as text, and the rates too."""

@@ -24,16 +24,45 @@ from vjaccel.embedding.devices import Device
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.lookup import Lookup
 from vjaccel.embedding.planner import batch_cost, plan
-from vjaccel.embedding.providers.protocol import BatchFailed, Prepared, Provider, Reply
-from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.providers.protocol import BatchFailed, DeviceFailed, Prepared, Provider, Reply
+from vjaccel.embedding.result import DeviceStatistics
+from vjaccel.embedding.tally import ByDevice, Tally
 from vjaccel.embedding.width import Contradicted, Width
 from vjaccel.embedding.window import Window
 from vjaccel.errors import ProviderRefused
 from vjaccel.telemetry import BatchEnded, Recording
 
-__all__ = ["Chunk", "Known", "cutter_of", "embedded", "left_over", "planned", "prepared", "prepared_alone", "said"]
+__all__ = [
+    "Chunk",
+    "Interrupted",
+    "Known",
+    "cutter_of",
+    "embedded",
+    "left_over",
+    "planned",
+    "prepared",
+    "prepared_alone",
+    "said",
+]
 
 NO_NUMBER = "its vector has a NaN or an infinity"
+
+
+class Interrupted(Exception):
+    """A device has failed before all of a batch was done.
+
+    Attributes
+    ----------
+    left : ndarray of int64
+        The places, among the prepared texts, of those that it has not done.
+    reason : BaseException
+        What it has failed with.
+    """
+
+    def __init__(self, left: np.ndarray, failed: DeviceFailed) -> None:
+        super().__init__(str(failed))
+        self.left = left
+        self.reason: BaseException = failed.__cause__ or failed
 
 
 class Known(NamedTuple):
@@ -193,6 +222,11 @@ def embedded(
 
     What fails is tried again in halves, so that one bad text costs one error and not its batch; a failure that every batch
     would share is raised. Nothing is begun once it is `stopped`.
+
+    Raises
+    ------
+    Interrupted
+        The device has failed.
     """
     tally, waiting, again = chunk.gathered.tally, deque([batch.places]), set[int]()
     provider, tuner = device.provider, device.tuner
@@ -234,10 +268,18 @@ def embedded(
             again.update(int(part[i]) for i in bad)
         with chunk.gathered.lock:
             ended = _count(tally, chunk, part, failed or reply, took, budget)
+            if device.name and not ended.failed:
+                did = DeviceStatistics(ended.texts, 1, ended.tokens, took)
+                tally.devices += ByDevice({device.name: did})
         lengths = chunk.prepared.lengths[part] if chunk.prepared.counted else None
         chunk.gathered.recording.batch_ended(ended, lengths, attempts)
         chunk.gathered.recording.settled("embedded", settled)
         if failed is not None:
+            if isinstance(failed, DeviceFailed):
+                left = np.concatenate([part, *waiting])
+                if lookup is not None:
+                    lookup.release(chunk.gathered, chunk.valid[np.setdiff1d(batch.places, left)].tolist())
+                raise Interrupted(left, failed) from failed
             if isinstance(failed, BatchFailed) and failed.then == "stop":
                 raise failed.__cause__ or failed
             rest = _after(failed, chunk, part, device)

@@ -64,6 +64,9 @@ def _statistics_rows(found: EmbeddingStatistics) -> list[tuple[str, str]]:
         rows.append(("half of them within", f"{seconds(found.latency_p50)}, 99% within {seconds(found.latency_p99)}"))
     if found.retries or found.waited:
         rows.append(("tried again", f"{found.retries:,}, waited {duration(found.waited)}"))
+    for name, did in found.devices.items():
+        tokens = f", {speed(did.tokens / did.seconds, 'tokens/s')} a batch" if did.tokens and did.seconds else ""
+        rows.append((f"on {name}", f"{did.texts:,} texts in {did.batches:,} batches{tokens}"))
     rows.append(("memory, at most", f"{scaled(found.peak_memory_bytes, ' ')}B"))
     return rows
 

@@ -6,10 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
-from vjaccel.embedding.result import EmbeddingStatistics
+from vjaccel.embedding.result import DeviceStatistics, EmbeddingStatistics
 from vjaccel.telemetry import Latencies
 
-__all__ = ["Tally"]
+__all__ = ["ByDevice", "Tally"]
+
+
+class ByDevice(dict[str, DeviceStatistics]):
+    """What each of several devices did, by its name."""
+
+    def __add__(self, other: ByDevice) -> ByDevice:
+        both = ByDevice(self)
+        for name, more in other.items():
+            both[name] = both[name] + more if name in both else more
+        return both
 
 
 @dataclass
@@ -32,6 +42,7 @@ class Tally:
     batches: int = 0
     retries: int = 0
     waited: float = 0.0
+    devices: ByDevice = field(default_factory=ByDevice)
     counted: bool = True
     told: bool = True
     cuts_known: bool = True
@@ -49,7 +60,7 @@ class Tally:
         return cls(
             told.texts, told.duplicates, told.cache_hits, told.cache_misses, Counter(told.failures), told.truncated or 0,
             told.tokens_lost or 0, told.tokens or 0, padded, told.batches, told.retries, told.waited,
-            counted=told.padding_share is not None or told.tokens == 0, told=told.tokens is not None,
+            ByDevice(told.devices), counted=told.padding_share is not None or told.tokens == 0, told=told.tokens is not None,
             cuts_known=told.truncated is not None,
         )  # fmt: skip
 
@@ -87,4 +98,5 @@ class Tally:
             seconds=seconds,
             peak_memory_bytes=peak_memory_bytes,
             cpu_seconds=cpu,
+            devices=dict(self.devices),
         )

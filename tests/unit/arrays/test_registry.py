@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vjaccel as vj
@@ -127,6 +128,31 @@ def test_gpu_where_there_is_none_says_what_every_backend_saw() -> None:
         vj.BackendUnavailable, match=r"no backend sees the device 'gpu:99': .*loopback: gpu:0, gpu:1, cpu"
     ):
         vj.get_backend("gpu:99")
+
+
+@pytest.mark.parametrize(
+    ("spec", "missing"), [("loopback:gpu:0,7", "gpu:7"), ("loopback:gpu:8,9", "gpu:8"), ("torch:gpu:98,99", "gpu:98")]
+)
+def test_several_devices_of_which_one_is_not_there_fail_at_once_with_those_that_are(spec: str, missing: str) -> None:
+    with pytest.raises(vj.BackendUnavailable, match=rf"has no device '{missing}' here; it sees: .*cpu"):
+        vj.Corpus(np.eye(3), backend=spec)
+
+
+def test_all_gpus_where_there_is_none_fail_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loopback, "devices", lambda: ("cpu",))
+    with pytest.raises(vj.BackendUnavailable, match="'loopback' has no device 'gpu:0' here; it sees: cpu"):
+        vj.Corpus(np.eye(3), backend="loopback:gpu:all")
+
+
+@pytest.mark.parametrize("spec", ["gpu:0,1", "gpu:all"])
+def test_several_devices_want_their_library_named(spec: str) -> None:
+    with pytest.raises(vj.InvalidInput, match=f"of one library: name it, as in 'torch:{spec}'"):
+        vj.get_backend(spec)
+
+
+def test_several_devices_of_two_kinds_are_refused() -> None:
+    with pytest.raises(vj.InvalidInput, match="has several kinds"):
+        vj.get_backend("loopback:gpu:0,cpu")
 
 
 # Plugins

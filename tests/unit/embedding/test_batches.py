@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vjaccel.embedding.batches import Batch, tuned
+from vjaccel.embedding.batches import Batch, Cutter, tuned
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.tuner import Lesson, Tuner, bucket_of
 
@@ -69,6 +69,33 @@ def test_what_has_become_known_meanwhile_counts_for_the_next_batch() -> None:
     assert len(next(batches).places) == 16
     tuner.ran_out(160)
     assert len(next(batches).places) == 8
+
+
+def test_a_slow_device_that_takes_some_in_between_leaves_the_plan_of_a_fast_one_as_it_was() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, 4000)
+    plans = Cutter(lengths, None), Cutter(lengths, None)
+    plans[1].take(64)
+    alone, after = (cutter.take(16384) for cutter in plans)
+    second = [cutter.take(16384) for cutter in plans]
+    assert 0 < len(alone) - len(after) <= 64 // 3
+    np.testing.assert_array_equal(*second)
+
+
+def test_every_text_is_taken_once_by_devices_in_turn_and_what_one_gives_back_again() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 3000)
+    cutter, rng, taken = Cutter(lengths, 40), np.random.default_rng(1), []
+    while len(cutter):
+        left, tokens, budget = len(cutter), cutter.tokens, int(rng.choice([64, 512, 4096]))
+        longest = cutter.longest
+        places = cutter.take(budget)
+        assert lengths[places].max() == longest
+        assert len(places) == 1 or (longest * len(places) <= budget and len(places) <= 40)
+        assert (left - len(cutter), tokens - cutter.tokens) == (len(places), lengths[places].sum())
+        if rng.random() < 0.1:
+            cutter.give_back(places)
+        else:
+            taken.append(places)
+    assert sorted(np.concatenate(taken).tolist()) == list(range(3000))
 
 
 def test_a_batch_of_a_plan_tells_nothing() -> None:

@@ -138,6 +138,18 @@ def test_vectors_stay_on_the_gpu_from_texts_to_matches(
     from_texts_to_matches("torch:gpu", tiny, monkeypatch)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("devices", ["gpu:all", "gpu:all,cpu"])
+def test_on_all_gpus_vectors_are_those_of_the_cpu(tiny: Callable[[str], Tiny], devices: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that torch can use")
+    folder, model = tiny("cls")
+    with vj.Embedder(f"local:{folder}", device=devices, batch_tokens=128) as embedder:
+        result = embedder.embed(TEXTS * 50)
+    np.testing.assert_allclose(result.embeddings, model.encode(TEXTS * 50), atol=1e-5)
+    assert sum(did.batches for did in result.statistics.devices.values()) == result.statistics.batches
+
+
 def test_a_failed_text_is_a_row_of_nan_on_the_backend_too(embedder: vj.Embedder) -> None:
     result = embedder.embed(["a", 3, "b"], backend="torch:cpu", on_error="collect")  # type: ignore[list-item]
     assert isinstance(result.embeddings, torch.Tensor)

@@ -1,10 +1,11 @@
 """One model on several devices: each takes the next batch as it is free, and a slow one none that the others do sooner.
 
-The devices are made up, since here is one: each is a real model on the CPU, which may be held up, or be slower.
+The devices are made up, since here is one: each is a real model on the CPU, which may be held up, be slower, or fail.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ import pytest
 import vjaccel as vj
 from vjaccel.embedding.devices import Pace, pays
 from vjaccel.embedding.providers.local import LocalProvider
-from vjaccel.embedding.providers.protocol import ProviderOptions
+from vjaccel.embedding.providers.protocol import DeviceFailed, ProviderOptions
 from vjaccel.embedding.providers.registry import make_providers
 
 MODEL = "several:all-MiniLM-L6-v2"
@@ -31,12 +32,15 @@ class SeveralProvider:
     seen: ClassVar[Counter[str]] = Counter()
     slow: ClassVar[dict[str, float]] = {}
     waits_for: ClassVar[dict[str, threading.Event]] = {}
+    fails_after: ClassVar[dict[str, int]] = {}
+    loaded: ClassVar[list[str]] = []
     lock = threading.Lock()
 
     def __init__(self, model: str, options: ProviderOptions) -> None:
         if options.device.startswith("gpu") and options.device not in self.devices():
             raise vj.BackendUnavailable(f"there is no device {options.device!r}", reason="no device")
         self._device = options.device
+        self.loaded.append(options.device)
         self._local = LocalProvider(model, ProviderOptions(device="cpu", workers=1, batch_tokens=options.batch_tokens))
 
     @staticmethod
@@ -44,6 +48,11 @@ class SeveralProvider:
         return ["gpu:0", "gpu:1", "cpu"]
 
     def embed(self, items: list[Any], prompt: str) -> Any:
+        with self.lock:
+            left = self.fails_after.get(self._device, 1)
+            self.fails_after.update({self._device: left - 1} if self._device in self.fails_after else {})
+        if left <= 0:
+            raise DeviceFailed("CUDA error: an illegal memory access") from RuntimeError("an illegal memory access")
         with self.lock:
             self.seen[self._device] += len(items)
         if self._device in self.waits_for:
@@ -67,6 +76,8 @@ def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Se
     SeveralProvider.seen.clear()
     SeveralProvider.slow.clear()
     SeveralProvider.waits_for.clear()
+    SeveralProvider.fails_after.clear()
+    SeveralProvider.loaded.clear()
 
 
 def texts(count: int) -> list[str]:
@@ -128,6 +139,91 @@ def test_a_device_that_hangs_keeps_no_other_from_its_work(several: type[SeveralP
     assert done[0].ok.all()
 
 
+@pytest.mark.parametrize("after", [0, 2], ids=["its first", "its third"])
+def test_what_a_device_that_fails_has_left_is_done_by_the_others(
+    several: type[SeveralProvider], alone: Callable[[list[str]], np.ndarray], after: int, caplog: Any
+) -> None:
+    several.fails_after["gpu:1"] = after
+    asked, kept = texts(300), Counter[int]()
+    with vj.Embedder(MODEL, device="gpu:0,1,cpu", batch_tokens=256) as embedder:
+        stream = embedder.stream(
+            iter(asked), chunk_size=100, on_batch=lambda numbers, vectors: kept.update(numbers.tolist())
+        )
+        found = list(stream)
+        np.testing.assert_allclose(np.concatenate([chunk.embeddings for chunk in found]), alone(asked), atol=1e-6)
+        assert kept == Counter(range(len(asked)))  # each once, for whoever keeps them
+        warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warned) == 1
+        assert "the device gpu:1 has failed" in warned[0]
+        before = several.seen["gpu:1"]
+        assert embedder.embed(asked[:100]).ok.all()
+    assert several.seen["gpu:1"] == before  # a later run does without it
+    assert found[-1].statistics.failed == 0
+
+
+def test_a_device_that_fails_last_leaves_its_work_to_one_that_had_no_more_to_do(
+    several: type[SeveralProvider], alone: Callable[[list[str]], np.ndarray]
+) -> None:
+    several.waits_for["gpu:1"] = threading.Event()
+    asked = texts(200)
+    real, lock = SeveralProvider.embed, threading.Lock()
+
+    def failing(self: SeveralProvider, items: list[Any], prompt: str) -> Any:
+        found = real(self, items, prompt)
+        with lock:
+            if self._device == "gpu:1":
+                raise DeviceFailed("gone") from RuntimeError("gone")
+        return found
+
+    with pytest.MonkeyPatch.context() as patched, vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=256) as embedder:
+        patched.setattr(SeveralProvider, "embed", failing)
+        done: list[Any] = []
+        running = threading.Thread(target=lambda: done.append(embedder.embed(asked)))
+        running.start()
+        while several.seen.total() < len(asked):
+            assert running.is_alive()
+            time.sleep(0.01)
+        several.waits_for["gpu:1"].set()
+        running.join()
+    np.testing.assert_allclose(done[0].embeddings, alone(asked), atol=1e-6)
+
+
+def test_a_run_all_of_whose_devices_fail_ends_with_the_last_ones_error_and_a_later_one_tries_them(
+    several: type[SeveralProvider],
+) -> None:
+    several.fails_after.update({"gpu:0": 1, "gpu:1": 1})
+    with vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=256) as embedder:
+        with pytest.raises(RuntimeError, match="an illegal memory access"):
+            embedder.embed(texts(300), on_error="collect")
+        several.fails_after.clear()
+        assert embedder.embed(texts(20)).ok.all()
+
+
+def test_the_one_device_that_fails_ends_the_run_with_its_error(several: type[SeveralProvider]) -> None:
+    several.fails_after["gpu:0"] = 1
+    with (
+        vj.Embedder(MODEL, device="gpu:0", batch_tokens=256) as embedder,
+        pytest.raises(RuntimeError, match="an illegal memory access"),
+    ):
+        embedder.embed(texts(100), on_error="collect")
+
+
+def test_statistics_say_what_each_device_did(several: type[SeveralProvider]) -> None:
+    asked = texts(300)
+    with vj.Embedder(MODEL, device="gpu:0,1,cpu", batch_tokens=512) as embedder:
+        told = embedder.embed(asked).statistics
+    assert {name: did.texts for name, did in told.devices.items()} == dict(several.seen)
+    assert sum(did.tokens or 0 for did in told.devices.values()) == told.tokens
+    assert sum(did.batches for did in told.devices.values()) == told.batches
+    assert all(did.seconds > 0 for did in told.devices.values())
+    assert re.search(
+        rf">on gpu:1<.*?>{several.seen['gpu:1']} texts in {told.devices['gpu:1'].batches} batches", told._repr_html_()
+    )
+    assert set(told.to_dict()["devices"]["gpu:0"]) == {"texts", "batches", "tokens", "seconds"}
+    with vj.Embedder(MODEL, device="gpu:0") as embedder:
+        assert embedder.embed(asked[:5]).statistics.devices == {}
+
+
 def test_what_a_slow_device_would_do_too_late_is_left_to_the_others(several: type[SeveralProvider]) -> None:
     several.slow["cpu"] = 1.5
     asked = texts(400)
@@ -139,8 +235,11 @@ def test_what_a_slow_device_would_do_too_late_is_left_to_the_others(several: typ
 
 @pytest.mark.parametrize("device", ["gpu:0,7", "gpu:0,cpu,gpu:9"])
 def test_a_device_that_is_not_there_fails_at_once(device: str) -> None:
-    with pytest.raises(vj.BackendUnavailable, match=r"there is no device 'gpu:[79]'"):
+    with pytest.raises(
+        vj.BackendUnavailable, match=r"there is no device 'gpu:[79]' for several models: there are gpu:0,"
+    ):
         vj.Embedder(MODEL, device=device)
+    assert SeveralProvider.loaded == []
 
 
 @pytest.mark.parametrize("device", ["gpu:0,0", "gpu:0,cuda:0", "cpu,cpu"])
@@ -174,7 +273,7 @@ def test_local_models_want_the_gpus_that_they_are_given(device: str) -> None:
 
 def test_all_of_one_kind_share_what_is_learned() -> None:
     made = make_providers(MODEL, ProviderOptions(device="gpu:0,1"))
-    assert made[0].tuned_as == made[1].tuned_as
+    assert made["gpu:0"].tuned_as == made["gpu:1"].tuned_as
 
 
 @pytest.mark.parametrize(

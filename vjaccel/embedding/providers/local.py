@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vjaccel.arrays.devices import spelled
+from vjaccel.arrays.threads import processors
 from vjaccel.embedding.models import check_code, check_weights, digest, locate
 from vjaccel.embedding.planner import batch_cost, plan
 from vjaccel.embedding.providers.asked import refuse_others
 from vjaccel.embedding.providers.engines import SETTINGS, check_engine, exported
-from vjaccel.embedding.providers.protocol import ModelIdentity, Prepared, ProviderOptions, Reply
+from vjaccel.embedding.providers.protocol import DeviceFailed, ModelIdentity, Prepared, ProviderOptions, Reply
 from vjaccel.embedding.providers.threads import one_torch_thread_each
 from vjaccel.embedding.providers.tokens import fast_tokens
 from vjaccel.embedding.providers.windows import Windows
@@ -74,7 +74,7 @@ class LocalProvider:
         self._constants: dict[str, dict[str, Any]] = {}
         on_cpu = self._device.type == "cpu"
         # The other engines use all cores for one batch.
-        self.workers = options.workers or (_cores() if on_cpu and options.engine == "torch" else 1)
+        self.workers = options.workers or (processors() if on_cpu and options.engine == "torch" else 1)
         budget = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
         self.batch_tokens = options.batch_tokens or budget * (1 if self._tokens else CHARACTERS_PER_TOKEN)
         self._one_torch_thread = on_cpu and self.workers > 1
@@ -122,7 +122,7 @@ class LocalProvider:
         return next((self._prompts[name] for name in ROLES[role] if self._prompts.get(name)), "")
 
     def _told(self) -> str:
-        on = f"{_cores()} cores" if self._device.type == "cpu" else self._device.type
+        on = f"{processors()} cores" if self._device.type == "cpu" else self._device.type
         if self._device.type == "cuda":
             on = str(self._torch.cuda.get_device_name(self._device))
         dtype = str(self._dtype).removeprefix("torch.")
@@ -148,9 +148,20 @@ class LocalProvider:
     # Inference
 
     def embed(self, items: list[Any], prompt: str) -> torch.Tensor | Reply:
-        if self._options.truncate == "chunk" and self._tokens is not None:
-            return self._of_windows(items, prompt)
-        return self._vectors(items, prompt)
+        embed = self._of_windows if self._options.truncate == "chunk" and self._tokens is not None else self._vectors
+        if self._device.type != "cuda":
+            return embed(items, prompt)
+        try:
+            # A kernel that is no operator of torch's own runs on the current device, whatever its tensors are on.
+            with self._torch.cuda.device(self._device):
+                found = embed(items, prompt)
+                # What goes wrong there is said now, and not where the vectors are looked at, which is next anyway.
+                self._torch.cuda.current_stream().synchronize()
+        except RuntimeError as exc:
+            if not _is_given_up(self._torch, exc):
+                raise
+            raise DeviceFailed(str(exc).strip().partition("\n")[0]) from exc
+        return found
 
     def _vectors(self, items: list[Any], prompt: str) -> torch.Tensor:
         torch = self._torch
@@ -266,6 +277,13 @@ def _device(torch: Any, asked: str) -> Any:
     return torch.device(wanted.replace("gpu", "cuda"))
 
 
+def _is_given_up(torch: Any, exc: RuntimeError) -> bool:
+    """Whether CUDA's driver has given the device up for this process, so that all that is asked of it fails from now on."""
+    # Before 2.8 torch had no exception for these. What its libraries say of themselves, and memory, are other things.
+    of_driver = isinstance(exc, getattr(torch, "AcceleratorError", RuntimeError)) and str(exc).startswith("CUDA error")
+    return of_driver and "CUBLAS" not in str(exc) and "out of memory" not in str(exc)
+
+
 def _dtype(torch: Any, asked: str, device: Any) -> Any:
     known = {"auto": torch.float32, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if asked not in known:
@@ -334,7 +352,3 @@ def _check_characters(texts: list[str]) -> None:
     """Raise UnicodeEncodeError for half a surrogate pair, which no tokenizer takes."""
     for text in texts:
         text.encode()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

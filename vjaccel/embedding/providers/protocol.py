@@ -12,6 +12,7 @@ import numpy as np
 __all__ = [
     "AROUND",
     "BatchFailed",
+    "DeviceFailed",
     "Expecting",
     "ModelIdentity",
     "OnDevices",
@@ -165,6 +166,16 @@ class BatchFailed(Exception):
         self.retries = retries
         self.waited = waited
         self.tokens = tokens
+
+
+class DeviceFailed(BatchFailed):
+    """Raised by `Provider.embed` where its device is of no more use: other devices of the run take over its work.
+
+    Without any the run ends with the exception that this one was raised from.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, then="stop")
 
 
 class Prepared(NamedTuple):

@@ -9,9 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from vjaccel.arrays.devices import are_several, listed
+from vjaccel.arrays.threads import processors
 from vjaccel.embedding.providers.function import FunctionProvider
 from vjaccel.embedding.providers.protocol import OnDevices, Provider, ProviderOptions
-from vjaccel.errors import InvalidInput, InvalidType, ModelUnavailable, UnknownProvider
+from vjaccel.errors import BackendUnavailable, InvalidInput, InvalidType, ModelUnavailable, UnknownProvider
 
 __all__ = ["make_provider", "make_providers"]
 
@@ -38,8 +39,8 @@ def make_provider(model: str | Callable[..., Any], options: ProviderOptions, nam
 
 def make_providers(
     model: str | Callable[..., Any], options: ProviderOptions, name: str | None = None
-) -> list[Provider]:
-    """A provider for each of the devices that `options` lists, as ``gpu:0,1,cpu`` or ``gpu:all``; or the one provider.
+) -> dict[str, Provider]:
+    """A provider for each of the devices that `options` lists, as ``gpu:0,1,cpu`` or ``gpu:all``; or the one, by no name.
 
     Raises
     ------
@@ -50,12 +51,29 @@ def make_providers(
     UnknownProvider, ModelUnavailable, InvalidType
     """
     if not are_several(options.device):
-        return [make_provider(model, options, name)]
+        return {"": make_provider(model, options, name)}
     if callable(model):
         raise InvalidInput(f"device={options.device!r}: a function computes where it likes; give it no list of devices")
     made, rest = _registered(model)
-    devices = listed(options.device, made.devices if isinstance(made, OnDevices) else tuple)
-    return [made(rest, replace(options, device=device)) for device in devices]
+    seen: tuple[str, ...] = tuple(made.devices()) if isinstance(made, OnDevices) else ()
+    devices = listed(options.device, lambda: seen)
+    for device in devices if seen else ():
+        # Before any has loaded the model.
+        if device not in seen:
+            kind = model.partition(":")[0]
+            raise BackendUnavailable(
+                f"there is no device {device!r} for {kind} models: there are {', '.join(seen)}",
+                reason=f"no device {device!r}",
+            )
+    return {device: made(rest, _options_on(device, options, len(devices) - 1)) for device in devices}
+
+
+def _options_on(device: str, options: ProviderOptions, others: int) -> ProviderOptions:
+    workers = options.workers
+    if device == "cpu" and others and workers is None:
+        # Each other device has a core that feeds it, and one tokenises for all.
+        workers = max(1, processors() - others - 1)
+    return replace(options, device=device, workers=workers)
 
 
 def _registered(model: str) -> tuple[Callable[[str, ProviderOptions], Provider], str]:
