@@ -220,7 +220,7 @@ def test_a_run_that_is_interrupted_waits_for_no_limit(server: FaultServer) -> No
 
 
 def test_retries_are_recorded_before_the_batch_is_done(server: FaultServer) -> None:
-    server.script("503*3")
+    server.script("503", "429=1.5", "503")  # a wait of more than a beat, after a retry
     early: list[float] = []
 
     def progress(now: Progress) -> None:
