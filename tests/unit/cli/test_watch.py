@@ -139,6 +139,7 @@ def test_the_view_goes_on_while_nothing_comes() -> None:
     assert "idle" not in said
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_a_provider_that_is_down_from_the_start_is_seen_and_the_stopped_run_has_its_report(tmp_path: Path) -> None:
     texts(tmp_path, 40)
     with FaultServer("503*1000") as server, pseudo_terminal() as (ours, theirs):
