@@ -20,6 +20,9 @@ ANSWER_SECONDS = 10.0
 AT_ONCE = 8
 """Calls that one actor has in hand."""
 
+A_BYTE = 1
+"""Of memory, which an actor asks for: one that asks for nothing is put by any node at all, and not where it was to be."""
+
 
 class OnRay:
     """Shards in actors, which end with `close` or with this process.
@@ -56,14 +59,14 @@ class OnRay:
             if number not in self._known:
                 # A call that an actor's end has cut off is made again: it begins at a version, whatever the first has done.
                 kind = self._ray.remote(
-                    num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=AT_ONCE,
+                    num_cpus=0, memory=A_BYTE, max_restarts=-1, max_task_retries=-1, max_concurrency=AT_ONCE,
                     concurrency_groups={"pulse": 1}, scheduling_strategy=self._there(number),
                 )(_Actor)  # fmt: skip
                 self._known[number] = kind.remote(number, self._how)
             return self._known[number]
 
     def _there(self, number: int) -> Any:
-        """On the nodes in turn, and elsewhere where one is gone: what asks for no CPU, Ray itself does not spread."""
+        """On the nodes in turn, and elsewhere where one is gone."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         alive = sorted(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
