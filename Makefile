@@ -49,12 +49,16 @@ format: $(STAMP)  ## put the code in the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Which of them, as in `make bench BENCHES=benchmarks/test_serve.py`: the others' results stay.
+BENCHES ?= benchmarks
+
 bench: $(STAMP)  ## measure against the peers; keeps the machine's results and prints ratios
-	mkdir -p benchmarks/results
-	results=benchmarks/results/$$($(BIN)/python benchmarks/machine.py).json && \
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
-		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=$$results -q && \
-	$(BIN)/python benchmarks/ratios.py $$results
+	measured=$$(mktemp) && \
+	$(BIN)/python -m pytest $(BENCHES) --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
+		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=$$measured -q && \
+	$(BIN)/python benchmarks/ratios.py $$measured && \
+	$(BIN)/python benchmarks/keep.py $$measured benchmarks/results/$$($(BIN)/python benchmarks/machine.py).json && \
+	rm $$measured
 	$(BIN)/python docs/performance.py
 
 cov: $(STAMP)  ## branch coverage, the NumPy kernels as Python

@@ -48,6 +48,11 @@ def over(name: str) -> Callable[[Bench], float]:
     return lambda bench: ours(bench) / limit(bench, name)
 
 
+def over_one_worker(bench: Bench) -> float:
+    """How many times one worker's rows a second two have: it has half the rows, so that what comes once weighs the same."""
+    return 2 * limit(bench, "one worker") / ours(bench)
+
+
 @dataclass(frozen=True)
 class Bar:
     """What is asked of the benchmarks whose name begins with `of`."""
@@ -87,6 +92,13 @@ BARS = (
     Bar("P11", "insert_in_memory", "2M vectors/s", lambda b: b["work"] / ours(b) / 1e3, least=2, unit="M/s"),
     Bar("P11", "insert_on_disk", "2x a loop into chroma", lambda b: against_peers(b) if peers(b) else None, least=2),
     Bar("steady", "small_upserts", "the last 500 within 2x of the first", lambda b: b["growth"], most=2),
+    Bar("watching", "the_model_on_this_cpu", "within 2% of the same unwatched", lambda b: b["times_unwatched"], most=1.02),
+    Bar("watching", "a_function_that_answers", "within 2% of the same unwatched", lambda b: b["times_unwatched"], most=1.02),
+    Bar("watching", "vectors_one_at_a_time", "within 2% of the same unwatched", lambda b: b["times_unwatched"], most=1.02),
+    Bar("watching", "a_command_with_metrics", "within 2% of the same unwatched", lambda b: b["times_unwatched"], most=1.02),
+    Bar("Ray", "workers", "2 workers 1.8 times one", over_one_worker, least=1.8),
+    Bar("Ray", "workers", "at most 1.1x the local engine's time", over("local"), most=1.1),
+    Bar("serve", "serve", "1.3x infinity", against("infinity"), least=1.3),
     Bar("P13", "first_topk_with_", "under 1 s with compiled kernels", lambda b: ours(b) / 1e3, most=1, unit=" s"),
     Bar("P13", "first_topk_without_", "under 4 s without", lambda b: ours(b) / 1e3, most=4, unit=" s"),
 )  # fmt: skip
@@ -98,8 +110,9 @@ def page(files: list[Path]) -> str:
         "# Performance\n",
         "<!-- written by docs/performance.py from benchmarks/results; do not edit -->\n",
         "`make bench` measures, keeps this machine's results in `benchmarks/results` and draws this page from all that",
-        "are there. Contenders take turns, so that whatever else a machine does hits all alike; a time is the best of the",
-        "rounds. A ratio above 1 is how many times quicker than the best peer ours is.\n",
+        "are there, each with the day and the commit it was measured at. Contenders take turns, so that whatever else a",
+        "machine does hits all alike; a time is the best of the rounds. A ratio above 1 is how many times quicker than the",
+        "best peer ours is.\n",
     ]
     if not any(bench["bar"] == OF_A_GPU for path in files for bench in benches(read(path)).values()):
         head.append("No figure here was measured on a GPU: none has been at hand yet.\n")
@@ -112,7 +125,7 @@ def section(path: Path) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
         f"## {machine['cpu'].get('brand_raw', path.stem)}, {machine['cores']} cores, {machine['memory_gb']} GB\n",
-        f"{report['datetime'][:10]}, Python {machine['python_version']}, {versions}.\n",
+        f"Python {machine['python_version']}, {versions}.\n",
         "### The bars\n",
         "| bar | work | asked | measured | |",
         "|---|---|---|---|---|",
@@ -120,9 +133,11 @@ def section(path: Path) -> str:
     ]
     for name in dict.fromkeys(bench["bar"] for bench in found.values()):
         lines += [f"\n### {name}\n", f"![{name}: milliseconds of each](performance/{path.stem}-{name}.svg)\n"]
-        lines += ["| work | milliseconds | also |", "|---|---|---|"]
+        lines += ["| work | milliseconds | also | measured |", "|---|---|---|---|"]
         lines += [
-            f"| {work} | {times(bench)} | {also(bench)} |" for work, bench in found.items() if bench["bar"] == name
+            f"| {work} | {times(bench)} | {also(bench)} | {bench['measured']} |"
+            for work, bench in found.items()
+            if bench["bar"] == name
         ]
     return "\n".join(lines) + "\n"
 
@@ -133,7 +148,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def benches(report: dict[str, Any]) -> dict[str, Bench]:
-    return {bench["name"].removeprefix("test_"): bench["extra_info"] for bench in report["benchmarks"]}
+    return {
+        bench["name"].removeprefix("test_"): bench["extra_info"] | {"measured": bench["measured"]}
+        for bench in report["benchmarks"]
+    }
 
 
 def bar_rows(found: dict[str, Bench]) -> list[str]:
@@ -157,7 +175,7 @@ def times(bench: Bench) -> str:
 
 
 def also(bench: Bench) -> str:
-    shown = {key: bench[key] for key in bench if key not in ("bar", "best_ms", "median_ms", "work")}
+    shown = {key: bench[key] for key in bench if key not in ("bar", "best_ms", "median_ms", "work", "measured")}
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
 
 
