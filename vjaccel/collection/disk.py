@@ -27,7 +27,7 @@ from vjaccel.collection.store import Description, IndexKind, Put
 from vjaccel.collection.upkeep import kept_up
 from vjaccel.errors import CollectionConflict, InvalidInput, NotSupported, OutputError, VjaccelError
 
-__all__ = ["Durability", "LanceStore", "LanceWriter", "written"]
+__all__ = ["LEAST_INDEXED", "Durability", "LanceStore", "LanceWriter", "written"]
 
 BEGINNING = "beginning"
 """The tag of the version to which what was not finished was last undone."""

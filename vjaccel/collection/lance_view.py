@@ -20,7 +20,7 @@ from vjaccel.collection.results import Rows
 from vjaccel.collection.store import Nearest, Taken
 from vjaccel.errors import InvalidInput
 
-__all__ = ["INDEX", "LanceView", "quoted"]
+__all__ = ["INDEX", "NO_INDEX", "LanceView", "quoted"]
 
 ASKED = 1000
 """Ids or numbers in one question: each is parsed."""
@@ -32,6 +32,8 @@ eight times as much."""
 LEAST_ROWS = 512
 
 INDEX = "vector_idx"
+
+NO_INDEX = "there is no index; create_index makes one, and without probes a search is exact"
 
 REFINED = 4
 """How many times as many rows as are wanted an index is asked for."""
@@ -136,7 +138,13 @@ class LanceView:
         found = self.best(queries, k, where)
         return Nearest(found.ids, found.values(self._metric))
 
+    @property
+    def has_index(self) -> bool:
+        return any(index.name == INDEX for index in self._dataset.describe_indices())
+
     def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        if not self.has_index:
+            raise InvalidInput(NO_INDEX)
         found = self.likely_best(queries, k, where, probes)
         return Nearest(found.ids, found.values(self._metric))
 
@@ -151,9 +159,7 @@ class LanceView:
         return self._streamed(queries, k, where)
 
     def likely_best(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Best:
-        """As `likely`, before the scores are rounded to values."""
-        if not any(index.name == INDEX for index in self._dataset.describe_indices()):
-            raise InvalidInput("there is no index; create_index makes one, and without probes a search is exact")
+        """As `likely`, before the scores are rounded to values; there is an index."""
         asked, columns = None if where is None else enclosed(where), self.columns
         handles = np.full((len(queries), k), -1, np.int64)
         scores = np.full((len(queries), k), -np.inf)

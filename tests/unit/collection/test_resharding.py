@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +140,32 @@ def test_another_that_has_it_open_finds_the_shards_that_were_added(col: vj.Shard
         assert len(other.shards()) == 4
         assert other.insert(["new"], VECTORS[:1]).ok == ("new",)
     assert col.get(["new"]).ids == ("new",)
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def test_shards_that_were_added_share_the_memory_that_there_is(tmp_path: Path, traced: None) -> None:
+    """It has room for the rows that there are, and not for twice as many, however many shards they are in."""
+    rows = np.random.default_rng(4).standard_normal((12_000, 64)).astype(np.float32)
+    ids = [f"r{i}" for i in range(len(rows))]
+    with vj.ShardedCollection.open(
+        tmp_path / "col", 64, shards=2, create=True, durability="process", memory_limit=2_200_000
+    ) as col:  # fmt: skip
+        col.insert(ids[:6000], rows[:6000])
+        before = tracemalloc.get_traced_memory()[0]
+        assert held_after(lambda: col.search(rows[:3])) > before + rows[:6000].nbytes
+        col.reshard(4)
+        col.insert(ids[6000:], rows[6000:])
+        assert held_after(lambda: col.search(rows[:3])) < before + rows[:3000].nbytes
+
+
+def held_after(search: Callable[[], object]) -> int:
+    """Bytes of arrays and objects that are there after a search."""
+    search()
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]

@@ -119,17 +119,6 @@ def test_a_filter_names_a_column_that_few_rows_have_in_all_shards(col: vj.Sharde
         col.search(VECTORS[5], where="yeer > 1")
 
 
-def test_an_index_and_a_search_by_it(tmp_path: Path) -> None:
-    rows = np.random.default_rng(1).standard_normal((1200, 8)).astype(np.float32)
-    with vj.ShardedCollection.open(tmp_path / "col", 8, shards=2, create=True) as col:
-        col.insert([f"r{i}" for i in range(1200)], rows)
-        with pytest.raises(vj.InvalidInput, match="there is no index"):
-            col.search(rows[0], probes=3)
-        col.create_index("ivf_hnsw_sq", partitions=4)
-        assert col.search(rows[:3], 5, probes=4)[1][0].id == "r1"
-        assert col.evaluate(rows[:20], probes=4).recall > 0.9
-
-
 def test_it_can_be_compacted_and_goes_on(col: vj.ShardedCollection) -> None:
     for turn in range(5):
         col.upsert(IDS[:40], VECTORS[:40] + turn)
@@ -232,6 +221,25 @@ def test_files_of_a_shard_that_are_damaged_are_said(col: vj.ShardedCollection, t
         ):
             again.search(VECTORS[0])
         assert list(again.search(VECTORS[0], partial=True).missing) == [DOWN]
+
+
+def test_a_shard_that_goes_while_it_is_gone_through_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANCE_DEFAULT_IO_BUFFER_SIZE", "1000000")  # so much is read ahead
+    rows = np.random.default_rng(5).standard_normal((40_000, 256)).astype(np.float32)
+    with vj.ShardedCollection.open(tmp_path / "col", 256, shards=1, create=True, durability="process") as col:
+        for some in np.split(np.arange(len(rows)), 10):
+            col.insert([f"r{i}" for i in some], rows[some])
+        batches = col.iter_batches(100)
+        next(batches)
+        for path in (tmp_path / "col" / "shard-0000" / "data").iterdir():
+            path.write_bytes(b"")
+        for again in (lambda: sum(map(len, batches)), lambda: col.similarity(rows[0])):
+            with pytest.raises(vj.ShardUnavailable, match=r"shard 0 is not available: .* cannot be read"):
+                again()
+        shutil.rmtree(tmp_path / "col" / "shard-0000")
+        for again in (lambda: col.iter_batches(100), lambda: col.similarity(rows[0])):
+            with pytest.raises(vj.ShardUnavailable, match="shard 0 is not available: there is no dataset at"):
+                again()
 
 
 # What did not come to its end

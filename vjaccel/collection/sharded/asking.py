@@ -33,6 +33,11 @@ class Answers(NamedTuple):
 class Shards(Protocol):
     """The shards of a collection, wherever they are. One that nobody has asked before is opened."""
 
+    @property
+    def here(self) -> InThreads:
+        """The same shards in this process, for what is gone through bit by bit."""
+        ...
+
     def ask(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> Answers:
         """Call a method of `Shard` on each shard of `calls` with what it is given there, at once; all have ended afterwards.
 
@@ -51,6 +56,10 @@ class InThreads:
         self._known: dict[int, Shard] = {}
         self._knowing = threading.Lock()
         self._pool = ThreadPoolExecutor(THREADS, "vjaccel-shard")
+
+    @property
+    def here(self) -> InThreads:
+        return self
 
     def shard(self, number: int) -> Shard:
         """The shard itself."""

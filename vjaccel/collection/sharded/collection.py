@@ -170,7 +170,7 @@ class ShardedCollection(Collection):
         Parameters
         ----------
         query, k, where, include, probes
-            As in `Collection.search`.
+            As in `Collection.search`; shards without an index are searched exactly.
         partial : bool
             Search the shards that are available, where others are not.
 

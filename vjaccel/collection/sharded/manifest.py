@@ -15,12 +15,19 @@ from vjaccel.arrays.protocol import Metric
 from vjaccel.collection.durable import synced
 from vjaccel.collection.metadata import Column, Columns, Kind
 from vjaccel.collection.opening import MANIFEST
-from vjaccel.collection.store import Description
+from vjaccel.collection.store import Description, IndexKind
 from vjaccel.errors import FileFormatError
 
-__all__ = ["Manifest", "shard_folder"]
+__all__ = ["Index", "Manifest", "shard_folder"]
 
 FORMAT = 1
+
+
+class Index(NamedTuple):
+    """An approximate index, as it was asked for."""
+
+    kind: IndexKind
+    partitions: int | None
 
 
 class Manifest(NamedTuple):
@@ -39,6 +46,8 @@ class Manifest(NamedTuple):
         Into how many shards new rows go: all, but while shards are added.
     versions : tuple of int
         Of each shard's dataset.
+    indexed_by : Index or None
+        What the shards have which have rows enough.
     """
 
     description: Description
@@ -47,6 +56,7 @@ class Manifest(NamedTuple):
     columns: Columns
     placed: int
     versions: tuple[int, ...]
+    indexed_by: Index | None = None
 
     @property
     def is_growing(self) -> bool:
@@ -72,9 +82,10 @@ class Manifest(NamedTuple):
                 )
             columns = {key: Column(Kind(kind), is_list) for key, (kind, is_list) in found["columns"].items()}
             description = Description(int(found["dim"]), Metric(found["metric"]), found["model"])
+            index = found.get("index")
             return cls(
                 description, int(found["version"]), int(found["next_order"]), columns, int(found["placed"]),
-                tuple(map(int, found["versions"])),
+                tuple(map(int, found["versions"])), None if index is None else Index(*index),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             if isinstance(exc, FileFormatError):
@@ -87,7 +98,7 @@ class Manifest(NamedTuple):
         content = {
             "format": FORMAT, "dim": dim, "metric": metric.value, "model": model, "version": self.version,
             "next_order": self.next_order, "placed": self.placed, "versions": self.versions,
-            "columns": {key: [kind.value, is_list] for key, (kind, is_list) in self.columns.items()},
+            "columns": {key: [kind.value, is_list] for key, (kind, is_list) in self.columns.items()}, "index": self.indexed_by,
         }  # fmt: skip
         new = folder / f"{MANIFEST}.new"  # one at a time is written, under the writer's lock
         new.write_text(json.dumps(content, ensure_ascii=False, indent=1))

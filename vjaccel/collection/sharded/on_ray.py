@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from typing import Any
 
-from vjaccel.collection.sharded.asking import Answer, Answers, answer, answers
+from vjaccel.collection.sharded.asking import Answer, Answers, InThreads, answer, answers
 from vjaccel.collection.sharded.shard import Opened, Shard
 from vjaccel.errors import MissingExtra, ShardUnavailable
 
@@ -37,6 +37,7 @@ class OnRay:
             raise MissingExtra("a sharded collection on a Ray cluster", "ray")
         from vjaccel.engines.ray_cluster import Resources, connected
 
+        self.here = InThreads(how)
         self._how = how
         self._connection = ExitStack()
         self._ray = self._connection.enter_context(connected(address, Resources({"CPU": 0.0})))
@@ -52,6 +53,7 @@ class OnRay:
             with suppress(Exception):  # of a cluster that has ended
                 self._ray.kill(actor)
         self._known = {}
+        self.here.close()
         self._connection.close()
 
     def _actor(self, number: int) -> Any:

@@ -94,13 +94,12 @@ def open_shards(
         raise InvalidInput(
             f"shards={count} contradicts the collection at {uri}, which has {len(now.versions)}; reshard adds some"
         )
-    how = Opened(str(folder), backend, limit // len(now.versions), sync)
-    here = InThreads(how)
+    how = Opened(str(folder), backend, limit, sync)
     if on == "threads":
-        return ShardedStore(folder, now.description, here, here, sync=sync)
+        return ShardedStore(folder, now.description, InThreads(how), sync=sync)
     from vjaccel.collection.sharded.on_ray import OnRay
 
-    return ShardedStore(folder, now.description, OnRay(how, address), here, sync=sync)
+    return ShardedStore(folder, now.description, OnRay(how, address), sync=sync)
 
 
 def there(uri: str) -> bool:

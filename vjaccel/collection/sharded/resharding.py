@@ -2,7 +2,8 @@
 
 So a row is always in one shard, and a search finds it once. Rows are moved in the order in which they came, and new ones go to
 where they were put before until all are moved: so that in each shard the rows lie in that order, by which equal scores go.
-A move that was stopped goes on with the rows that are still where they were.
+Then the new shards make the index that the others have. A move that was stopped goes on with the rows that are still where they
+were.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def reshard(store: ShardedStore, shards: int) -> int:
             if len(late) <= BATCH:
                 moved += _move(writer, late)
                 if writer.now.is_growing:
+                    if writer.now.indexed_by is not None:
+                        writer.make_index(writer.now.indexed_by, first=writer.now.placed)
                     writer.become(writer.now.versions, placed=shards)
                 return moved
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from vjaccel.collection.arrow import ORDER, lance
-from vjaccel.collection.disk import LanceStore
+from vjaccel.collection.disk import LEAST_INDEXED, LanceStore
 from vjaccel.collection.lance_view import LanceView, quoted
 from vjaccel.collection.metadata import Columns
 from vjaccel.collection.opening import described, has_dataset
 from vjaccel.collection.resident import Resident
 from vjaccel.collection.results import Rows
-from vjaccel.collection.sharded.manifest import shard_folder
+from vjaccel.collection.sharded.manifest import Index, shard_folder
 from vjaccel.collection.sharded.placing import places
-from vjaccel.collection.store import IndexKind, Put, Taken
-from vjaccel.errors import ShardUnavailable, VjaccelError
+from vjaccel.collection.store import Put, Taken
+from vjaccel.errors import OutputError, ShardUnavailable, VjaccelError
 
 __all__ = ["Change", "Found", "Opened", "Shard"]
+
+Part = TypeVar("Part")
 
 
 class Opened(NamedTuple):
@@ -34,7 +36,7 @@ class Opened(NamedTuple):
         The collection's.
     backend : str or None
     memory_limit : int
-        Bytes that the vectors of one shard may take in memory.
+        Bytes that the vectors of all shards may take in memory.
     sync : bool
         Whether a change is to survive a power cut.
     """
@@ -78,7 +80,7 @@ class Shard:
     """A shard, opened when it is first needed, and anew after it was not available. Any number of threads may use it.
 
     Every method is given the version that counts, may be called again, and answers what can be sent to another process; but for
-    `batches` and `everything`. They raise `ShardUnavailable` where the shard cannot be read.
+    `batches` and `everything`. They raise `ShardUnavailable` where the shard cannot be read, and so does what these two answer.
     """
 
     def __init__(self, number: int, how: Opened) -> None:
@@ -124,9 +126,15 @@ class Shard:
         with self._reading(version) as view:
             return view.ordered(ids)
 
-    def nearest(self, version: int, queries: np.ndarray, k: int, where: str | None, probes: int | None) -> Found:
-        with self._reading(version) as view:
-            found = view.best(queries, k, where) if probes is None else view.likely_best(queries, k, where, probes)
+    def nearest(
+        self, version: int, queries: np.ndarray, k: int, where: str | None, probes: int | None, shards: int
+    ) -> Found:
+        """The closest rows, by its index where there are `probes` and it has one, or else exactly."""
+        with self._reading(version, shards) as view:
+            if probes is None or not view.has_index:
+                found = view.best(queries, k, where)
+            else:
+                found = view.likely_best(queries, k, where, probes)
             return Found(found.scores, found.ids, view.order_of(found.ids), found.dtype)
 
     def taken(self, version: int, numbers: np.ndarray, vectors: bool, metadata: bool) -> Taken:
@@ -135,14 +143,14 @@ class Shard:
 
     def batches(self, version: int, size: int, where: str | None) -> Iterator[Rows]:
         with self._reading(version) as view:
-            return view.batches(size, where)
+            return self._gone_through(view.batches(size, where))
 
-    def everything(self, version: int) -> tuple[list[str], np.ndarray, Iterator[tuple[Any, np.ndarray]]]:
+    def everything(self, version: int, shards: int) -> tuple[list[str], np.ndarray, Iterator[tuple[Any, np.ndarray]]]:
         """All ids as they came, and when; and their vectors block by block, with the places of each block's among them."""
-        with self._reading(version) as view:
+        with self._reading(version, shards) as view:
             _, order = view.listed(None)
             ids, blocks = view.everything()
-            return ids, order, blocks
+            return ids, order, self._gone_through(blocks)
 
     # Changing; each answers the version that then is
 
@@ -163,16 +171,13 @@ class Shard:
         return store.newest()
 
     def compact(self, version: int) -> int:
-        with self._writing(version) as (store, _):
-            pass
-        store.compact()
-        return store.newest()
+        return self._kept_up(version, _Store.compact)
 
-    def create_index(self, version: int, kind: IndexKind, partitions: int | None) -> int:
-        with self._writing(version) as (store, _):
-            pass
-        store.create_index(kind, partitions)
-        return store.newest()
+    def create_index(self, version: int, index: Index) -> int | None:
+        """None where it has too few rows, and stays as it is."""
+        if self.count(version, None) < LEAST_INDEXED:
+            return None
+        return self._kept_up(version, lambda store: store.create_index(*index))
 
     def close(self) -> None:
         with self._opening:
@@ -183,31 +188,49 @@ class Shard:
     # Below
 
     @contextmanager
-    def _reading(self, version: int) -> Iterator[_View]:
-        with self._available(), self._opened().reading_at(version) as view:
-            yield view
+    def _reading(self, version: int, shards: int | None = None) -> Iterator[_View]:
+        """That version; for what holds vectors, as one of so many `shards` that share the memory."""
+        with self._available():
+            store = self._opened()
+            if shards is not None:
+                store.hold(self._how.memory_limit // shards)
+            with store.reading_at(version) as view:
+                yield view
+
+    def _gone_through(self, parts: Iterator[Part]) -> Iterator[Part]:
+        while True:
+            with self._available():
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
 
     @contextmanager
     def _writing(self, version: int) -> Iterator[tuple[_Store, Any]]:
-        self.available(version)  # what fails from here on is writing
+        self.available(version)
         store = self._opened()
-        with store.writing() as writer:
+        with self._available(), store.writing() as writer:
             writer.back_to(version)
             yield store, writer
+
+    def _kept_up(self, version: int, upkeep: Callable[[_Store], object]) -> int:
+        with self._writing(version) as (store, _):
+            pass
+        with self._available():
+            upkeep(store)
+        return store.newest()
 
     @contextmanager
     def _available(self) -> Iterator[None]:
         """What the system or Lance say of files that are not there, or cannot be read, as the shard's being down."""
         try:
             yield
-        except VjaccelError:
-            raise
         except (OSError, ValueError) as exc:
-            said = str(exc)
-            if isinstance(exc, ValueError) and "LanceError(IO)" not in said and "not found" not in said.lower():
+            cause = _unreadable(exc)
+            if cause is None:
                 raise
             self.close()  # it is opened anew by the next that needs it
-            raise ShardUnavailable(self._number, _reason(exc, self._folder)) from exc
+            raise ShardUnavailable(self._number, _reason(cause, self._folder)) from exc
 
     def _opened(self) -> _Store:
         with self._opening:
@@ -225,7 +248,7 @@ class Shard:
         except Exception as exc:  # whatever it is: the dataset cannot be opened
             raise ShardUnavailable(self._number, _reason(exc, self._folder)) from exc
         how = self._how
-        resident = Resident(description.dim, description.metric, how.backend, how.memory_limit, one_writer=True)
+        resident = Resident(description.dim, description.metric, how.backend, limit=0, one_writer=True)
         return _Store(
             module, str(self._folder), self._folder, dataset, description, how.backend, resident, sync=how.sync
         )
@@ -246,6 +269,10 @@ class _Store(LanceStore):
     def _view(self, dataset: Any) -> _View:
         dim, metric, _ = self.description
         return _View(dataset, dim, metric, self._backend, self._resident, self._locks)
+
+    def hold(self, limit: int) -> None:
+        """Let its vectors take so many bytes in memory from now on."""
+        self._resident.limit = limit
 
     def newest(self) -> int:
         return int(self._dataset.latest_version)
@@ -286,7 +313,18 @@ class _View(LanceView):
         return np.where(numbers < 0, -1, order[np.searchsorted(unique, numbers) % len(unique)])
 
 
-def _reason(exc: Exception, folder: Path) -> str:
+def _unreadable(exc: BaseException) -> BaseException | None:
+    """What says that files are not there, or cannot be read; None of another error, as of what cannot be written."""
+    said = str(exc)
+    if isinstance(exc, OutputError) and exc.__cause__ is not None:
+        exc, said = exc.__cause__, str(exc.__cause__)
+        return exc if isinstance(exc, FileNotFoundError) or "not found" in said.lower() else None
+    if isinstance(exc, VjaccelError):
+        return None
+    return exc if isinstance(exc, OSError) or "LanceError(IO)" in said or "not found" in said.lower() else None
+
+
+def _reason(exc: BaseException, folder: Path) -> str:
     if isinstance(exc, FileNotFoundError):
         return f"there is no dataset at {folder}"
     first = str(exc).partition("\n")[0]

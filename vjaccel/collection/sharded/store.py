@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from vjaccel.collection.disk import written
+from vjaccel.collection.disk import LEAST_INDEXED, written
 from vjaccel.collection.locks import Locks
 from vjaccel.collection.results import Version
-from vjaccel.collection.sharded.asking import Answers, InThreads, Shards
-from vjaccel.collection.sharded.manifest import Manifest, shard_folder
+from vjaccel.collection.sharded.asking import Answers, Shards
+from vjaccel.collection.sharded.manifest import Index, Manifest, shard_folder
 from vjaccel.collection.sharded.placing import places
 from vjaccel.collection.sharded.shard import Change
 from vjaccel.collection.sharded.view import ShardedView
@@ -31,8 +31,6 @@ class ShardedStore:
     folder : Path
     description : Description
     shards : Shards
-    here : InThreads
-        The same shards in this process.
     sync : bool
         Whether what is done is to survive a power cut.
     fixed : Manifest, optional
@@ -46,7 +44,6 @@ class ShardedStore:
         folder: Path,
         description: Description,
         shards: Shards,
-        here: InThreads,
         *,
         sync: bool,
         fixed: Manifest | None = None,
@@ -55,7 +52,6 @@ class ShardedStore:
         self.description = description
         self.shards = shards
         self.sync = sync
-        self._here = here
         self._locks = Locks(folder)
         self._fixed = fixed
         self._last: Manifest | None = fixed
@@ -71,14 +67,14 @@ class ShardedStore:
     @contextmanager
     def reading(self, missing: Iterable[int] = ()) -> Iterator[ShardedView]:
         """The newest state, without the shards in `missing`."""
-        yield ShardedView(self.now(), self.shards, self._here, missing)
+        yield ShardedView(self.now(), self.shards, missing)
 
     @contextmanager
     def writing(self) -> Iterator[ShardedWriter]:
         if self._fixed is not None:
             raise InvalidInput("a version that was checked out can be read only; change the collection itself")
         with written(str(self.folder)), self._locks.writer():
-            yield ShardedWriter(self.now(), self.shards, self._here, self.folder, sync=self.sync)
+            yield ShardedWriter(self.now(), self.shards, self.folder, sync=self.sync)
 
     def now(self) -> Manifest:
         """The newest state."""
@@ -97,28 +93,30 @@ class ShardedStore:
             raise InvalidInput(
                 f"version {version} cannot be checked out: a sharded collection keeps none but the one it is, {now.version}"
             )
-        own = self._here.others()  # it may outlive this one
-        return ShardedStore(self.folder, self.description, own, own, sync=self.sync, fixed=now)
+        own = self.shards.here.others()  # it may outlive this one
+        return ShardedStore(self.folder, self.description, own, sync=self.sync, fixed=now)
 
     def compact(self) -> None:
         with self.writing() as writer:
-            writer.kept("compact")
+            writer.compact()
 
     def create_index(self, kind: IndexKind, partitions: int | None) -> None:
         with self.writing() as writer:
-            writer.kept("create_index", kind, partitions)
+            if not writer.make_index(Index(kind, partitions)):
+                raise InvalidInput(
+                    f"an index needs {LEAST_INDEXED} rows, and pays from many more; no shard has as many"
+                )
 
     def close(self) -> None:
         self._keeping.close()
         self.shards.close()
-        self._here.close()
 
 
 class ShardedWriter(ShardedView):
     """The newest state, and the next; see `Writer`. A shard that fails before the next is written has changed nothing."""
 
-    def __init__(self, now: Manifest, shards: Shards, here: InThreads, folder: Path, *, sync: bool) -> None:
-        super().__init__(now, shards, here)
+    def __init__(self, now: Manifest, shards: Shards, folder: Path, *, sync: bool) -> None:
+        super().__init__(now, shards)
         self._folder = folder
         self._sync = sync
 
@@ -170,17 +168,33 @@ class ShardedWriter(ShardedView):
         self._raise(done.down)
         self.become((*self.now.versions, *(done.said[number] for number in sorted(versions))))
 
-    def kept(self, method: str, *given: Any) -> None:
-        """Have all shards do what changes no row.
+    def compact(self) -> None:
+        """Have all shards put themselves in order.
 
         Raises
         ------
         ShardUnavailable
             The others have done it.
         """
-        done = self._shards.ask(method, {n: (version, *given) for n, version in enumerate(self.now.versions)})
+        done = self._shards.ask("compact", {n: (version,) for n, version in enumerate(self.now.versions)})
         self.become(self._with(done))
         self._raise(done.down)
+
+    def make_index(self, index: Index, first: int = 0) -> bool:
+        """Have the shards from the `first` on make an index, those that have rows enough; whether some have.
+
+        Raises
+        ------
+        ShardUnavailable
+            The others have done it.
+        """
+        calls = {n: (version, index) for n, version in enumerate(self.now.versions) if n >= first}
+        done = self._shards.ask("create_index", calls)
+        made = {number: version for number, version in done.said.items() if version is not None}
+        if made:
+            self.become(self._with(Answers(made, {})), indexed_by=index)
+        self._raise(done.down)
+        return bool(made)
 
     def become(self, versions: tuple[int, ...], **state: Any) -> int:
         """Make the next state of all, of these versions of the shards, with `state` of it; its version."""

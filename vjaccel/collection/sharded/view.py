@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from vjaccel.arrays.results import Best
+from vjaccel.collection.lance_view import NO_INDEX
 from vjaccel.collection.metadata import Columns
 from vjaccel.collection.results import Rows
-from vjaccel.collection.sharded.asking import InThreads, Shards
+from vjaccel.collection.sharded.asking import Shards
 from vjaccel.collection.sharded.manifest import Manifest
 from vjaccel.collection.sharded.placing import places
 from vjaccel.collection.sharded.shard import Found
 from vjaccel.collection.store import Nearest, Taken
-from vjaccel.errors import ShardUnavailable
+from vjaccel.errors import InvalidInput, ShardUnavailable
 
 __all__ = ["ShardedView", "merged"]
 
@@ -28,8 +29,6 @@ class ShardedView:
     ----------
     now : Manifest
     shards : Shards
-    here : InThreads
-        The same shards in this process, for what is gone through bit by bit.
     missing : collection of int
         Shards that are not to be asked.
 
@@ -39,11 +38,10 @@ class ShardedView:
         What was raised by the shards that were not available; the first of them is raised by the method that asks them.
     """
 
-    def __init__(self, now: Manifest, shards: Shards, here: InThreads, missing: Iterable[int] = ()) -> None:
+    def __init__(self, now: Manifest, shards: Shards, missing: Iterable[int] = ()) -> None:
         self.now = now
         self.down: dict[int, ShardUnavailable] = {}
         self._shards = shards
-        self._here = here
         self._all = [number for number in range(len(now.versions)) if number not in set(missing)]
         self._rows: dict[int, tuple[int, int]] = {}
         """The shard, and the number there, of the rows that were found, by when they came."""
@@ -106,13 +104,15 @@ class ShardedView:
 
     def batches(self, size: int, where: str | None) -> Iterator[Rows]:
         # All are begun now, so that nobody removes their files meanwhile.
-        begun = [self._here.shard(n).batches(self.now.versions[n], size, where) for n in self._all]
+        begun = [self._shards.here.shard(n).batches(self.now.versions[n], size, where) for n in self._all]
         return chain.from_iterable(begun)
 
     def nearest(self, queries: object, k: int, where: str | None) -> Nearest:
         return self._nearest(queries, k, where, None)
 
     def likely(self, queries: np.ndarray, k: int, where: str | None, probes: int) -> Nearest:
+        if self.now.indexed_by is None:
+            raise InvalidInput(NO_INDEX)
         return self._nearest(queries, k, where, probes)
 
     def taken(self, handles: np.ndarray, *, vectors: bool, metadata: bool) -> Taken:
@@ -126,7 +126,8 @@ class ShardedView:
         return self._together(list(said.values()), np.argsort(order).tolist(), vectors, metadata)
 
     def everything(self) -> tuple[list[str], Iterable[tuple[Any, np.ndarray]]]:
-        found = [self._here.shard(number).everything(self.now.versions[number]) for number in self._all]
+        here, versions = self._shards.here, self.now.versions
+        found = [here.shard(number).everything(versions[number], len(versions)) for number in self._all]
         order = _joined(came for _, came, _ in found)
         as_came = np.argsort(order)
         names = list(chain.from_iterable(ids for ids, _, _ in found))
@@ -155,7 +156,8 @@ class ShardedView:
 
     def _nearest(self, queries: object, k: int, where: str | None, probes: int | None) -> Nearest:
         asked = np.asarray(queries)
-        found: dict[int, Found] = self.asked("nearest", dict.fromkeys(self._all, (asked, k, where, probes)))
+        given = asked, k, where, probes, len(self.now.versions)
+        found: dict[int, Found] = self.asked("nearest", dict.fromkeys(self._all, given))
         metric = self.now.description.metric
         if not found:
             return Nearest(np.empty((len(asked), 0), np.int64), np.empty((len(asked), 0), np.float32))
