@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 
 import vjaccel as vj
 from benchmarks.scale.slept import WIDTH
+from vjaccel.cluster import Resources, connected
 from vjaccel.embedding import EmbeddingStatistics
 from vjaccel.embedding.seen import SeenTexts
-from vjaccel.engines import FileRun, Resources, connected
+from vjaccel.engines import FileRun
 from vjaccel.engines.dealing import MOST
 from vjaccel.engines.files import UnderWay, run_over, unsettled
 from vjaccel.engines.shards import cut, embed_shard, shard_path, shards_path, take_in

@@ -20,8 +20,8 @@ import numpy as np
 import simpy
 
 from benchmarks.scale.limited import Limit, OfAll, SharedLog, begun
+from vjaccel.cluster import Workers
 from vjaccel.embedding.limits import Rates, RatesPerMinute, Use
-from vjaccel.engines import Workers
 from vjaccel.engines.dealing import Absence, groups_of, shard_rows
 from vjaccel.engines.ray_pace import AHEAD, IDLE, Pace
 

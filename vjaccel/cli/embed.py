@@ -21,6 +21,7 @@ from vjaccel.cli.embed_on_ray import batches_at_once, engines, spread_out
 from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.options import (
+    AllowPickle,
     BaseUrl,
     BatchTokens,
     Cache,
@@ -34,12 +35,14 @@ from vjaccel.cli.options import (
     SharedLimits,
     TokensPerMinute,
     Truncate,
+    TrustRemoteCode,
 )
 from vjaccel.cli.stopping import Stopping
 from vjaccel.cli.viewing import viewed
+from vjaccel.cluster import connected
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.precision import Precision
-from vjaccel.engines import Report, Standing, connected, embed_files, embed_files_on_ray
+from vjaccel.engines import Report, Standing, embed_files, embed_files_on_ray
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_path
 from vjaccel.observe import HOST, STALLED, View
@@ -123,12 +126,8 @@ def embed(
         ),
     ] = None,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
     base_url: BaseUrl = None,
     timeout: Annotated[
         float, typer.Option(help="Seconds for a batch of a remote provider, all attempts together.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vjaccel.engines import RayRun, Resources, Workers
+from vjaccel.cluster import Resources, Workers
+from vjaccel.engines import RayRun
 from vjaccel.errors import InvalidInput
 
 __all__ = ["batches_at_once", "engines", "spread_out"]

@@ -9,19 +9,27 @@ import typer
 from vjaccel.observe import LogFormat, LogLevel
 
 __all__ = [
+    "AllowPickle",
+    "Backend",
     "BaseUrl",
     "BatchTokens",
     "Cache",
+    "Count",
     "Device",
     "Dtype",
     "LogFormatOption",
     "LogLevelOption",
     "Model",
     "Prompt",
+    "QueryBaseUrl",
+    "QueryDevice",
+    "QueryModel",
+    "QueryPrompt",
     "RequestsPerMinute",
     "SharedLimits",
     "TokensPerMinute",
     "Truncate",
+    "TrustRemoteCode",
 ]
 
 Model = Annotated[
@@ -40,6 +48,10 @@ Truncate = Annotated[
     typer.Option(help="Of texts that are too long: their end is cut off, an error, or windows' mean (chunk)."),
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Where a remote provider's service is, used as given.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
+]
 RequestsPerMinute = Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")]
 TokensPerMinute = Annotated[int | None, typer.Option(min=1, help="To a remote provider, in any minute.")]
 SharedLimits = Annotated[
@@ -55,4 +67,18 @@ LogFormatOption = Annotated[
 LogLevelOption = Annotated[
     LogLevel | None,
     typer.Option("--log-level", help="From which on: debug, info, warning, error. [default: warning; info of json]"),
+]
+
+# Of a search, whose query is embedded by the model that made the vectors.
+Count = Annotated[int, typer.Option("-k", min=1, help="How many rows.")]
+Backend = Annotated[str | None, typer.Option(help="As in numpy, torch:gpu, jax.")]
+QueryModel = Annotated[
+    str | None,
+    typer.Option(help="Where the model of the vectors is, if not where it was. Another one is refused."),
+]
+QueryDevice = Annotated[str, typer.Option(help="For the model: auto, cpu, gpu, gpu:1, mps.")]
+QueryPrompt = Annotated[str | None, typer.Option(help="Put before the query. [default: the model's own for queries]")]
+QueryBaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Where a remote provider's service is. [default: where the vectors say, on this machine]"),
 ]

@@ -11,16 +11,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vjaccel import __version__
+from vjaccel.cluster import Resources, Workers, check_room, connected, on_every_node
 from vjaccel.embedding.spread import options_of_one
-from vjaccel.engines import (
-    Resources,
-    Workers,
-    check_room,
-    check_version,
-    connected,
-    known_model,
-    on_every_node,
-)
+from vjaccel.engines import check_version, known_model
 from vjaccel.errors import InvalidInput
 from vjaccel.observe.processes import FOLDER
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from vjaccel.cluster import Resources, check_fits
 from vjaccel.embedding.arguments import OnError
-from vjaccel.errors import ClusterError, InvalidInput, MissingExtra
+from vjaccel.errors import InvalidInput, MissingExtra
 
 __all__ = ["DatasetWorker", "mapped", "options_of_one"]
 
@@ -85,6 +86,7 @@ def mapped(
 ) -> Any:  # fmt: skip
     """`dataset` with a column of vectors, by an actor pool; see `Embedder.map_dataset`."""
     try:
+        import ray
         from ray.data import ActorPoolStrategy
     except ImportError as exc:
         raise MissingExtra("map_dataset", "ray") from exc
@@ -103,21 +105,9 @@ def mapped(
     if names is not None and (text_column not in names or column in names):
         wrong = f"has no column {text_column!r}" if text_column not in names else f"has a column {column!r} already"
         raise InvalidInput(f"the dataset {wrong}: it has {', '.join(map(repr, names))}")
-    _check_room(cpus, gpus)
+    check_fits(ray, Resources({"CPU": cpus} | ({"GPU": gpus} if gpus else {})))
     own = options_of_one(options, most, cpus, gpus)
     return dataset.map_batches(
         DatasetWorker, fn_constructor_args=(own, text_column, column, on_error), batch_size=batch_size,
         batch_format="pyarrow", compute=ActorPoolStrategy(min_size=least, max_size=most), num_cpus=cpus, num_gpus=gpus,
     )  # fmt: skip
-
-
-def _check_room(cpus: float, gpus: float) -> None:
-    """Refuse what no node of the cluster has, for which Ray would wait."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(there.get("CPU", 0) >= cpus and there.get("GPU", 0) >= gpus for there in nodes):
-        most = ", ".join(
-            f"{name} {max((there.get(name, 0) for there in nodes), default=0):g}" for name in ("CPU", "GPU")
-        )
-        raise ClusterError(f"no node of the cluster has cpus={cpus:g}, gpus={gpus:g} for an actor: the most is {most}")

@@ -5,7 +5,6 @@ from vjaccel.engines.importing import Imported, beside_of, export_rows, import_r
 from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
-from vjaccel.engines.ray_cluster import Resources, Workers, check_room, connected, on_every_node
 from vjaccel.engines.ray_into import embed_into_on_ray
 from vjaccel.engines.ray_run import RayRun, embed_files_on_ray, known_model, ready
 from vjaccel.engines.ray_worker import RemoteModel, check_version
@@ -22,14 +21,10 @@ __all__ = [
     "RayRun",
     "RemoteModel",
     "Report",
-    "Resources",
     "Standing",
     "TextRow",
-    "Workers",
     "beside_of",
-    "check_room",
     "check_version",
-    "connected",
     "embed_files",
     "embed_files_on_ray",
     "embed_into",
@@ -40,7 +35,6 @@ __all__ = [
     "kept_run",
     "kept_vectors",
     "known_model",
-    "on_every_node",
     "ready",
     "settled_before",
     "standing",

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vjaccel.engines.ray_cluster import Workers
+from vjaccel.cluster import Workers
 from vjaccel.engines.shards import STOP
 from vjaccel.io import whole_file
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vjaccel import __version__
+from vjaccel.cluster import Resources, Workers, may_grow, on_every_node, said
 from vjaccel.embedding import EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED, stopping
 from vjaccel.embedding.journal import Journal
@@ -29,7 +30,6 @@ from vjaccel.embedding.spread import options_of_one
 from vjaccel.embedding.tally import Tally
 from vjaccel.engines.dealing import GONE_SECONDS, Absence
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
-from vjaccel.engines.ray_cluster import Resources, Workers, may_grow, on_every_node, said
 from vjaccel.engines.ray_pace import Pace
 from vjaccel.engines.ray_shown import Shown
 from vjaccel.engines.ray_stream import ShardStream, done_shards

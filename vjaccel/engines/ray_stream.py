@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vjaccel.engines.ray_cluster import HEAD, Resources, Workers, silent
+from vjaccel.cluster import HEAD, Resources, Workers, silent
 from vjaccel.engines.ray_pace import AHEAD, held_back
 from vjaccel.engines.ray_worker import ShardWorker, Work
 from vjaccel.engines.shards import Shard

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vjaccel.engines import Workers
+from vjaccel.cluster import Workers
 from vjaccel.engines.ray_pace import Pace, wanted
 
 

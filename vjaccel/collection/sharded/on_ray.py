@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from typing import Any
 
+from vjaccel.cluster import connected, said
 from vjaccel.collection.sharded.asking import Answer, Answers, InThreads, answer, answers
 from vjaccel.collection.sharded.shard import Opened, Shard
 from vjaccel.errors import MissingExtra, ShardUnavailable
@@ -35,12 +36,10 @@ class OnRay:
     def __init__(self, how: Opened, address: str | None) -> None:
         if find_spec("ray") is None:
             raise MissingExtra("a sharded collection on a Ray cluster", "ray")
-        from vjaccel.engines.ray_cluster import Resources, connected
-
         self.here = InThreads(how)
         self._how = how
         self._connection = ExitStack()
-        self._ray = self._connection.enter_context(connected(address, Resources({"CPU": 0.0})))
+        self._ray = self._connection.enter_context(connected(address))
         self._known: dict[int, Any] = {}
         self._knowing = threading.Lock()
 
@@ -75,8 +74,6 @@ class OnRay:
         return NodeAffinitySchedulingStrategy(alive[number % len(alive)], soft=True)
 
     def _answer(self, number: int, reference: Any) -> Answer:
-        from vjaccel.engines.ray_cluster import said
-
         while True:
             try:
                 found: Answer = self._ray.get(reference, timeout=ANSWER_SECONDS)

@@ -1,0 +1,190 @@
+"""Connecting to a Ray cluster: one that is there, or one of this process's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+from vjaccel.cluster.nodes import check_fits
+from vjaccel.cluster.resources import Resources
+from vjaccel.cluster.saying import said
+from vjaccel.errors import ClusterError, InvalidInput, MissingExtra
+
+__all__ = ["connected", "silent"]
+
+ANSWER_SECONDS = 10.0
+"""How long a cluster may take to answer."""
+
+OBJECT_STORE = 256 << 20
+"""Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""
+
+
+def silent() -> Any:
+    """The module ``ray``, which says nothing of its own and tells nobody of its use.
+
+    Raises
+    ------
+    MissingExtra
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A thread of Ray Data that comes too late would begin a Ray of its own.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # As it will be, which Ray otherwise announces in each process.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray's own, of modules that it imports
+            import ray
+            import ray.data
+    except ImportError as exc:
+        raise MissingExtra("--engine ray", "ray") from exc
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_auto_log_stats = False
+    context.max_consecutive_actor_init_deaths = 3
+    for name in ("ray", "ray.data", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+@contextmanager
+def connected(address: str | None, resources: Resources | None = None) -> Iterator[Any]:
+    """The module ``ray``, connected to a cluster, some node of which has `resources` or may come to have them.
+
+    Parameters
+    ----------
+    address : str or None
+        ``auto``, ``HOST:PORT``, ``ray://HOST:PORT``; by default what RAY_ADDRESS says, or else a Ray of this
+        process's own on this machine, which is stopped at the end.
+
+    Raises
+    ------
+    MissingExtra, ClusterError
+    """
+    if address and address != "auto" and ":" not in address.removeprefix("ray://"):
+        raise InvalidInput(f"--address {address!r} is none of auto, HOST:PORT, ray://HOST:PORT")
+    ray = silent()
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if ray.is_initialized():
+        if resources is not None:
+            check_fits(ray, resources)
+        yield ray
+        return
+    folder = None
+    if address is None:
+        folder = tempfile.mkdtemp(prefix="vj-ray-", dir="/tmp")  # its sockets' paths must be short
+    try:
+        with _signals_kept():
+            if address is None:
+                cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+                own = {
+                    "address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
+                    "include_dashboard": False, "_temp_dir": folder,
+                }  # fmt: skip
+                _init(ray, "a Ray of its own", own)
+            else:
+                _check_answers(address)
+                # Of auto not where it is: Ray takes the token of a cluster that it finds by itself.
+                _init(ray, f"the Ray cluster at {address}", {"address": address})
+        if resources is not None:
+            check_fits(ray, resources)
+        yield ray
+    finally:
+        with suppress(Exception):
+            ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
+    begin = partial(ray.init, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+    try:
+        with _quiet():
+            try:
+                begin()
+            except ConnectionAbortedError:
+                # A Ray client server forks among threads of gRPC: on a busy machine its child at times does not begin, and
+                # the next does.
+                begin()
+    except Exception as exc:
+        text = " ".join(str(exc).split())
+        if "ersion mismatch" in text or ("version" in text.lower() and "Python" in text):
+            raise ClusterError(f"{what} has other versions than this process: {text}") from exc
+        if isinstance(exc, ConnectionError) and not isinstance(exc, ConnectionAbortedError):
+            client = options["address"].startswith("ray://")
+            port = "; ray:// is for the port of its Ray client server, usually 10001" if client else ""
+            raise ClusterError(
+                f"{what} answers, and does not let this process in ({text[:200]}): if it wants a token, as one of `ray start` "
+                f"does, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{port}"
+            ) from exc
+        raise ClusterError(f"{what} cannot be used: {type(exc).__name__}: {text[-300:]}") from exc
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's own code writes to standard error that it will not: beneath Python, and so from there alone it can be kept."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where no cluster answers: Ray itself would try for minutes, and say so again and again."""
+    where = address
+    if address == "auto":
+        from ray._private import services
+
+        try:
+            where = services.canonicalize_bootstrap_address(address)
+        except Exception as exc:
+            raise ClusterError(f"--address auto does not say which Ray cluster: {said(exc)}") from exc
+        if where is None:
+            raise ClusterError(
+                "there is no Ray cluster on this machine: start one with ray start --head, or name its address"
+            )
+    target = where.removeprefix("ray://")
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, ValueError) as exc:
+        raise ClusterError(f"no Ray cluster answers at {address}: {exc}") from exc
+    import grpc
+
+    with grpc.insecure_channel(target) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise ClusterError(f"no Ray cluster answers at {address} within {ANSWER_SECONDS:g} s") from None
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray sets a handler of its own for SIGTERM, with which this process could not end as it wants to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,77 @@
+"""What the nodes of a cluster have, and what is done on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vjaccel.cluster.resources import Resources
+from vjaccel.cluster.saying import said
+from vjaccel.errors import ClusterError
+
+__all__ = ["HEAD", "check_fits", "check_room", "may_grow", "on_every_node"]
+
+HEAD = "node:__internal_head__"
+"""The resource that a cluster's head alone has, 1 of it."""
+
+NODE_SECONDS = 90.0
+"""How long a node may take to start a process and to look at its files."""
+
+NODE_GROUP = "ray.io/node-group"
+"""The label of a node whose cluster is in the hands of Ray's autoscaler."""
+
+
+def may_grow(ray: Any) -> bool:
+    """Whether an autoscaler may add nodes to the cluster; of which kinds, it tells nobody."""
+    return any(node["Alive"] and node.get("Labels", {}).get(NODE_GROUP) for node in ray.nodes())
+
+
+def check_fits(ray: Any, resources: Resources) -> None:
+    """Refuse a cluster no node of which has room for a worker, for which Ray would wait, and which cannot grow.
+
+    Raises
+    ------
+    ClusterError
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(resources.fit(there) for there in nodes) and not may_grow(ray):
+        names = sorted({name for there in nodes for name in there if ":" not in name and name != "object_store_memory"})
+        most = ", ".join(f"{name} {max(there.get(name, 0) for there in nodes):g}" for name in names)
+        raise ClusterError(f"no node of the cluster has {resources} for a worker: the most that one has is {most}")
+
+
+def check_room(ray: Any, resources: Resources, count: int) -> None:
+    """Refuse a cluster that has no room for `count` workers, whatever else is done there, and cannot grow.
+
+    Raises
+    ------
+    ClusterError
+    """
+    there = sum(resources.times_in(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    if there < count and not may_grow(ray):
+        raise ClusterError(f"the cluster has room for {there} times {resources}, and {count} are to be there at least")
+
+
+def on_every_node(ray: Any, resources: Resources, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `function` gives on each node that has room for a worker.
+
+    Raises
+    ------
+    ClusterError
+        It names the node, and what was raised there.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node for node in ray.nodes() if node["Alive"] and resources.fit(node["Resources"])]
+    asked = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there)
+        asked[f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"] = task.remote(*arguments)
+    found = []
+    for name, reference in asked.items():
+        try:
+            found.append(ray.get(reference, timeout=NODE_SECONDS))
+        except Exception as exc:
+            raise ClusterError(f"the node {name} cannot do it: {said(exc)}") from exc
+    return found
