@@ -13,9 +13,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vjaccel.cli.querying import embedded_query
+from vjaccel.cli.options import (
+    AllowPickle,
+    Backend,
+    Count,
+    QueryBaseUrl,
+    QueryDevice,
+    QueryModel,
+    QueryPrompt,
+    TrustRemoteCode,
+)
+from vjaccel.cli.querying import embedded_query, show_found
 from vjaccel.cli.stopping import Stopping
-from vjaccel.collection import Collection, Hit, ShardedCollection, exists_at, open_collection
+from vjaccel.collection import Collection, ShardedCollection, exists_at, open_collection
 from vjaccel.collection.judging import judged_vector
 from vjaccel.collection.texts import TEXT
 from vjaccel.embedding import ModelIdentity
@@ -150,28 +160,15 @@ def search(
     like: Annotated[
         str | None, typer.Option(help="Instead of a query: the id of a row whose neighbours are looked for.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many rows.")] = 5,
+    k: Count = 5,
     where: Where = None,
-    backend: Annotated[str | None, typer.Option(help="As in numpy, torch:gpu, jax.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Where the collection's model is, if not where it was. Another one is refused.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="For the model: auto, cpu, gpu, gpu:1, mps.")] = "auto",
-    prompt: Annotated[
-        str | None, typer.Option(help="Put before the query. [default: the model's own for queries]")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Load weights that are pickled, which can run any code.")
-    ] = False,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Where a remote provider's service is. [default: where the collection says, on this machine]"
-        ),
-    ] = None,
+    backend: Backend = None,
+    model: QueryModel = None,
+    device: QueryDevice = "auto",
+    prompt: QueryPrompt = None,
+    trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
+    base_url: QueryBaseUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines: id, score, metadata.")] = False,
 ) -> None:
     """Find the closest rows, exactly."""
@@ -190,7 +187,9 @@ def search(
             if not len(row):
                 raise InvalidInput(f"there is no row with the id {like!r} in {place}")
             wanted = row.vectors[0]
-        _show(found.search(wanted, k, where=where), as_json)
+        hits = found.search(wanted, k, where=where)
+    records = [{"id": hit.id, "score": hit.score, "metadata": hit.metadata} for hit in hits]
+    show_found(records, "metadata", as_json=as_json)
 
 
 @collection.command()
@@ -363,19 +362,3 @@ def _bytes(place: str) -> int | None:
     if "://" in place:
         return None
     return sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
-
-
-def _show(found: list[Hit], as_json: bool) -> None:
-    if as_json:
-        for hit in found:
-            row = {"id": hit.id, "score": hit.score, "metadata": hit.metadata}
-            typer.echo(json.dumps(row, ensure_ascii=False, default=str))
-        return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("score", justify="right", style="cyan")
-    table.add_column("id", style="dim")
-    table.add_column("metadata", overflow="fold")
-    for hit in found:
-        about = ", ".join(f"{key}: {value}" for key, value in (hit.metadata or {}).items())
-        table.add_row(f"{hit.score:.3f}", hit.id, about)
-    Console(highlight=False, markup=False, emoji=False).print(table)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vjaccel.cli.embed_collected import LANCE, check_collected, check_columns
+from vjaccel.cli.embed_collected import check_collected, check_columns
 from vjaccel.engines import FileRun, standing
 from vjaccel.engines.standing import journal_path
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, check_output, check_parts, is_stored
+from vjaccel.io import LANCE, Inputs, check_output, check_parts, is_stored
 
 __all__ = ["Asked", "InputFormat"]
 

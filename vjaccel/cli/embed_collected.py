@@ -37,14 +37,11 @@ from vjaccel.engines import (
     texts_to_embed,
 )
 from vjaccel.errors import InvalidInput
-from vjaccel.io import Inputs, error_log, error_path, is_stored, named_after
+from vjaccel.io import LANCE, Inputs, error_log, error_path, is_stored, named_after
 from vjaccel.io.whole import writing
 from vjaccel.observe import Seen, View
 
-__all__ = ["LANCE", "check_collected", "check_columns", "collected", "collected_on_ray", "would_collect"]
-
-LANCE = "lance:"
-"""What an output begins with that is a collection."""
+__all__ = ["check_collected", "check_columns", "collected", "collected_on_ray", "would_collect"]
 
 
 def check_collected(output: str, precision: str, **asked: bool) -> None:

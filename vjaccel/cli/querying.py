@@ -1,14 +1,20 @@
-"""The model that made vectors, to embed a query for them."""
+"""The model that made vectors, to embed a query for them, and what was found."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
 
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.providers.urls import is_local
 from vjaccel.errors import InvalidInput, ModelUnavailable, NotSupported
 
-__all__ = ["embedded_query"]
+__all__ = ["embedded_query", "show_found"]
 
 
 def embedded_query(
@@ -46,6 +52,25 @@ def embedded_query(
         _check_same(place, made_by, embedder.identity)
         found: np.ndarray = embedder.embed_query(query).embeddings[0]
     return found
+
+
+def show_found(records: list[dict[str, Any]], last: str, *, as_json: bool) -> None:
+    """Print rows that were found as JSON lines, or as a table of their score, id and what is under the key `last`."""
+    if as_json:
+        for record in records:
+            typer.echo(json.dumps(record, ensure_ascii=False, default=str))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score", justify="right", style="cyan")
+    table.add_column("id", style="dim")
+    table.add_column(last, overflow="fold")
+    for record in records:
+        table.add_row(f"{record['score']:.3f}", record["id"], _in_a_cell(record[last]))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _in_a_cell(value: str | dict[str, Any]) -> str:
+    return value if isinstance(value, str) else ", ".join(f"{key}: {said}" for key, said in value.items())
 
 
 def _endpoint(place: str, made_by: ModelIdentity) -> str | None:

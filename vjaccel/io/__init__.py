@@ -4,7 +4,7 @@
 """
 
 from vjaccel.io.columns import VECTORS
-from vjaccel.io.input_files import input_file, is_stored, local_path
+from vjaccel.io.input_files import LANCE, input_file, is_stored, local_path
 from vjaccel.io.inputs import Inputs, Rows, line_format
 from vjaccel.io.lines import LINE_FORMATS, BadLine, Header, looks_like_json
 from vjaccel.io.outputs import (
@@ -25,6 +25,7 @@ from vjaccel.io.vectors import VectorFile
 from vjaccel.io.whole import remove_partial, whole_file, whole_pair
 
 __all__ = [
+    "LANCE",
     "LINE_FORMATS",
     "TEXT_ROWS",
     "VECTORS",

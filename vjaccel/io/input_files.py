@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 LANCE = "lance:"
-"""What the name of a Lance dataset may begin with; otherwise it ends in ``.lance``."""
+"""What the name of a Lance dataset may begin with, which as an output is a collection; otherwise it ends in ``.lance``."""
 
 PORTION = 4 << 20
 """Bytes that are fetched from a store at once."""
