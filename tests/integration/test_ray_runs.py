@@ -26,6 +26,7 @@ import pytest
 
 import vjaccel as vj
 from tests.ray_nodes import ROOT, Nodes, pool_sizes
+from tests.unit.benchmark.reading import Read, read
 from tests.unit.cli.letters import install
 from tests.unit.cli.test_progress import in_terminal
 from tests.unit.observe.scraping import page, value
@@ -108,7 +109,7 @@ def test_rows_of_a_collection_are_those_of_the_local_engine(place: Place, tmp_pa
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     told = {}
     for name, ray in {"here": False, "there": True}.items():
-        command = ("in.jsonl", "-o", f"lance:{name}", "--model", "untold:24", "--json")
+        command = ("in.jsonl", "-o", f"lance:{name}", "--model", "untold:24", "--json", "--report", f"{name}.html")
         out, _ = embed(place, tmp_path, *command, *(("--shard-rows", "100") if ray else ()), code=3, ray=ray)
         told[name] = json.loads(out)
     here, there = (vj.Collection.open(tmp_path / name) for name in ("here", "there"))
@@ -121,6 +122,7 @@ def test_rows_of_a_collection_are_those_of_the_local_engine(place: Place, tmp_pa
             np.testing.assert_allclose(other.vectors, one.vectors, atol=1e-6)
     same = ("rows", "stored", "resumed", "updated", "there", "failed", "failures")
     assert [told["there"][name] for name in same] == [told["here"][name] for name in same]
+    check_pages(*(read(tmp_path / f"{name}.html") for name in told))
     errors = [(tmp_path / f"{name}.errors.jsonl").read_text().splitlines() for name in told]
     assert sorted(errors[0]) == sorted(errors[1])
     # The same command tries what has failed again, and nothing else.
@@ -128,6 +130,22 @@ def test_rows_of_a_collection_are_those_of_the_local_engine(place: Place, tmp_pa
     again = json.loads(out)
     assert (again["stored"], again["statistics"]["texts"]) == (0, 2)
     assert not list(tmp_path.glob("*.journal"))
+
+
+def check_pages(here: Read, there: Read) -> None:
+    """What a run on a cluster was like is told as that of a run on one machine."""
+    made, became = (
+        [[row[:2] for row in page.tables[name] if row[0] not in ("output", "run", "begun")] for page in (here, there)]
+        for name in ("How it was made", "In all")
+    )
+    assert made[0] == made[1]
+    assert became[0] == became[1]
+    shown = [
+        {text for trace in page.figures["map"][0]["data"] for text in trace["hovertext"] or () if text}
+        for page in (here, there)
+    ]
+    assert shown[0]
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.soak

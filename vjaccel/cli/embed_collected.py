@@ -98,13 +98,14 @@ def collected_on_ray(
     """What `collected` does, on a cluster."""
     beside = _beside(output)
     own, model = ready(ray, rows, options, beside, spread)
+    reporting.begins(model)
     with _into(rows, output, model, bar, stopping) as into:
         assert into.seen is not None
         assert into.kept is not None  # as rows are of files
         done = embed_into_on_ray(
             ray, rows, model, own, spread, beside, partial(_groups, rows, id_field or "id"), into.opened, text_field,
             floats=_floats(rows), seen=into.seen, kept=into.kept, max_errors=max_errors, log=into.log,
-            show=reporting.seeing(telling(bar, price, rows.rows)),
+            show=reporting.seeing(telling(bar, price, rows.rows)), did=reporting.did, took=reporting.stored,
         )  # fmt: skip
     return _told(done, rows, output, price)
 

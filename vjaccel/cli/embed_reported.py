@@ -18,7 +18,7 @@ import typer
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingResult, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import stopping
-from vjaccel.engines import KeptRun, kept_run
+from vjaccel.engines import KeptRun, RemoteModel, kept_run
 from vjaccel.engines.standing import journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput, VjaccelError
 from vjaccel.io import TEXT_ROWS, Inputs, Rows, TextRows, error_path, is_stored, local_path, text_rows
@@ -91,13 +91,13 @@ class Reporting:
         """Note what is read."""
         self._rows = rows
 
-    def begins(self, embedder: Embedder) -> None:
+    def begins(self, model: Embedder | RemoteModel) -> None:
         """Note what the run is of."""
         if self._path is not None and not self._to_file:
             self._described = [("inputs", ", ".join(self._inputs)), ("output", self._output)]
-            identity = embedder.identity
+            identity = model.identity
             self._precision = identity.precision
-            self._described += described(identity.to_dict() | {"prompt": embedder.prompt_for("document")})
+            self._described += described(identity.to_dict() | {"prompt": model.prompt_for("document")})
 
     def kept(self) -> None:
         """Note that from now on what the run was like is kept beside its output."""
@@ -118,10 +118,19 @@ class Reporting:
 
     def took(self, result: EmbeddingResult, rows: Sequence[tuple[str, Any]]) -> None:
         """Note what was embedded, and the id and text of each."""
-        if self._path is not None:
-            self._recording, self._statistics = result.recording, result.statistics
-            if self._precision == "float32":
-                self._sample.add(result.ok, lambda i: (_named(*rows[i]), result.embeddings[i]))
+        self._recording = result.recording
+        self.did(result.statistics)
+        self.stored(result.embeddings, rows, result.ok)
+
+    def stored(self, vectors: np.ndarray, rows: Sequence[tuple[str, Any]], ok: np.ndarray | None = None) -> None:
+        """Note vectors, the id and text of each, and which of them there are; by default all."""
+        if self._path is not None and self._precision == "float32":
+            there = np.ones(len(rows), np.bool_) if ok is None else ok
+            self._sample.add(there, lambda i: (_named(*rows[i]), vectors[i]))
+
+    def did(self, statistics: EmbeddingStatistics | None) -> None:
+        """Note what was measured of the run until now."""
+        self._statistics = statistics
 
     def __enter__(self) -> Self:
         return self

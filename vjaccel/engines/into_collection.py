@@ -240,9 +240,12 @@ def rows_to_embed(
     floats: Set[str],
     seen: SeenTexts,
     kept: KeptVectors,
-) -> np.ndarray:
-    """The rows, bool (rows,), whose vectors `store_embedded` lacks in `kept`, one for each text. Nothing is changed."""
-    done, wanted = Collected(), np.zeros(len(kept.journal.done), np.bool_)
+) -> tuple[np.ndarray, int]:
+    """The rows, bool (rows,), whose vectors `store_embedded` lacks in `kept`, one for each text; how many others have these.
+
+    Nothing is changed.
+    """
+    done, wanted, lacking = Collected(), np.zeros(len(kept.journal.done), np.bool_), 0
     columns: Columns = {} if into is None else into.columns
     floats = _new_floats(floats, columns)
     for rows in groups:
@@ -252,8 +255,10 @@ def rows_to_embed(
             named, _ = _missing(named, into, text_field, done)
         sources, same = kept.all_sources(first, [row.text for row in rows])
         places = np.array([row.number - first for row in named], np.int64)
-        wanted[same[places[sources[places] < 0]]] = True
-    return wanted
+        places = places[sources[places] < 0]
+        wanted[same[places]] = True
+        lacking += len(places)
+    return wanted, lacking - int(wanted.sum())
 
 
 def store_embedded(
@@ -266,8 +271,14 @@ def store_embedded(
     kept: KeptVectors,
     max_errors: int | None,
     log: Log,
+    took: Callable[[np.ndarray, list[tuple[str, Any]]], object],
 ) -> Collected:
     """What `embed_into` does where all has been embedded that `rows_to_embed` told, or has failed, in `kept`.
+
+    Parameters
+    ----------
+    took : callable
+        Called with vectors that were not there before this run and are stored, and the id and text of each.
 
     Raises
     ------
@@ -284,7 +295,11 @@ def store_embedded(
             named, other = _missing(named, into, text_field, done)
             _brought_up_to_date(other, into, done, log)
             there = sources[[row.number - first for row in named]]
+            new = np.flatnonzero((there >= 0) & ~kept.before(there))
+            stored = [(named[i].id, named[i].metadata.get(text_field)) for i in new]
             named = _without_vector(named, there, kept, into, done, log)
+            if stored:
+                took(kept.vectors(there[new]), stored)
         unknown = "EMBEDDING_GENERATION_FAILED", "it was not embedded"
         why = (kept.journal.error(int(same[row.number - first])) or unknown for row in named)
         _failed([(row, *reason) for row, reason in zip(named, why, strict=True)], done, log)

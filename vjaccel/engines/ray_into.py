@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vjaccel.collection import Collection
-from vjaccel.embedding import Progress
+from vjaccel.embedding import EmbeddingStatistics, Progress
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.files import UnderWay
 from vjaccel.engines.into_collection import Collected, Log, TextRow, rows_to_embed, store_embedded
@@ -37,6 +39,8 @@ def embed_into_on_ray(
     max_errors: int | None,
     log: Log,
     show: Callable[[Progress, int], object],
+    did: Callable[[EmbeddingStatistics | None], object],
+    took: Callable[[np.ndarray, list[tuple[str, Any]]], object],
 ) -> Collected:
     """What `embed_into` does, by workers in a cluster that are `ready`.
 
@@ -46,20 +50,25 @@ def embed_into_on_ray(
         What `kept` is named after.
     groups : callable
         The rows as they are read, from the first each time.
+    did : callable
+        Called with what was measured when all is embedded.
+    took : callable
+        Called with vectors that were embedded and are stored, and the id and text of each.
 
     Raises
     ------
     ClusterError, TooManyErrors, and those of the workers
     """
     into = opened(model.dim or kept.dim)
-    wanted = rows_to_embed(groups(), into, text_field, floats=floats, seen=seen, kept=kept)
+    wanted, copies = rows_to_embed(groups(), into, text_field, floats=floats, seen=seen, kept=kept)
     run = FileRun(beside, max_errors=max_errors)
     under_way = UnderWay(inputs, run, described_run(inputs, model), kept.journal, kept.texts, None)
-    statistics, _ = embedded_there(ray, model, options, spread, show, under_way, wanted, 0)
+    statistics, _ = embedded_there(ray, model, options, spread, show, under_way, wanted, copies)
+    did(statistics)
     if into is None and kept.dim is not None:
         into = opened(kept.dim)
     done = store_embedded(
-        groups(), into, text_field, floats=floats, seen=seen, kept=kept, max_errors=max_errors, log=log
+        groups(), into, text_field, floats=floats, seen=seen, kept=kept, max_errors=max_errors, log=log, took=took
     )
     done.statistics = statistics
     return done
