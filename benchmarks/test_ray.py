@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import texts
 
-ROWS = 20_000
+ROWS = 30_000
 WAYS = {
     "local": ("in.jsonl", "--workers", "2"),
     "vjaccel 2 workers": ("in.jsonl", "--engine", "ray", "--workers", "2:2"),
