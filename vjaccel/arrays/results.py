@@ -56,7 +56,7 @@ def public_values(metric: Metric, scores: np.ndarray) -> np.ndarray:
 
 def drained(parts: list[np.ndarray]) -> np.ndarray:
     """All of `parts` as one array; each is given up as it is copied, so that they never exist twice."""
-    whole = np.empty(sum(map(len, parts)), parts[0].dtype)
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     end = len(whole)
     while parts:
         part = parts.pop()

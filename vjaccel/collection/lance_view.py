@@ -10,7 +10,7 @@ import numpy as np
 
 from vjaccel.arrays.blocks import best_of_blocks
 from vjaccel.arrays.protocol import Metric
-from vjaccel.arrays.results import Best
+from vjaccel.arrays.results import Best, drained
 from vjaccel.collection.arrow import columns_of, metadata_of, vectors_of
 from vjaccel.collection.filters import enclosed, refusing
 from vjaccel.collection.locks import Locks
@@ -220,9 +220,9 @@ class LanceView:
                 numbers[-1], vectors[-1] = numbers[-1][kept], vectors[-1][kept]
             waiting += len(numbers[-1])
             if waiting >= rows:
-                yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
+                yield _in_order(np.concatenate(numbers), drained(vectors))
                 numbers, vectors, waiting = [np.empty(0, np.int64)], [np.empty((0, self._dim), np.float32)], 0
-        yield _in_order(np.concatenate(numbers), _joined(vectors, self._dim))
+        yield _in_order(np.concatenate(numbers), drained(vectors))
 
     def _numbers(self, where: str) -> np.ndarray:
         asked = enclosed(where)
@@ -253,17 +253,6 @@ class LanceView:
         rows = vectors_of(table.column("vector"), self._dim).copy() if vectors else None
         values = metadata_of(table, self.columns) if metadata else None
         return Taken(table.column("id").to_pylist(), rows, values)
-
-
-def _joined(parts: list[np.ndarray], dim: int) -> np.ndarray:
-    """All of `parts` as one; each is given up as it is copied."""
-    whole = np.empty((sum(map(len, parts)), dim), np.float32)
-    end = len(whole)
-    while parts:
-        part = parts.pop()
-        whole[end - len(part) : end] = part
-        end -= len(part)
-    return whole
 
 
 def _in_order(numbers: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ def open_shards(
         raise InvalidInput("address is that of a Ray cluster: it needs on='ray'")
     limit = memory_bytes(memory_limit)
     count = None if shards is None else check.count(shards, "shards")
-    module = lance(_NEEDS_LANCE)
+    lance(_NEEDS_LANCE)  # what is missing is said before anything else
     folder, sync = local_folder(uri), durability != "process"
     if folder is None:
         raise InvalidInput(
@@ -87,7 +87,7 @@ def open_shards(
             raise InvalidInput(f"a new sharded collection at {uri} needs shards, how many there are to be")
         description = new_description(uri, dim, metric, model)
         with written(uri):
-            _create(module, folder, description, count, sync)
+            _create(folder, description, count, sync)
     now = Manifest.read(folder)
     check_same(uri, now.description, dim, metric, model)
     if count is not None and count != len(now.versions):
@@ -114,7 +114,7 @@ def there(uri: str) -> bool:
     return folder is not None and _there(folder)
 
 
-def make_shards(module: Any, folder: Path, description: Description, numbers: range) -> tuple[int, ...]:
+def make_shards(folder: Path, description: Description, numbers: range) -> tuple[int, ...]:
     """Empty shards with these numbers, and the version of each. One that a call has left that was killed is taken.
 
     Raises
@@ -122,7 +122,7 @@ def make_shards(module: Any, folder: Path, description: Description, numbers: ra
     FileFormatError
         What is there is something else.
     """
-    versions = []
+    module, versions = lance(_NEEDS_LANCE), []
     for number in numbers:
         place = shard_folder(folder, number)
         if not has_dataset(place):
@@ -148,13 +148,13 @@ def _there(folder: Path) -> bool:
     return False
 
 
-def _create(module: Any, folder: Path, description: Description, count: int, sync: bool) -> None:
+def _create(folder: Path, description: Description, count: int, sync: bool) -> None:
     new = [folder, *(parent for parent in folder.parents if not parent.exists())]
     folder.mkdir(parents=True, exist_ok=True)
     with Locks(folder).writer():
         if _there(folder):
             return  # another process was faster
-        versions = make_shards(module, folder, description, range(count))
+        versions = make_shards(folder, description, range(count))
         Manifest(description, 1, 0, {}, count, versions).write(folder, sync=sync)
         for path in new:  # its name is in the folder above
             synced(path.parent)

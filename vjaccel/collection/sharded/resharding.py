@@ -12,7 +12,6 @@ from itertools import chain
 
 import numpy as np
 
-from vjaccel.collection.arrow import lance
 from vjaccel.collection.sharded.opening import make_shards
 from vjaccel.collection.sharded.placing import places
 from vjaccel.collection.sharded.shard import Change
@@ -69,7 +68,7 @@ def _begin(store: ShardedStore, shards: int) -> None:
             raise InvalidInput(f"there are {there} shards, and they can only become more, not {shards}")
         if shards > there:
             new = range(there, shards)
-            versions = make_shards(lance("a sharded collection"), store.folder, now.description, new)
+            versions = make_shards(store.folder, now.description, new)
             writer.added(dict(zip(new, versions, strict=True)))
 
 
