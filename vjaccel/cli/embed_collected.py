@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import (
     Collected,
-    KeptVectors,
     RayRun,
     RemoteModel,
+    Source,
+    Target,
     TextRow,
     embed_into,
     embed_into_on_ray,
@@ -82,10 +83,10 @@ def collected(
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
     total = rows.rows if isinstance(rows, Inputs) else None
-    with _into(rows, output, embedder, bar, stopping) as into:
+    with _target(rows, output, embedder, bar, stopping) as target:
         done = embed_into(
-            _groups(rows, id_field or "id"), embedder, into.opened, text_field, floats=_floats(rows), seen=into.seen,
-            kept=into.kept, max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors, log=into.log,
+            _source(rows, id_field, text_field), embedder, target,
+            max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors,
             show=reporting.seeing(telling(bar, price, total)), took=reporting.took,
         )  # fmt: skip
     return _told(done, rows, output, price)
@@ -96,33 +97,20 @@ def collected_on_ray(
     stopping: Stopping, *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """What `collected` does, on a cluster."""
-    beside = _beside(output)
-    own, model = ready(ray, rows, options, beside, spread)
+    own, model = ready(ray, rows, options, _beside(output), spread)
     reporting.begins(model)
-    with _into(rows, output, model, bar, stopping) as into:
-        assert into.seen is not None
-        assert into.kept is not None  # as rows are of files
+    with _target(rows, output, model, bar, stopping) as target:
         done = embed_into_on_ray(
-            ray, rows, model, own, spread, beside, partial(_groups, rows, id_field or "id"), into.opened, text_field,
-            floats=_floats(rows), seen=into.seen, kept=into.kept, max_errors=max_errors, log=into.log,
+            ray, rows, model, own, spread, _source(rows, id_field, text_field), target, max_errors=max_errors,
             show=reporting.seeing(telling(bar, price, rows.rows)), did=reporting.did, took=reporting.stored,
         )  # fmt: skip
     return _told(done, rows, output, price)
 
 
-class _Into(NamedTuple):
-    """What a run into a collection has open."""
-
-    opened: Callable[[int | None], Collection | None]
-    seen: SeenTexts | None
-    kept: KeptVectors | None
-    log: Callable[[Iterable[dict[str, Any]]], None]
-
-
 @contextmanager
-def _into(
+def _target(
     rows: Inputs | Live, output: str, model: Embedder | RemoteModel, bar: View, stopping: Stopping
-) -> Iterator[_Into]:
+) -> Iterator[Target]:
     place, errors = output.removeprefix(LANCE), _beside(output)
     with ExitStack() as held:
 
@@ -147,7 +135,7 @@ def _into(
             seen = held.enter_context(SeenTexts(folder / "seen.sqlite", "the same command"))
         log = held.enter_context(error_log(errors, of_stopped=True))
         stopping.say = f"stopped; what is done is in {place}, and the same command goes on"
-        yield _Into(opened, seen, kept, log)
+        yield Target(opened, seen=seen, kept=kept, log=log)
 
 
 def _beside(output: str) -> Path:
@@ -196,15 +184,8 @@ def would_collect(
             into = held.enter_context(open_collection(place, embedder.dim, embedder=embedder))
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vjaccel-")))
         ids, texts = (held.enter_context(SeenTexts(folder / name)) for name in ("ids.sqlite", "texts.sqlite"))
-        for wanted in texts_to_embed(
-            _groups(rows, id_field or "id"),
-            into,
-            text_field,
-            floats=_floats(rows),
-            seen=ids,
-            kept=kept_before(rows, embedder, named_after(place)),
-            done=done,
-        ):
+        source, target = _source(rows, id_field, text_field), Target(lambda _: into, seen=ids)
+        for wanted, done in texts_to_embed(source, target, kept_before(rows, embedder, named_after(place))):
             own = texts.first(asked, wanted) == np.arange(asked, asked + len(wanted))
             found += embedder.estimate([wanted[i] for i in np.flatnonzero(own)], prompt=embedder.prompt_for("document"))
             asked, duplicates = asked + len(wanted), duplicates + len(wanted) - int(own.sum())
@@ -215,6 +196,10 @@ def would_collect(
         "refused": done.failures.total(),
         "failures": dict(done.failures),
     }
+
+
+def _source(rows: Inputs | Live, id_field: str | None, text_field: str) -> Source:
+    return Source(partial(_groups, rows, id_field or "id"), text_field, _floats(rows))
 
 
 def _floats(rows: Inputs | Live) -> set[str]:

@@ -1,13 +1,15 @@
 """Where a run over files executes: this machine, or a Ray cluster. What is done is kept, in a journal or in the collection."""
 
+from vjaccel.engines.collecting import Collected, Target
 from vjaccel.engines.files import Report, embed_files
 from vjaccel.engines.importing import Imported, beside_of, export_rows, import_rows
-from vjaccel.engines.into_collection import Collected, TextRow, embed_into, texts_to_embed
+from vjaccel.engines.into_collection import embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.ray_into import embed_into_on_ray
 from vjaccel.engines.ray_run import RayRun, embed_files_on_ray, known_model, ready
 from vjaccel.engines.ray_worker import RemoteModel, check_version
+from vjaccel.engines.sources import Source, TextRow
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "RayRun",
     "RemoteModel",
     "Report",
+    "Source",
     "Standing",
+    "Target",
     "TextRow",
     "beside_of",
     "check_version",

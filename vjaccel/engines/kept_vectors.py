@@ -28,13 +28,16 @@ class KeptVectors:
     journal : Journal
     texts : SeenTexts
         Of the rows' texts.
+    beside : Path
+        The collection's folder, or what it is called elsewhere.
     found : int
         How many vectors were there before.
     """
 
-    def __init__(self, journal: Journal, texts: SeenTexts) -> None:
+    def __init__(self, journal: Journal, texts: SeenTexts, beside: Path) -> None:
         self.journal = journal
         self.texts = texts
+        self.beside = beside
         self._before = journal.done.copy()
         self.found = int(self._before.sum())
 
@@ -102,7 +105,7 @@ def kept_vectors(inputs: Inputs, model: Model, beside: Path, say: Callable[[str]
         ended = False
         try:
             with SeenTexts(folder / "seen.sqlite", "the same command") as texts:
-                yield KeptVectors(journal, texts)
+                yield KeptVectors(journal, texts, beside)
             ended = True
         finally:
             if ended or not (journal.done.any() or shards_path(beside).is_dir()):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
-from vjaccel.engines import TextRow, embed_into
+from vjaccel.engines import Source, Target, TextRow, embed_into
 from vjaccel.io import error_log, error_path
 
 
@@ -27,10 +27,8 @@ def test_what_the_collection_refuses_of_a_stopped_run_is_named(tmp_path: Path) -
         def run() -> None:
             rows = [TextRow("a", "x", {"text": "x", "year": 1}), TextRow("b", "y", {"text": "y"})]
             with vj.Embedder(model) as embedder, error_log(tmp_path / "notes", of_stopped=True) as log:
-                embed_into(
-                    [rows], embedder, lambda dim: notes, "text", seen=None, max_latency=None, max_errors=None, log=log,
-                    show=stopped,
-                )  # fmt: skip
+                source, target = Source(lambda: [rows], "text"), Target(lambda dim: notes, log=log)
+                embed_into(source, embedder, target, max_latency=None, max_errors=None, show=stopped)
 
         with pytest.raises(KeyboardInterrupt):
             run()
