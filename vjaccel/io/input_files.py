@@ -152,7 +152,7 @@ class StoredObject:
 
     def unpacked(self) -> BufferedIOBase:
         """Its bytes, unpacked where its name ends in ``.gz``."""
-        return gzip.GzipFile(fileobj=self.open()) if self.name.endswith(".gz") else self.open()
+        return _Unpacked(self.open()) if self.name.endswith(".gz") else self.open()
 
     def parquet(self) -> Any:
         """A ``pyarrow.parquet.ParquetFile`` of it."""
@@ -166,6 +166,20 @@ class StoredObject:
 
 
 InputFile = LocalFile | StoredObject
+
+
+class _Unpacked(gzip.GzipFile):
+    """One that, closed, closes what it reads."""
+
+    def __init__(self, packed: BufferedIOBase) -> None:
+        self._packed = packed
+        super().__init__(fileobj=packed)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._packed.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import pytest
 import vjaccel as vj
 from tests.objects import Objects, object_store
 from vjaccel.io import Inputs
+from vjaccel.io.input_files import StoredObject
 
 ROWS = 3000
 
@@ -73,6 +74,15 @@ def test_of_a_large_parquet_object_no_more_is_fetched_than_is_needed(store: Obje
         assert [text for _, text in rows_of(inputs, 15_100, 15_102)] == [f"{i:01000}" for i in (15_100, 15_101)]
     bounds = [wanted.removeprefix("bytes=").split("-") for wanted in store.ranges]
     assert sum(int(last) - int(first) + 1 for first, last in bounds) < len(out.getvalue()) // 4
+
+
+def test_what_is_read_of_a_packed_object_is_closed_with_it(store: Objects) -> None:
+    store["bucket/in.txt.gz"] = contents("in.txt.gz")
+    with StoredObject("s3://bucket/in.txt.gz").unpacked() as opened:
+        packed = opened.fileobj  # type: ignore[attr-defined]  # as gzip has it
+        assert opened.readline() == b"text 0\n"
+        assert not packed.closed
+    assert packed.closed
 
 
 def test_an_object_that_another_has_replaced_is_an_error(store: Objects) -> None:
