@@ -89,7 +89,7 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
 
 def journals(work: Path, output: str) -> list[Path]:
     """Those of the run and of its shards."""
-    return [*work.glob(f"{output}.journal/journal.jsonl"), *work.glob(f"{output}.journal/shards/*/journal.jsonl")]
+    return [*work.glob(f"{output}.journal/journal.jsonl"), *work.glob(f"{output}.journal/shards/[0-9]*/journal.jsonl")]
 
 
 def acknowledged(work: Path, output: str = "out.parquet") -> set[str]:
@@ -138,6 +138,8 @@ def check_output(work: Path) -> None:
     quick = letters(32, [text(i).replace("SLOW", "WOLS") for i in range(ROWS)])
     np.testing.assert_allclose(np.array(table["embedding"].to_pylist(), np.float32), quick, atol=1e-6)
     assert sorted(path.name for path in work.iterdir()) == ["in.jsonl", "out.parquet", "out.parquet.run.json"]
+    told = json.loads((work / "out.parquet.run.json").read_text())["recording"]
+    assert told["outcomes"]["embedded"] + told["unrecorded"] == len({text(i) for i in range(ROWS)}), "each once"
 
 
 def test_a_driver_that_is_killed_goes_on_with_all_that_was_done(place: Place, work: Path) -> None:

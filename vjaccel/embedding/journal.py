@@ -28,11 +28,12 @@ from vjaccel.closing import Closing
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Failures, Recording
 
-__all__ = ["DESCRIPTION", "RECORDING", "Journal", "Kept", "changed", "described", "recorded"]
+__all__ = ["DESCRIPTION", "RECORDING", "Journal", "Kept", "changed", "described", "last_part", "recorded"]
 
 logger = logging.getLogger("vjaccel.embedding")
 
 DESCRIPTION, VECTORS, LINES, RECORDING = "run.json", "vectors.f32", "journal.jsonl", "recording.json"
+LAST_PART = "last_part"
 
 
 class Kept:
@@ -251,8 +252,13 @@ class Journal(Kept, Closing):
             self._line({"copies": copies})
             self.copies = copies
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: Recording, last_part: str | None = None) -> None:
         """Keep what the run was like until now, instead of what was kept of that before.
+
+        Parameters
+        ----------
+        last_part : str, optional
+            The name of the part of the run that it has been the last to take in, where that is still there to be removed.
 
         Raises
         ------
@@ -260,7 +266,7 @@ class Journal(Kept, Closing):
         """
         part = self._folder / f"{RECORDING}.part"
         with self._writing():
-            part.write_text(json.dumps(recording.to_dict()), encoding="utf-8")
+            part.write_text(json.dumps(recording.to_dict() | {LAST_PART: last_part}), encoding="utf-8")
             part.replace(self._folder / RECORDING)
 
     def forget_failures(self) -> None:
@@ -408,6 +414,15 @@ def recorded(folder: Path) -> Recording | None:
         return None if found is None else Recording.from_dict(found)
     except (OSError, ValueError):
         return None
+
+
+def last_part(folder: Path) -> str | None:
+    """The part of a run that is in what the journal in `folder` has `recorded`, though it may be there still."""
+    try:
+        found = (_json(folder / RECORDING) or {}).get(LAST_PART)
+    except OSError:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _short(value: Any) -> str:

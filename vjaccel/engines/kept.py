@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vjaccel import __version__
-from vjaccel.embedding.journal import DESCRIPTION, RECORDING, Kept, described, recorded
-from vjaccel.engines.shards import shards_path
+from vjaccel.embedding.journal import DESCRIPTION, RECORDING, Kept, described, last_part, recorded
+from vjaccel.engines.shards import shard_paths, shards_path
 from vjaccel.engines.standing import RUN_SUFFIX, journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput
 from vjaccel.telemetry import Recording
@@ -99,8 +99,7 @@ def _ended(output: Path, manifest: Path) -> KeptRun:
 
 def _under_way(output: Path, journal: Path) -> KeptRun:
     kept = Kept.of(journal)
-    parts = shards_path(output)
-    found = [] if not parts.is_dir() else [own for own in sorted(parts.iterdir()) if described(own) is not None]
+    found = [own for own in shard_paths(shards_path(output)) if described(own) is not None]
     for own in found:
         kept.take_in(Kept.of(own), (described(own) or {})["shard"][0])
     if not (journal / RECORDING).exists() and not kept.settled(0, len(kept.done)).any():
@@ -110,8 +109,9 @@ def _under_way(output: Path, journal: Path) -> KeptRun:
         recording = Recording.unknown(_model(run))
         if (journal / RECORDING).exists():
             recording = Recording.from_dict(_read(journal / RECORDING))
+        counted = last_part(journal)
         for own in found:
-            if (part := recorded(own)) is not None:
+            if own.name != counted and (part := recorded(own)) is not None:
                 recording.take_in(part)
     except (KeyError, ValueError) as exc:
         raise FileFormatError(_another(journal / RECORDING, "of another version")) from exc

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,6 +197,18 @@ def embedded_there(
         each_of.expects(inputs.rows, under_way.settled)
     failure: BaseException | None = None
     held, taken = ExitStack(), set[int]()
+    last: str | None = None
+
+    def so_far() -> Recording:
+        return recording if before is None else before.followed_by(recording)
+
+    def with_part(name: str, part: Recording | None) -> Recording:
+        nonlocal last
+        last = name
+        if part is not None:
+            recording.take_in(part)
+        return so_far()
+
     try:
         pace = Pace(folder, spread.workers, len(shards)) if options.get("shared_limits") is not None else None
         shown = Shown(folder, {shard.start: len(shard.rows) for shard in shards}, live, LOOK_SECONDS)
@@ -207,7 +220,7 @@ def embedded_there(
             seconds = time.perf_counter() - clock
             show(Progress(shown.done, inputs.rows, live.tokens_at_least, seconds, live), beside)
 
-        journal.record(recording if before is None else before.followed_by(recording))
+        journal.record(so_far())
         tell()
         stream = ShardStream(shards, work, spread.workers, spread.resources, None if pace is None else pace.path)
         results = held.enter_context(closing(_results(ray, stream)))
@@ -221,10 +234,9 @@ def embedded_there(
             if each.start in taken:
                 continue  # it was done again, as Ray had lost that it was
             taken.add(each.start)
-            take_in(journal, shard_path(folder, each.start))
             part = None if each.recording is None else Recording.from_dict(each.recording)
-            if part is not None:
-                recording.take_in(part)
+            own = shard_path(folder, each.start)
+            take_in(journal, own, partial(with_part, own.name, part))
             shown.ended(each.start, part)
             for told in each.statistics:
                 tally.add(Tally.of(told))
@@ -232,7 +244,6 @@ def embedded_there(
                 failures.update(told.failures)
             if asked.max_errors is not None and failures.total() > asked.max_errors:
                 raise TooManyErrors(failures, asked.max_errors, _first(journal))
-            journal.record(recording if before is None else before.followed_by(recording))
             tell()
     except BaseException as exc:
         failure = exc
@@ -244,9 +255,9 @@ def embedded_there(
             each_of.ended(failed=isinstance(failure, Exception), stopped=failure is not None, stopped_by=why)
         if failure is not None:
             with suppress(OutputError):  # nobody's vectors depend on it
-                journal.record(recording if before is None else before.followed_by(recording))
+                journal.record(so_far(), last)
     statistics = tally.statistics(began, time.perf_counter() - clock, peak, cpu, recording.latencies)
-    return statistics, recording if before is None else before.followed_by(recording)
+    return statistics, so_far()
 
 
 def _results(ray: Any, stream: ShardStream) -> Generator[Done | None]:

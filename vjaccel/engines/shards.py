@@ -7,9 +7,11 @@ that one engine has begun can be gone on with by any other.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +19,34 @@ import numpy as np
 
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
-from vjaccel.embedding.journal import Journal, changed, described, recorded
+from vjaccel.embedding.journal import Journal, changed, described, last_part, recorded
 from vjaccel.engines.dealing import groups_of, shard_rows
 from vjaccel.engines.rows import embed_rows
 from vjaccel.engines.standing import journal_path
+from vjaccel.errors import OutputError
 from vjaccel.io import Inputs, whole_file
 from vjaccel.telemetry import Recording
 
-__all__ = ["Shard", "cut", "embed_shard", "shard_path", "shards_path", "stop_shards", "take_in", "take_in_shards"]
+__all__ = [
+    "Shard",
+    "cut",
+    "embed_shard",
+    "shard_path",
+    "shard_paths",
+    "shards_path",
+    "stop_shards",
+    "take_in",
+    "take_in_shards",
+]
 
 PATIENCE = 30.0
 """Seconds that a worker whose run was killed may take to let go of a shard."""
 
 STOP = "stop"
 """A file among the shards' journals, which tells that the run is stopped."""
+
+TAKEN = "taken"
+"""A folder there, with an empty file for each shard of which the journal of the run has all."""
 
 
 class Shard(NamedTuple):
@@ -66,6 +82,15 @@ def shard_path(folder: Path, start: int) -> Path:
     return folder / f"{start:012}"
 
 
+def shard_paths(folder: Path) -> list[Path]:
+    """The journals of shards that are in `folder`, in the order of their rows."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(folder / entry.name for entry in found if entry.name.isdecimal())
+    except FileNotFoundError:
+        return []
+
+
 def embed_shard(
     shard: Shard, inputs: Inputs, embedder: Embedder, folder: Path, run: dict[str, Any], max_errors: int | None
 ) -> tuple[list[EmbeddingStatistics], Recording | None]:
@@ -92,6 +117,8 @@ def embed_shard(
         return [], None
     description = {"run": run, "shard": [shard.start, shard.stop]}
     with Journal(own, description, count, patience=PATIENCE) as journal:
+        if _taken(own).exists():
+            return [], None
         statistics, recording = [], recorded(own)
         with suppress(_Stopped):
             for rows in _groups(journal, shard.rows, own / "in_hand.json"):
@@ -122,20 +149,30 @@ def take_in_shards(journal: Journal, folder: Path, run: dict[str, Any], *, anew:
     """
     if not folder.is_dir():
         return
-    for own in sorted(folder.iterdir()):
+    whole, counted = recorded(folder.parent), last_part(folder.parent)
+
+    def with_part(own: Path) -> Recording | None:
+        nonlocal whole
+        part = None if own.name == counted else recorded(own)
+        if whole is not None and part is not None:
+            whole.take_in(part)
+        whole = whole or part
+        return whole
+
+    for own in [] if anew else shard_paths(folder):
         before = described(own)
-        if not anew and before is not None and not changed(before["run"], json.loads(json.dumps(run))):
-            whole, part = recorded(folder.parent), recorded(own)
-            if part is not None and whole is not None:
-                whole.take_in(part)
-            if part is not None:
-                journal.record(whole or part)
-            take_in(journal, own)
-    shutil.rmtree(folder, ignore_errors=True)
+        if before is not None and not changed(before["run"], json.loads(json.dumps(run))):
+            take_in(journal, own, partial(with_part, own))
+    _remove(folder)
 
 
-def take_in(journal: Journal, own: Path) -> None:
-    """Have `journal` hold what the journal of one shard has, which goes.
+def take_in(journal: Journal, own: Path, with_part: Callable[[], Recording | None]) -> None:
+    """Have `journal` hold what the journal of one shard has, which goes. Wherever this is killed, doing it again is harmless.
+
+    Parameters
+    ----------
+    with_part : callable
+        What the run was like with this shard, to be kept; None where nobody knows.
 
     Raises
     ------
@@ -151,14 +188,30 @@ def take_in(journal: Journal, own: Path) -> None:
             if len(rows):
                 journal.append(start + rows, shard.vectors(rows, shard.dim or 0))
         journal.fail((start + row, code, message) for row, (code, message) in shard.errors().items())
-    with suppress(OSError):
-        _taken(own).touch()
-    shutil.rmtree(own, ignore_errors=True)
+        with suppress(OSError):
+            _taken(own).parent.mkdir(exist_ok=True)
+            _taken(own).touch()
+    # Vectors may be taken in twice; what the shard was like, which is added up, is known by its name to be in.
+    recording = with_part()
+    if recording is not None:
+        journal.record(recording, own.name)
+    _remove(own)
 
 
 def _taken(own: Path) -> Path:
     """What is there when the journal of the run has what that of a shard had."""
-    return own.with_name(f"{own.name}.taken")
+    return own.parent / TAKEN / own.name
+
+
+def _remove(folder: Path) -> None:
+    """Remove it at once: what is left of half a shard, or of a call that was stopped, would be taken for one that goes on."""
+    removed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    try:
+        folder.rename(removed)
+    except OSError as exc:
+        raise OutputError(f"cannot remove {folder}: {exc.strerror or exc}; the same command goes on") from exc
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _pieces(inputs: Inputs, shard: Shard, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, list[Any]]]:
