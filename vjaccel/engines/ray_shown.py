@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vjaccel.embedding.journal import RECORDING, recorded
-from vjaccel.engines.shards import shard_path
+from vjaccel.engines.shards import shard_paths
 from vjaccel.telemetry import Recording
 
 __all__ = ["Shown"]
@@ -33,21 +33,25 @@ class Shown:
         self._recording = recording
         self._had: dict[int, Recording] = {}
         self._written: dict[int, int] = {}
+        self._settled: dict[int, int] = {}
         self._ended = set[int]()
+        self._done = 0
         self._looked = time.monotonic()
 
     @property
     def done(self) -> int:
         """Rows that are settled, as far as is known."""
-        under_way = (min(self._sizes[start], sum(part.outcomes.values())) for start, part in self._had.items())
-        return sum(self._sizes[start] for start in self._ended) + sum(under_way)
+        return self._done
 
     def look(self) -> bool:
         """Take in what workers have written since; False where it is not time for that yet."""
         if time.monotonic() - self._looked < self._seconds:
             return False
-        for start in self._sizes.keys() - self._ended:
-            own = shard_path(self._folder, start)
+        # Those that are there are under way: however many there are to be, no more than workers have.
+        for own in shard_paths(self._folder):
+            start = int(own.name)
+            if start not in self._sizes or start in self._ended:
+                continue
             with suppress(OSError):
                 written = (own / RECORDING).stat().st_mtime_ns
                 if written != self._written.get(start):
@@ -60,9 +64,14 @@ class Shown:
         """A shard is done; `part` is all that is known of it."""
         self._take_in(start, part)
         self._had.pop(start, None)
+        self._written.pop(start, None)
+        self._done += self._sizes[start] - self._settled.pop(start, 0)
         self._ended.add(start)
 
     def _take_in(self, start: int, part: Recording | None) -> None:
         if part is not None:
             self._recording.take_in(part.since(self._had.get(start)))
             self._had[start] = part
+            settled = min(self._sizes[start], sum(part.outcomes.values()))
+            self._done += settled - self._settled.get(start, 0)
+            self._settled[start] = settled
