@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
 import typer
 
+from vjaccel.cli.listening import listening
 from vjaccel.cli.options import (
     BaseUrl,
     BatchTokens,
@@ -29,7 +29,7 @@ from vjaccel.cli.options import (
 from vjaccel.cli.serve_on_ray import serve_on_ray, spread_of
 from vjaccel.cli.viewing import logged
 from vjaccel.embedding import Embedder
-from vjaccel.errors import InvalidInput, MissingExtra, OutputError
+from vjaccel.errors import InvalidInput, MissingExtra
 
 __all__ = ["serve"]
 
@@ -113,10 +113,8 @@ def serve(
         "tokens_per_minute": tokens_per_minute, "shared_limits": shared_limits, "cache": cache,
     }  # fmt: skip
     with ExitStack() as held:
-        listening = held.enter_context(_listening(host, port))
-        where = listening.getsockname()[:2]
 
-        def begun(called: str) -> None:
+        def begun(called: str, where: tuple[str, int]) -> None:
             url = f"http://{where[0]}:{where[1]}/v1"
             if log_format == "json":
                 logger.info("%s is at %s", called, url, extra={"fields": {"model": called, "url": url}})
@@ -127,9 +125,9 @@ def serve(
                 logger.warning("anybody who can reach %s may use it: %s asks for a token", host, TOKEN)
 
         if spread is not None:
-            listening.close()  # the proxy of the cluster listens there
-            serve_on_ray(spread, options, name or [], limits, token, max_latency, drain, where, begun)
+            serve_on_ray(spread, options, name or [], limits, token, max_latency, drain, (host, port), begun)
             return
+        listener = held.enter_context(listening(host, port))
         embedder = held.enter_context(Embedder(**options))
         names = tuple(dict.fromkeys([*(name or []), embedder.model, embedder.model.partition(":")[2]]))
         service = Service(embedder, names, limits=limits, token=token, max_latency=max_latency)
@@ -139,22 +137,8 @@ def serve(
                 timeout_graceful_shutdown=max(1, round(drain)),
             )
         )  # fmt: skip
-        begun(names[0])
+        begun(names[0], listener.getsockname()[:2])
         # The server takes these signals to drain, and raises them again when it has: that is no failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, frame: None)
-        server.run(sockets=[listening])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket there; found out before a model is loaded."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((host, port))
-        made.listen(2048)
-    except OSError as exc:
-        made.close()
-        raise OutputError(f"cannot listen at {host}:{port}: {exc.strerror or exc}") from exc
-    return made
+        server.run(sockets=[listener])

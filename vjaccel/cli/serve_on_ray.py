@@ -11,7 +11,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vjaccel import __version__
-from vjaccel.cluster import Resources, Workers, check_room, connected, on_every_node
+from vjaccel.cli.listening import free_place
+from vjaccel.cluster import Resources, Workers, check_room, connected, on_every_node, on_head, own_ray
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.engines import check_version, known_model
 from vjaccel.errors import InvalidInput
@@ -62,14 +63,23 @@ def serve_on_ray(
     max_latency: float,
     drain: float,
     where: tuple[str, int],
-    begun: Callable[[str], object],
+    begun: Callable[[str, tuple[str, int]], object],
 ) -> None:
-    """Serve by replicas on a cluster until a signal comes; `begun` is told the model's name when they take requests.
+    """Serve by replicas on a cluster until a signal comes.
+
+    Parameters
+    ----------
+    where : tuple
+        Host and port, of the head of the cluster.
+    begun : callable
+        Told the model's name and where it is when replicas take requests.
 
     Raises
     ------
     VjaccelError
     """
+    if own_ray(spread.address):
+        where = free_place(*where)  # before anything is begun
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.most, amounts["CPU"], amounts.get("GPU", 0.0))
     with connected(spread.address, spread.resources) as ray, _stopping() as stopped:
@@ -78,13 +88,15 @@ def serve_on_ray(
 
         check_unserved()
         check_room(ray, spread.resources, spread.least)
+        if not own_ray(spread.address):
+            where = on_head(ray, free_place, *where)
         on_every_node(ray, spread.resources, check_version, __version__)
         model = known_model(ray, own, spread.resources)
         known = tuple(dict.fromkeys([*names, model.model, model.model.partition(":")[2]]))
         replicas = Replicas(
             own, known, limits, token, max_latency, spread.least, spread.most, spread.resources.options(), drain
         )
-        serve_replicas(replicas, *where, lambda: begun(known[0]), stopped)
+        serve_replicas(replicas, *where, lambda: begun(known[0], where), stopped)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from vjaccel.cluster.resources import Resources
 from vjaccel.cluster.saying import said
 from vjaccel.errors import ClusterError, InvalidInput, MissingExtra
 
-__all__ = ["connected", "silent"]
+__all__ = ["connected", "own_ray", "silent"]
 
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to answer."""
@@ -107,6 +107,11 @@ def connected(address: str | None, resources: Resources | None = None) -> Iterat
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def own_ray(address: str | None) -> bool:
+    """Whether `connected` begins a Ray of this process's own, on this machine."""
+    return not (address or os.environ.get("RAY_ADDRESS"))
 
 
 def _init(ray: Any, what: str, options: dict[str, Any]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from vjaccel.cluster.resources import Resources
 from vjaccel.cluster.saying import said
 from vjaccel.errors import ClusterError
 
-__all__ = ["HEAD", "check_fits", "check_room", "may_grow", "on_every_node"]
+__all__ = ["HEAD", "alive", "check_fits", "check_room", "may_grow", "on_every_node", "on_head"]
 
 HEAD = "node:__internal_head__"
 """The resource that a cluster's head alone has, 1 of it."""
@@ -21,9 +21,26 @@ NODE_GROUP = "ray.io/node-group"
 """The label of a node whose cluster is in the hands of Ray's autoscaler."""
 
 
+T = TypeVar("T")
+
+
+def alive(ray: Any) -> list[dict[str, Any]]:
+    """The nodes that are there, as Ray describes them.
+
+    Raises
+    ------
+    ClusterError
+        The cluster has gone.
+    """
+    try:
+        return [node for node in ray.nodes() if node["Alive"]]
+    except Exception as exc:
+        raise ClusterError(f"the cluster has gone: {said(exc)}") from exc
+
+
 def may_grow(ray: Any) -> bool:
     """Whether an autoscaler may add nodes to the cluster; of which kinds, it tells nobody."""
-    return any(node["Alive"] and node.get("Labels", {}).get(NODE_GROUP) for node in ray.nodes())
+    return any(node.get("Labels", {}).get(NODE_GROUP) for node in alive(ray))
 
 
 def check_fits(ray: Any, resources: Resources) -> None:
@@ -33,7 +50,7 @@ def check_fits(ray: Any, resources: Resources) -> None:
     ------
     ClusterError
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in alive(ray)]
     if not any(resources.fit(there) for there in nodes) and not may_grow(ray):
         names = sorted({name for there in nodes for name in there if ":" not in name and name != "object_store_memory"})
         most = ", ".join(f"{name} {max(there.get(name, 0) for there in nodes):g}" for name in names)
@@ -47,7 +64,7 @@ def check_room(ray: Any, resources: Resources, count: int) -> None:
     ------
     ClusterError
     """
-    there = sum(resources.times_in(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    there = sum(resources.times_in(node["Resources"]) for node in alive(ray))
     if there < count and not may_grow(ray):
         raise ClusterError(f"the cluster has room for {there} times {resources}, and {count} are to be there at least")
 
@@ -62,7 +79,7 @@ def on_every_node(ray: Any, resources: Resources, function: Callable[..., Any], 
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes = [node for node in ray.nodes() if node["Alive"] and resources.fit(node["Resources"])]
+    nodes = [node for node in alive(ray) if resources.fit(node["Resources"])]
     asked = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -75,3 +92,19 @@ def on_every_node(ray: Any, resources: Resources, function: Callable[..., Any], 
         except Exception as exc:
             raise ClusterError(f"the node {name} cannot do it: {said(exc)}") from exc
     return found
+
+
+def on_head(ray: Any, function: Callable[..., T], *arguments: Any) -> T:
+    """What `function` gives on the head of the cluster.
+
+    Raises
+    ------
+    ClusterError
+        It has what was raised there.
+    """
+    task = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(function)
+    try:
+        found: T = ray.get(task.remote(*arguments), timeout=NODE_SECONDS)
+        return found
+    except Exception as exc:
+        raise ClusterError(f"the head of the cluster cannot do it: {said(exc)}") from exc

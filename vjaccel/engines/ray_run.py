@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vjaccel import __version__
-from vjaccel.cluster import Resources, Workers, may_grow, on_every_node, said
+from vjaccel.cluster import Resources, Workers, alive, may_grow, on_every_node, said
 from vjaccel.embedding import EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.driver import NAMED, stopping
 from vjaccel.embedding.journal import Journal
@@ -158,7 +158,7 @@ def known_model(ray: Any, options: dict[str, Any], resources: Resources) -> Remo
 
 def _somewhere(ray: Any, resources: Resources) -> bool:
     """Whether a node has room for a worker when it does nothing else."""
-    return any(node["Alive"] and resources.fit(node["Resources"]) for node in ray.nodes())
+    return any(resources.fit(node["Resources"]) for node in alive(ray))
 
 
 def embedded_there(
@@ -285,8 +285,11 @@ def _results(ray: Any, stream: ShardStream) -> Generator[Done | None]:
             try:
                 each = found.get(timeout=LOOK_SECONDS)
             except queue.Empty:
-                there = _somewhere(ray, stream.resources)
-                patience = GROWN_SECONDS if may_grow(ray) else GONE_SECONDS
+                try:
+                    there = _somewhere(ray, stream.resources)
+                    patience = GROWN_SECONDS if may_grow(ray) else GONE_SECONDS
+                except ClusterError as exc:
+                    raise ClusterError(f"{exc}; {GOES_ON}") from exc
                 if absence.too_long(time.monotonic(), there=there, patience=patience):
                     raise ClusterError(f"no node of the cluster has {stream.resources} any more: {GOES_ON}") from None
                 yield None
