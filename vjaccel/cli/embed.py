@@ -170,7 +170,7 @@ def embed(
             min=0,
             max=65535,
             help="Serve /metrics, /healthz and /readyz for Prometheus here; 0 is any free port. If it is scraped, the command "
-            "ends after one more scrape.",
+            "ends after one more scrape by each that does.",
         ),
     ] = None,
     metrics_host: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,8 @@ from vjaccel.observe.scrapes import Scrapes
 from vjaccel.telemetry import Happened, RunBegan, listening, running
 
 __all__ = ["HOST", "Load", "Monitor", "Source"]
+
+logger = logging.getLogger("vjaccel.observe")
 
 HOST = "127.0.0.1"
 """Nobody is asked who they are: whoever can reach the port can read the page."""
@@ -92,6 +95,7 @@ class Monitor(Closing):
         self._begun = threading.Event()
         self._ended = threading.Event()
         self._scrapes = Scrapes()
+        self._failed_to_look = False
         self._held = ExitStack()
         folder = shared_folder()
         try:
@@ -145,19 +149,19 @@ class Monitor(Closing):
         return found
 
     def last_scrape(self, say: Callable[[float], object]) -> None:
-        """Wait until what has been counted by now was scraped, where somebody scrapes; otherwise return at once.
+        """Wait until what has been counted by now was scraped by each that scrapes; where nobody does return at once.
 
         Parameters
         ----------
         say : callable
-            Called before it waits, with the seconds that this may take: somewhat more than there were between two scrapes,
-            and no more than a minute.
+            Called before it waits, with the seconds that this may take: somewhat more than there were between two scrapes
+            of the one that comes most seldom, and no more than a minute.
         """
-        self._look()
+        self._tries_to_look()
         seconds = self._scrapes.due()
         if seconds is not None:
             say(seconds)
-            self._scrapes.wait(seconds)
+            self._scrapes.wait()
 
     def close(self) -> None:
         """Count and serve no more. Closing twice is fine."""
@@ -182,8 +186,19 @@ class Monitor(Closing):
 
     def _looks(self, interval: float) -> None:
         while not self._ended.wait(interval):
+            self._tries_to_look()
+        self._tries_to_look()  # so that nothing is left of what is over, where other processes go on
+
+    def _tries_to_look(self) -> None:
+        """Look, where nobody could be told that it cannot be done: the next look may be better."""
+        try:
             self._look()
-        self._look()  # so that nothing is left of what is over, where other processes go on
+        except Exception as exc:
+            if not self._failed_to_look:
+                logger.warning(
+                    "gauges are not as they are, as one cannot be looked at: %s: %s", type(exc).__name__, exc
+                )
+            self._failed_to_look = True
 
     def _health(self, path: str) -> Answer | None:
         if path == "/readyz":
@@ -217,7 +232,8 @@ class _Pages:
         if path == "/metrics":
             if self._folder is not None:
                 bury(self._folder)
-            ended = self._scrapes.began(by_prometheus="HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS" in environ)
+            by_prometheus = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS" in environ
+            ended = self._scrapes.began(environ.get("REMOTE_ADDR", ""), by_prometheus=by_prometheus)
             return _Page(self._metrics(environ, start), ended)
         answer = self._health(path) if environ["REQUEST_METHOD"] in ("GET", "HEAD") else None
         if answer is None:

@@ -13,7 +13,7 @@ import pytest
 import vjaccel as vj
 from tests.debian import program
 from tests.unit.observe.scraping import page, until, value
-from vjaccel.observe import Monitor
+from vjaccel.observe import Load, Monitor, Source
 from vjaccel.observe.catalogue import CATALOGUE
 from vjaccel.telemetry import CircuitChanged, ConcurrencyChanged, Recording, tell
 
@@ -238,3 +238,18 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(vj.MissingExtra, match=r"pip install 'vjaccel\[metrics\]'"):
         Monitor()
+
+
+def test_after_a_look_that_failed_it_looks_again_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    looks: list[int] = []
+
+    def load() -> Load:
+        looks.append(len(looks))
+        if 0 < len(looks) - 1 < 4:
+            raise RuntimeError("it is not to be had")
+        return Load(len(looks), 0)
+
+    with Monitor(interval=0.02, source=Source(load, lambda: ())) as monitor:
+        until(lambda: (value(page(monitor.url), "vjaccel_processor_requests_active") or 0) > 4)
+    said = [record.message for record in caplog.records if record.name == "vjaccel.observe"]
+    assert said == ["gauges are not as they are, as one cannot be looked at: RuntimeError: it is not to be had"]

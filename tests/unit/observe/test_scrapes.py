@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from vjaccel.observe.scrapes import LONGEST, Scrapes
+
+PATIENCE = 30.0
 
 
 @pytest.mark.parametrize(
@@ -24,7 +28,7 @@ def test_the_next_scrape_is_due_when_it_would_be(
     clock = [0.0]
     scrapes = Scrapes(lambda: clock[0])
     for clock[0] in times:
-        scrapes.began(by_prometheus=by_prometheus)()
+        scrapes.began("10.0.0.1", by_prometheus=by_prometheus)()
     clock[0] = now
     assert scrapes.due() == due
 
@@ -32,8 +36,36 @@ def test_the_next_scrape_is_due_when_it_would_be(
 def test_one_that_has_begun_before_is_not_the_next() -> None:
     clock = [1.0]
     scrapes = Scrapes(lambda: clock[0])
-    before = scrapes.began(by_prometheus=True)
+    before = scrapes.began("10.0.0.1", by_prometheus=True)
     clock[0] = 2.0
     before()
-    scrapes.wait(0.01)  # which is over, and has not raised
     assert scrapes.due() == LONGEST
+    waiting = threading.Thread(target=scrapes.wait)
+    waiting.start()
+    clock[0] = 3.0
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    scrapes.began("10.0.0.1", by_prometheus=True)()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
+
+
+def test_of_several_who_scrape_the_slowest_is_waited_for() -> None:
+    clock = [0.0]
+    scrapes = Scrapes(lambda: clock[0])
+    # One each second, one each twenty, and one that is there no more.
+    seen = [("10.0.0.1", float(i)) for i in range(41)] + [("10.0.0.2", 19.0), ("10.0.0.2", 39.0)]
+    seen += [("10.0.0.3", 1.0), ("10.0.0.3", 2.0)]
+    for address, clock[0] in sorted(seen, key=lambda one: one[1]):
+        scrapes.began(address, by_prometheus=True)()
+    assert scrapes.due() == 31.0
+    waiting = threading.Thread(target=scrapes.wait)
+    waiting.start()
+    clock[0] = 41.0
+    scrapes.began("10.0.0.1", by_prometheus=True)()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    clock[0] = 59.0
+    scrapes.began("10.0.0.2", by_prometheus=True)()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
