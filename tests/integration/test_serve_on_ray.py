@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,11 +51,16 @@ def client(served: Served) -> Iterator[Any]:
 
 
 def replicas(served: Served) -> set[psutil.Process]:
-    """The processes of the replicas, which the service's own Ray has begun."""
+    """The processes of the replicas."""
+    return processes(served, "ray::ServeReplica")
+
+
+def processes(served: Served, name: str) -> set[psutil.Process]:
+    """Those whose name begins so, which the service's own Ray has begun."""
     found = set()
     for process in psutil.Process(served.process.pid).children(recursive=True):
         try:
-            if process.cmdline()[0].startswith("ray::ServeReplica"):
+            if process.cmdline()[0].startswith(name):
                 found.add(process)
         except (psutil.Error, IndexError):
             continue
@@ -103,18 +109,30 @@ def test_a_token_is_asked_for_and_not_by_what_lies_beside(served: Served, client
     assert served.get("/v1/chat")[0] == 404
 
 
-def test_a_page_of_metrics_has_all_replicas(served: Served) -> None:
+def until_both_are_on_the_page(served: Served) -> tuple[str, list[str]]:
     until = time.monotonic() + PATIENCE
     while True:
         status, page = served.get("/metrics")
         assert status == 200
         lines = [line for line in page.splitlines() if line.startswith("vjaccel_runs_active{")]
         if len(lines) == 2:
-            break
+            return page, lines
+        assert lines
         assert time.monotonic() < until, page
         time.sleep(0.2)
+
+
+def test_a_page_of_metrics_has_all_replicas(served: Served) -> None:
+    page, lines = until_both_are_on_the_page(served)
     assert all(f'model="{MODEL}",replica="' in line for line in lines)
     assert page.count("# TYPE vjaccel_runs_active gauge") == 1
+
+
+def test_there_is_a_page_while_what_has_the_pages_is_begun_again(served: Served) -> None:
+    (killed,) = processes(served, "ray::Pages")
+    killed.kill()
+    until_both_are_on_the_page(served)
+    assert processes(served, "ray::Pages") != {killed}
 
 
 def test_too_many_texts_are_answered_with_429_and_a_client_comes_again(client: Any) -> None:
@@ -221,6 +239,12 @@ def test_on_a_cluster_of_two_nodes_there_is_one_service_whose_end_leaves_the_clu
     options = ("--model", MODEL, "--engine", "ray", "--replicas", "2")
     with Nodes(2, {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}"}) as nodes:
         address = ("--address", nodes.address)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            said = refused(tmp_path, *options, *address, "--port", str(port))
+        assert said == (
+            f"vjaccel: the head of the cluster cannot do it: cannot listen at 127.0.0.1:{port}: Address already in use\n"
+        )
         for _ in range(2):
             with serving(tmp_path, *options, *address) as served:
                 with served.client() as client:

@@ -187,6 +187,8 @@ def _last_line(said: object) -> str:
 class Replica:
     """One process with a model. Serve makes it, asks it how it is, and ends it."""
 
+    _embedder: Embedder | None = None
+
     def __init__(self, replicas: Replicas) -> None:
         self._embedder = Embedder(**replicas.options)
         self._service = _ReplicaService(
@@ -203,7 +205,8 @@ class Replica:
             raise RuntimeError(self._service.problem)
 
     def __del__(self) -> None:
-        self._embedder.close()
+        if self._embedder is not None:  # of one whose model cannot be loaded
+            self._embedder.close()
 
 
 class _ReplicaService(Service):
@@ -222,7 +225,12 @@ class _ReplicaService(Service):
         super().end()
 
     def metrics(self) -> bytes:
-        return merged(self._asked("all") | {self._replica: super().metrics()})
+        try:
+            others = self._asked("all")
+        except Exception as exc:  # what has the pages may be being begun again; a page without the others is one
+            logger.warning("the page of metrics lacks the other replicas': %s", _last_line(exc))
+            others = {}
+        return merged(others | {self._replica: super().metrics()})
 
     def _tell(self) -> None:
         while not self._ended.wait(TELL_SECONDS):
