@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -71,6 +72,13 @@ class Nodes:
     def remove(self) -> None:
         """Remove the last node that was added, at once."""
         self._asked("remove")
+
+    def kill(self) -> None:
+        """End all of it where it stands."""
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.kill()
 
     def close(self) -> None:
         """End all of it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from vjaccel.cluster.resources import Resources
@@ -13,6 +15,9 @@ __all__ = ["HEAD", "alive", "check_fits", "check_room", "may_grow", "on_every_no
 
 HEAD = "node:__internal_head__"
 """The resource that a cluster's head alone has, 1 of it."""
+
+ANSWER_SECONDS = 30.0
+"""How long a cluster may take to say which nodes it has: Ray asks for a minute, and then ends the process without a word."""
 
 NODE_SECONDS = 90.0
 """How long a node may take to start a process and to look at its files."""
@@ -32,8 +37,19 @@ def alive(ray: Any) -> list[dict[str, Any]]:
     ClusterError
         The cluster has gone.
     """
+    answer: Future[list[dict[str, Any]]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(ray.nodes())
+        except Exception as exc:
+            answer.set_exception(exc)
+
+    threading.Thread(target=ask, name="vjaccel-nodes", daemon=True).start()
     try:
-        return [node for node in ray.nodes() if node["Alive"]]
+        return [node for node in answer.result(ANSWER_SECONDS) if node["Alive"]]
+    except TimeoutError as exc:
+        raise ClusterError(f"the cluster has gone: it has not answered for {ANSWER_SECONDS:g} s") from exc
     except Exception as exc:
         raise ClusterError(f"the cluster has gone: {said(exc)}") from exc
 
