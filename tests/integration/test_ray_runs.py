@@ -101,6 +101,26 @@ def test_rows_columns_and_codes_are_those_of_the_local_engine(place: Place, tmp_
     assert report["statistics"]["failures"] == one["statistics"]["failures"]
 
 
+def test_a_model_in_a_folder_is_found_by_the_workers_and_is_that_of_the_local_engine(
+    place: Place, tmp_path: Path
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    from tests.unit.embedding.tiny_models import build
+
+    build("cls", tmp_path / "tiny")
+    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(50)))
+    command = ("in.txt", "--model", "local:./tiny", "--device", "cpu")
+    embed(place, tmp_path, *command, "-o", "here.parquet", ray=False)
+    embed(place, tmp_path, *command, "-o", "there.parquet")
+    here, there = (
+        np.array(pq.read_table(tmp_path / f"{name}.parquet")["embedding"].to_pylist()) for name in ("here", "there")
+    )
+    np.testing.assert_allclose(there, here, atol=1e-6)
+    one, other = (json.loads((tmp_path / f"{name}.parquet.run.json").read_text()) for name in ("here", "there"))
+    assert one["run"] == other["run"]
+    assert one["recording"]["model"] == other["recording"]["model"] == "local:./tiny"
+
+
 def test_rows_of_a_collection_are_those_of_the_local_engine(place: Place, tmp_path: Path) -> None:
     pytest.importorskip("lance")
     texts = [f"text {i % 400}" for i in range(600)]

@@ -91,7 +91,7 @@ def serve_on_ray(
         if not own_ray(spread.address):
             where = on_head(ray, free_place, *where)
         on_every_node(ray, spread.resources, check_version, __version__)
-        model = known_model(ray, own, spread.resources)
+        model = known_model(ray, own, spread.resources).asked_as(options["model"])
         known = tuple(dict.fromkeys([*names, model.model, model.model.partition(":")[2]]))
         replicas = Replicas(
             own, known, limits, token, max_latency, spread.least, spread.most, spread.resources.options(), drain

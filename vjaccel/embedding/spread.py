@@ -21,7 +21,7 @@ NAMED = ("memory", "disk")
 def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus: float) -> dict[str, Any]:
     """The options of the embedder of one of at most `most` workers: its share of the cores, and of limits that are not shared.
 
-    A cache in a folder is in that of this process.
+    A cache or a local model in a folder is in that of this process.
 
     Raises
     ------
@@ -43,10 +43,21 @@ def options_of_one(options: dict[str, Any], most: int | None, cpus: float, gpus:
     if on_cpus and own.get("workers") is None:
         own["workers"] = max(1, int(cpus))
     # A process of Ray's is in a folder of its own.
+    own["model"] = _anywhere(own["model"])
     cache = own.get("cache")
     if isinstance(cache, os.PathLike) or (isinstance(cache, str) and cache not in NAMED and "://" not in cache):
         own["cache"] = str(Path(cache).expanduser().absolute())
     return own
+
+
+def _anywhere(model: Any) -> Any:
+    """What names the same model from any folder."""
+    provider, _, name = model.partition(":") if isinstance(model, str) else ("", "", "")
+    if provider != "local":
+        return model
+    folder = Path(name).expanduser()
+    # One that is not there is said by its whole path too, unless it may be the hub's.
+    return f"local:{folder.absolute()}" if folder.is_dir() or name.startswith((".", "~")) else model
 
 
 class DatasetWorker:

@@ -112,7 +112,7 @@ def ready(
     with _probe(output) as probe:
         checks = (check_node, __version__, inputs, output.absolute(), probe)
         there = on_every_node(ray, spread.resources, *checks)
-        model = known_model(ray, own, spread.resources)
+        model = known_model(ray, own, spread.resources).asked_as(options["model"])
         if not there:  # a node has come for the model
             on_every_node(ray, spread.resources, *checks)
     return own, model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -50,6 +50,13 @@ class RemoteModel:
     document_prompt: str
     model: str
     workers: int
+
+    def asked_as(self, given: str) -> RemoteModel:
+        """The same, by the name that the run was given: workers know the folder of a model by its whole path."""
+        name = given.partition(":")[2]
+        if self.identity.provider != "local":
+            return self
+        return replace(self, identity=replace(self.identity, model=name), model=given)
 
     def prompt_for(self, role: Literal["query", "document"] | None) -> str:
         return self.document_prompt

@@ -39,3 +39,24 @@ def test_a_cache_in_a_folder_is_the_same_wherever_a_worker_is(
 @pytest.mark.parametrize("cache", [None, "memory", "disk", "redis://host/0"])
 def test_a_cache_elsewhere_stays_what_it_is(cache: object) -> None:
     assert options_of_one({"model": "openai:m", "cache": cache}, 2, 1, 0)["cache"] == cache
+
+
+@pytest.mark.parametrize("name", ["./tiny", "../here/tiny", "tiny"])
+def test_a_model_in_a_folder_is_the_same_wherever_a_worker_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "here" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    given = options_of_one({"model": f"local:{name}"}, 2, 1, 0)["model"].removeprefix("local:")
+    monkeypatch.chdir(tmp_path)
+    assert Path(given).samefile(tmp_path / "here" / "tiny")
+
+
+def test_a_model_in_the_home_folder_is_that_of_who_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert options_of_one({"model": "local:~/tiny"}, 2, 1, 0)["model"] == f"local:{tmp_path / 'tiny'}"
+
+
+@pytest.mark.parametrize("model", ["local:all-MiniLM-L6-v2", "local:owner/name", "openai:./m", len], ids=str)
+def test_a_model_that_is_no_folder_stays_what_it_is(model: object) -> None:
+    assert options_of_one({"model": model}, 2, 1, 0)["model"] == model
