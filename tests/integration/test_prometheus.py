@@ -32,7 +32,12 @@ QUERIES = [
     for panel in DASHBOARD["panels"]
     for target in panel.get("targets", [])
 ]
-WITHOUT = {"Memory of the GPU A": "no GPU"}
+WITHOUT = {
+    "Memory of the GPU A": "no GPU",
+    "Texts by device A": "no model on several devices",
+    "Texts by device B": "no model on several devices",
+    "What a batch takes, by device A": "no model on several devices",
+}
 """Queries of what is not here."""
 
 GRAFANAS = {"$__rate_interval": "10s", "$__range": "1m", "$model": ".*", "$job": ".*", "$instance": ".*"}

@@ -12,7 +12,7 @@ from rich.console import Console
 from vjaccel.embedding import EmbeddingStatistics, Progress
 from vjaccel.engines import Standing
 from vjaccel.observe import Seen, View, cost_of
-from vjaccel.pages.words import counted
+from vjaccel.pages.words import counted, duration
 
 __all__ = ["measured", "show", "telling"]
 
@@ -103,6 +103,11 @@ def _run_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{done} got {'its' if found['embedded'] == 1 else 'their'} vector {took}"
     else:
         yield f"embedded {done} {took}"
+    for name, did in found["devices"].items():
+        tokens = "" if did["tokens"] is None else f", {did['tokens']:,} tokens"
+        out = "" if did["taken_out"] is None else f"; taken out: {did['taken_out']}"
+        of = f"{counted(did['texts'], 'text')}{tokens} in {counted(did['batches'], 'batch', 'batches')}"
+        yield f"on {name}: {of}, {duration(did['seconds'])}{out}"
     if found["truncated"]:
         lost = f"{found['tokens_lost']:,} tokens were cut off"
         yield f"{found['truncated']:,} texts were longer than the model takes; {lost}"

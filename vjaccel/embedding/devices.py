@@ -60,14 +60,14 @@ class Device:
         Of one of several, as ``gpu:1``; else empty.
     tuner : Tuner or None
         Which chooses the budgets of its batches; None where the provider's own stays.
-    failed : bool
-        Whether it is of no more use.
+    failed : str
+        Why it is of no more use; empty where it is.
     """
 
     provider: Provider
     tuner: Tuner | None = None
     name: str = ""
-    failed: bool = False
+    failed: str = ""
 
     @property
     def most(self) -> int:
@@ -97,5 +97,5 @@ def usable(devices: Sequence[Device]) -> Sequence[Device]:
     """Those that have not failed; all, to be tried again, where all have."""
     found = [device for device in devices if not device.failed]
     for device in () if found else devices:
-        device.failed = False
+        device.failed = ""
     return found or devices

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from queue import Empty
@@ -24,9 +24,9 @@ from vjaccel.embedding.devices import Device, usable
 from vjaccel.embedding.gathered import Gathered
 from vjaccel.embedding.pool import Begun, Pool
 from vjaccel.embedding.reading import LiveReader, Reader
-from vjaccel.embedding.result import EmbeddingStatistics, ItemError, Progress
+from vjaccel.embedding.result import DeviceStatistics, EmbeddingStatistics, ItemError, Progress
 from vjaccel.embedding.run import Chunk, Interrupted, Known, embedded, left_over, planned, prepared, said
-from vjaccel.embedding.tally import Tally
+from vjaccel.embedding.tally import ByDevice, Tally
 from vjaccel.embedding.window import Window
 from vjaccel.errors import TooManyErrors, VjaccelError
 from vjaccel.telemetry import Recording
@@ -132,7 +132,12 @@ class Run:
     def statistics(self) -> EmbeddingStatistics:
         """Of the chunks that are finished."""
         latencies = self.recording.latencies
-        return self.tally.statistics(self.began, self._seconds(), self.peak_memory_bytes, self._used(), latencies)
+        found = self.tally.statistics(self.began, self._seconds(), self.peak_memory_bytes, self._used(), latencies)
+        out = {name: did.taken_out for name, did in self.recording.devices.items() if did.taken_out is not None}
+        if not out:
+            return found
+        failed = ByDevice({name: DeviceStatistics(0, 0, 0, 0.0, why) for name, why in out.items()})
+        return replace(found, devices=dict(self.tally.devices + failed))
 
     def ended(self, exc: BaseException | None) -> None:
         """Note that it is over: by an exception, or since all is done or nobody wants the rest."""
@@ -221,7 +226,12 @@ def driven(
         In their order; otherwise as they are done.
     """
     read, live = 0, isinstance(reader, LiveReader)
-    devices = usable(devices)
+    given, devices = devices, usable(devices)
+    if len(given) > 1:
+        run.recording.on_devices(device.name for device in devices)
+        for device in given:
+            if device.failed:
+                run.recording.taken_out(device.name, device.failed)
     # A chunk may be no more than a batch of one of them.
     most = AHEAD + len(devices) - 1 + (sum(device.provider.workers for device in devices) if live else 0)
     pieces: list[Future[Begun]] = []

@@ -146,13 +146,18 @@ class Pool:
         self, crew: _Crew, begun: Begun, left: np.ndarray, reason: BaseException, texts: int
     ) -> int | BaseException:
         """Have what a failed device has left done by the others, with the lock held; how many texts it has done."""
-        known, crew.device.failed = crew.device.failed, True
+        known = crew.device.failed
+        crew.device.failed = known or said(reason)
+        if crew.device.name and not known:
+            begun.chunk.gathered.recording.taken_out(crew.device.name, crew.device.failed)
         others = [other for other in self._crews if not other.device.failed]
         if not others:
             self._give_up(reason)
             return reason
         if not known:
-            logger.warning("the device %s has failed (%s): the others do its work", crew.device.name, said(reason))
+            logger.warning(
+                "the device %s has failed (%s): the others do its work", crew.device.name, crew.device.failed
+            )
         begun.cutter.give_back(left)
         for other in others:
             # Those that have left the last batches to this device are needed again.

@@ -54,18 +54,22 @@ class DeviceStatistics:
         Of those texts; None where they are not counted.
     seconds : float
         That its batches took, all of them together.
+    taken_out : str or None
+        Why it was to have no more; None where it was not taken out.
     """
 
     texts: int
     batches: int
     tokens: int | None
     seconds: float
+    taken_out: str | None = None
 
     def __add__(self, other: DeviceStatistics) -> DeviceStatistics:
         """Of both together."""
         tokens = None if self.tokens is None or other.tokens is None else self.tokens + other.tokens
         texts, batches = self.texts + other.texts, self.batches + other.batches
-        return DeviceStatistics(texts, batches, tokens, self.seconds + other.seconds)
+        out = other.taken_out or self.taken_out
+        return DeviceStatistics(texts, batches, tokens, self.seconds + other.seconds, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class EmbeddingStatistics:
     cpu_seconds : float
         Of this process, all its threads together, since the run began.
     devices : dict of str to DeviceStatistics
-        Of a model on several devices, by the device, those that have embedded something; else empty.
+        Of a model on several devices, by the device, those that have embedded something or were taken out; else empty.
     """
 
     texts: int

@@ -238,7 +238,7 @@ def embedded(
             waiting.extend(_batches(chunk, part, provider, most))
             continue
         budget = most if batch.lesson is None else batch.lesson.budget
-        attempts = chunk.gathered.recording.batch_began(budget)
+        attempts = chunk.gathered.recording.batch_began(budget, device.name)
         settled = 0
         reply, failed, began = Reply(None), None, time.perf_counter()
         try:
@@ -267,7 +267,7 @@ def embedded(
                     chunk.gathered.fail(int(chunk.valid[part[i]]), *why)
             again.update(int(part[i]) for i in bad)
         with chunk.gathered.lock:
-            ended = _count(tally, chunk, part, failed or reply, took, budget)
+            ended = _count(tally, chunk, part, failed or reply, took, budget)._replace(device=device.name)
             if device.name and not ended.failed:
                 did = DeviceStatistics(ended.texts, 1, ended.tokens, took)
                 tally.devices += ByDevice({device.name: did})

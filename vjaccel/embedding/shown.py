@@ -66,7 +66,8 @@ def _statistics_rows(found: EmbeddingStatistics) -> list[tuple[str, str]]:
         rows.append(("tried again", f"{found.retries:,}, waited {duration(found.waited)}"))
     for name, did in found.devices.items():
         tokens = f", {speed(did.tokens / did.seconds, 'tokens/s')} a batch" if did.tokens and did.seconds else ""
-        rows.append((f"on {name}", f"{did.texts:,} texts in {did.batches:,} batches{tokens}"))
+        out = "" if did.taken_out is None else "; taken out"
+        rows.append((f"on {name}", f"{did.texts:,} texts in {did.batches:,} batches{tokens}{out}"))
     rows.append(("memory, at most", f"{scaled(found.peak_memory_bytes, ' ')}B"))
     return rows
 

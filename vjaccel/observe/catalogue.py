@@ -99,6 +99,18 @@ CATALOGUE = (
         ("model",),
         "What batches waited for limits, and between attempts.",
     ),
+    # Of a model on several devices
+    Measure("counter", "vjaccel_device_texts", ("model", "device"), "Texts that each of several devices embedded."),
+    Measure("counter", "vjaccel_device_batches", ("model", "device"), "Batches that came back from each of them."),
+    Measure(
+        "counter",
+        "vjaccel_device_batch_seconds",
+        ("model", "device"),
+        "What those batches took: in a second, how many each device has at once.",
+    ),
+    Measure(
+        "counter", "vjaccel_device_failures", ("model", "device"), "How often a device has failed and was taken out."
+    ),
     # Remote providers
     Measure(
         "gauge", "vjaccel_circuit_open", ("endpoint",), "1 while an endpoint counts as down that a run asks.", "livemax"

@@ -19,6 +19,7 @@ from vjaccel.telemetry import (
     Called,
     CircuitChanged,
     ConcurrencyChanged,
+    DeviceTakenOut,
     Happened,
     Recording,
     RequestEnded,
@@ -66,7 +67,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._of = {measure.name.removeprefix("vjaccel_"): self._made(measure) for measure in CATALOGUE}
         self._models, self._codes, self._endpoints, self._operations, self._places = (_Bounded() for _ in range(5))
+        self._devices = _Bounded()
         self._by_model: dict[str, _OfModel] = {}
+        self._by_device: dict[tuple[str, str], _OfDevice] = {}
         self._by_operation: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
         self._process = psutil.Process()
         self._cpu: dict[int, float] = _cpu if shared else {}
@@ -81,8 +84,14 @@ class Metrics:
         match event:
             case BatchEnded():
                 self._model(happened.model).batch(event)
+                if event.device and not event.failed:
+                    self._device(happened.model, event.device).did(event.texts, 1, event.seconds)
             case BatchesEnded():
                 self._model(happened.model).batches(event)
+                for device, did in event.devices.items():
+                    self._device(happened.model, device).did(*did)
+            case DeviceTakenOut():
+                self._device(happened.model, event.device).failures.inc()
             case TextsSettled():
                 self._model(happened.model).texts[event.outcome].inc(event.texts)
                 if event.code is not None:
@@ -175,6 +184,13 @@ class Metrics:
             found = self._by_model[label] = _OfModel(self._of, label)
         return found
 
+    def _device(self, model: str, name: str) -> _OfDevice:
+        labels = self._models(model), self._devices(name)
+        found = self._by_device.get(labels)
+        if found is None:
+            found = self._by_device[labels] = _OfDevice(self._of, labels)
+        return found
+
     def _operation(self, name: str, place: str) -> tuple[Histogram, Counter]:
         labels = self._operations(name), self._places(place)
         found = self._by_operation.get(labels)
@@ -242,6 +258,22 @@ class _OfModel:
             self._tokens.inc(tokens)
         if event.padded is not None and event.padded > tokens:
             self._padding.inc(event.padded - tokens)
+
+
+class _OfDevice:
+    """What is counted of one of several devices."""
+
+    def __init__(self, of: Mapping[str, Any], labels: tuple[str, str]) -> None:
+        kinds = ("texts", "batches", "batch_seconds", "failures")
+        self._texts, self._batches, self._seconds, self.failures = (
+            of[f"device_{kind}"].labels(*labels) for kind in kinds
+        )
+
+    def did(self, texts: int, batches: int, seconds: float) -> None:
+        """Count batches that came back."""
+        self._texts.inc(texts)
+        self._batches.inc(batches)
+        self._seconds.inc(seconds)
 
 
 class _Bounded:

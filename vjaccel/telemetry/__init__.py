@@ -6,6 +6,7 @@ until asked to.
 
 from vjaccel.telemetry.attempts import Attempts, sent_again, waited
 from vjaccel.telemetry.batches import OfBudget, Try
+from vjaccel.telemetry.devices import OfDevice
 from vjaccel.telemetry.events import (
     NOTHING,
     BatchEnded,
@@ -14,6 +15,7 @@ from vjaccel.telemetry.events import (
     Called,
     CircuitChanged,
     ConcurrencyChanged,
+    DeviceTakenOut,
     Event,
     Happened,
     RequestEnded,
@@ -44,12 +46,14 @@ __all__ = [
     "Called",
     "CircuitChanged",
     "ConcurrencyChanged",
+    "DeviceTakenOut",
     "Event",
     "Example",
     "Failures",
     "Happened",
     "Latencies",
     "OfBudget",
+    "OfDevice",
     "Recording",
     "RequestEnded",
     "RunBegan",

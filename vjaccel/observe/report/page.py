@@ -9,6 +9,7 @@ from vjaccel.errors import MissingExtra
 from vjaccel.observe.report.account import Account
 from vjaccel.observe.report.map import map_section
 from vjaccel.observe.report.near import check_map
+from vjaccel.observe.report.section_devices import devices_section
 from vjaccel.observe.report.sections_run import failures_section, lengths_section, made_section, short_section
 from vjaccel.observe.report.sections_speed import (
     batches_section,
@@ -57,6 +58,7 @@ def write_run_report(account: Account, path: Path) -> None:
         short_section(account),
         throughput_section(account, found),
         batches_section(account),
+        devices_section(account),
         latency_section(account),
         waiting_section(account, found),
         failures_section(account),
@@ -65,4 +67,5 @@ def write_run_report(account: Account, path: Path) -> None:
         map_section(account),
         made_section(account),
     ]
-    write_page(path, f"vjaccel embed: {account.name}", lead, sections)
+    told = [section for section in sections if section is not None]
+    write_page(path, f"vjaccel embed: {account.name}", lead, told)

