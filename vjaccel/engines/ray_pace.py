@@ -24,6 +24,9 @@ once, which begin with one, have some of them wait too."""
 EVIDENCE = 30.0
 """Seconds of batches, for each worker, by which it is judged."""
 
+WINDOW = 60.0
+"""Seconds by which workers who share a limit are judged: one that is spent at once lets all go, and then none."""
+
 AGAIN = 120.0
 """Seconds without waiting for limits before there are more workers again: limits are of minutes, and let go in bursts."""
 
@@ -77,13 +80,17 @@ class Pace:
         self._clock = clock
         self._held: float | None = None
         self._more = True
-        self._waited = self._busy = 0.0
+        self._waited = self._busy = self._marked = 0.0
+        self._released = self._before = 0
         self._release(0)
 
     def look(self, done: int, waited: float, busy: float) -> None:
         """Let go what is to follow, when `done` shards are, and all batches have `waited` and been `busy` so many seconds."""
+        if done < self._before:
+            self._mark(waited, busy)
         since = waited - self._waited, busy - self._busy
-        if sum(since) >= EVIDENCE * self._wanted:
+        whole = self._held is None or self._clock() - self._marked >= WINDOW
+        if sum(since) >= EVIDENCE * self._wanted and whole:
             now = wanted(self._wanted, self._workers, *since)
             if since[0] > since[1]:
                 self._held = self._clock()
@@ -92,11 +99,20 @@ class Pace:
                 self._more = False
             else:
                 self._more = True
-            self._wanted, self._waited, self._busy = now, waited, busy
+            if now != self._wanted and self._held is not None:
+                # Shards that were let go before tell of as many workers as there were then.
+                self._before = self._released
+            self._wanted = now
+            self._mark(waited, busy)
         self._release(done)
+
+    def _mark(self, waited: float, busy: float) -> None:
+        """Judge by what comes from now on."""
+        self._waited, self._busy, self._marked = waited, busy, self._clock()
 
     def _release(self, done: int) -> None:
         ahead = AHEAD * self._wanted - 1 if self._more else self._wanted
+        self._released = max(self._released, min(self._shards, done + ahead))
         with whole_file(self.path) as file:
             file.write(str(min(self._shards, done + ahead)).encode())
 
