@@ -334,8 +334,8 @@ def _limited(found: Found) -> list[str]:
             for run in following["runs"]
         ),
         "",
-        "A limit may be spent in the first seconds of each minute, and shards tell when they are done: so workers are judged by "
-        "a whole minute, and by shards that were let go for as many as there are. "
+        "A limit may be spent in the first seconds of each minute, and shards tell when they are done: so workers are judged "
+        "by a whole minute, and by shards that were let go for as many as there are. "
         f"Following took {following['runs'][1]['embedding'] / following['runs'][0]['embedding']:.2f} "
         "times as long here. "
         "Where the formula gives the number, say that: `--workers N`.",
