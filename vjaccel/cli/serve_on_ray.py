@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,8 +91,8 @@ def serve_on_ray(
         check_room(ray, spread.resources, spread.least)
         if not own_ray(spread.address):
             where = on_head(ray, free_place, *where)
-        on_every_node(ray, spread.resources, check_version, __version__)
-        model = known_model(ray, own, spread.resources).asked_as(options["model"])
+        versions = partial(on_every_node, ray, spread.resources, check_version, __version__)
+        model = known_model(ray, own, spread.resources, versions).asked_as(options["model"])
         known = tuple(dict.fromkeys([*names, model.model, model.model.partition(":")[2]]))
         replicas = Replicas(
             own, known, limits, token, max_latency, spread.least, spread.most, spread.resources.options(), drain

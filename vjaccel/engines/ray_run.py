@@ -111,8 +111,10 @@ def ready(
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     with _probe(output) as probe:
         checks = (check_node, __version__, inputs, output.absolute(), probe)
-        there = on_every_node(ray, spread.resources, *checks)
-        model = known_model(ray, own, spread.resources).asked_as(options["model"])
+        there: list[None] = []
+        model = known_model(
+            ray, own, spread.resources, lambda: there.extend(on_every_node(ray, spread.resources, *checks))
+        ).asked_as(options["model"])
         if not there:  # a node has come for the model
             on_every_node(ray, spread.resources, *checks)
     return own, model
@@ -129,10 +131,13 @@ def _probe(output: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def known_model(ray: Any, options: dict[str, Any], resources: Resources) -> RemoteModel:
+def known_model(
+    ray: Any, options: dict[str, Any], resources: Resources, meanwhile: Callable[[], object]
+) -> RemoteModel:
     """What a worker knows of the model: once, so that one that cannot be loaded is said once.
 
-    Where no node has `resources`, this is what makes an autoscaler add one.
+    Where no node has `resources`, this is what makes an autoscaler add one. `meanwhile` is called while it is loaded, which
+    takes seconds; what that raises goes first.
 
     Raises
     ------
@@ -141,6 +146,7 @@ def known_model(ray: Any, options: dict[str, Any], resources: Resources) -> Remo
     """
     task = ray.remote(max_retries=0, **resources.options())(described_model)
     reference = task.remote(options)
+    meanwhile()
     if not _somewhere(ray, resources):
         logger.warning("no node of the cluster has %s yet: waiting for its autoscaler to add one", resources)
         _, left = ray.wait([reference], timeout=GROWN_SECONDS)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from typing import Any
 
-from vjaccel.cluster import connected, said
+from vjaccel.cluster import alive, connected, said
 from vjaccel.collection.sharded.asking import Answer, Answers, InThreads, answer, answers
 from vjaccel.collection.sharded.shard import Opened, Shard
 from vjaccel.errors import MissingExtra, ShardUnavailable
@@ -70,8 +70,8 @@ class OnRay:
         """On the nodes in turn, and elsewhere where one is gone."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        alive = sorted(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
-        return NodeAffinitySchedulingStrategy(alive[number % len(alive)], soft=True)
+        nodes = sorted(node["NodeID"] for node in alive(self._ray))
+        return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
 
     def _answer(self, number: int, reference: Any) -> Answer:
         while True:
