@@ -10,6 +10,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from vjaccel.cluster import Resources, connected
 from vjaccel.embedding import EmbeddingStatistics
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import FileRun
-from vjaccel.engines.dealing import MOST
+from vjaccel.engines.dealing import MOST, shard_rows
 from vjaccel.engines.files import UnderWay, run_over, unsettled
 from vjaccel.engines.shards import cut, embed_shard, shard_path, shards_path, take_in
 from vjaccel.io import Inputs
@@ -40,14 +41,14 @@ TEXT = "this is text number {}, about as long as the gloss of a word in a dictio
 SEEN, PART = 4_000_000, 8192
 
 
-def measured_driver() -> dict[str, Any]:
+def measured_driver(rows: int = ROWS) -> dict[str, Any]:
     """Rows a second of each part, the best of `ROUNDS`, bytes a row and bytes a shard."""
-    rounds = [_one_round() for _ in range(ROUNDS)]
+    rounds = [_one_round(rows) for _ in range(ROUNDS)]
     rates = {part: max(found["rows_per_second"][part] for found in rounds) for part in rounds[0]["rows_per_second"]}
     return rounds[0] | {"rows_per_second": rates, "rounds": ROUNDS}
 
 
-def _one_round() -> dict[str, Any]:
+def _one_round(rows: int) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     size: dict[str, float] = {}
 
@@ -59,9 +60,9 @@ def _one_round() -> dict[str, Any]:
 
     with TemporaryDirectory(prefix="vjaccel-scale-") as name, _quick() as embedder:
         folder = Path(name)
-        texts = pa.array([TEXT.format(i) for i in range(ROWS)])
+        texts = pa.array([TEXT.format(i) for i in range(rows)])
         pq.write_table(pa.table({"text": texts}), folder / "in.parquet", row_group_size=GROUP_ROWS)
-        size["input"] = (folder / "in.parquet").stat().st_size / ROWS
+        size["input"] = (folder / "in.parquet").stat().st_size / rows
         with timed("digest"):
             inputs = Inputs([str(folder / "in.parquet")])
             inputs.digests()
@@ -74,11 +75,11 @@ def _one_round() -> dict[str, Any]:
         run_over(inputs, embedder, asked, lambda found: None, embed)
         whole = time.perf_counter() - began
         seconds["merge"] = whole - sum(seconds[part] for part in ("read", "work", "take_in", "look"))
-        size["output"] = (folder / "out.parquet").stat().st_size / ROWS
+        size["output"] = (folder / "out.parquet").stat().st_size / rows
         size["manifest"] = (folder / "out.parquet.run.json").stat().st_size
     del seconds["look"]
-    rates = {part: ROWS / took for part, took in seconds.items()}
-    return {"rows": ROWS, "dim": WIDTH, "shard_rows": MOST, "rows_per_second": rates, "bytes": size}
+    rates = {part: rows / took for part, took in seconds.items()}
+    return {"rows": rows, "dim": WIDTH, "shard_rows": shard_rows(rows), "rows_per_second": rates, "bytes": size}
 
 
 def _quick() -> vj.Embedder:
@@ -99,28 +100,34 @@ def _by_shards(
             wanted[some.start + some.wanted] = True
     shards, folder = cut(wanted), shards_path(asked.output)
     folder.mkdir()
-    recording = None
+    whole, parts = Recording(embedder.model, 1, tells=False), []
     with timed("work"):
         for shard in shards:
             _, recording = embed_shard(shard, inputs, embedder, folder, run, None)
+            assert recording is not None
+            parts.append(recording)
     with timed("look"):
         own = shard_path(folder, shards[0].start)
         size["shard_vectors"] = (own / "vectors.f32").stat().st_size
         size["shard_beside"] = sum(x.stat().st_size for x in own.iterdir()) - size["shard_vectors"]
         size["shard_files"] = sum(1 for _ in own.iterdir())
         size["shard_description"] = len(pickle.dumps(shards[0]))
-        assert recording is not None
-        size["shard_recording"] = len(json.dumps(recording.to_dict()))
+        size["shard_recording"] = len(json.dumps(parts[0].to_dict()))
+
+    def with_part(part: Recording) -> Recording:
+        whole.take_in(part)
+        return whole
+
     with timed("take_in"):
-        for shard in shards:
-            take_in(journal, shard_path(folder, shard.start))
+        for shard, part in zip(shards, parts, strict=True):
+            take_in(journal, shard_path(folder, shard.start), partial(with_part, part))
     with timed("look"):
         beside = asked.output.with_name(f"{asked.output.name}.journal")
-        size["vectors"] = (beside / "vectors.f32").stat().st_size / ROWS
-        size["journal"] = (beside / "journal.jsonl").stat().st_size / ROWS
-        size["index"] = (beside / "seen.sqlite").stat().st_size / ROWS
+        size["vectors"] = (beside / "vectors.f32").stat().st_size / inputs.rows
+        size["journal"] = (beside / "journal.jsonl").stat().st_size / inputs.rows
+        size["index"] = (beside / "seen.sqlite").stat().st_size / inputs.rows
         # Which rows are done, have failed and are wanted, each a byte; and the descriptions of all shards.
-        size["memory"] = 3 * wanted.itemsize + size["shard_description"] / MOST
+        size["memory"] = 3 * wanted.itemsize + size["shard_description"] / shard_rows(inputs.rows)
     return None, None
 
 
