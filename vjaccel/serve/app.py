@@ -139,7 +139,14 @@ class Service:
             raise Refused(429, str(exc), code="busy", headers={"Retry-After": str(exc.seconds)}) from exc
         except InvalidInput as exc:
             raise Refused(503, str(exc), code="stopping", headers={"Retry-After": "5"}) from exc
-        answer = await _unless_gone(asyncio.wrap_future(future), request)
+        try:
+            answer = await _unless_gone(asyncio.wrap_future(future), request)
+        except Refused:
+            raise
+        except Exception as exc:  # a framework's own, where all devices have failed
+            code = exc.code if isinstance(exc, VjaccelError) else type(exc).__name__
+            logger.warning("a request has failed: %s", code)
+            raise Refused(502, f"the model has failed: {exc}", code=code) from exc
         return embeddings(asked, answer, _cut(asked, answer))
 
     def _check(self, asked: Asked) -> None:
@@ -178,11 +185,7 @@ def made_app(service: Service) -> FastAPI:
     async def create(request: Request) -> Response:
         _check_token(request, service.token)
         asked = read(await _body(request, service.limits.body_bytes))
-        try:
-            return Response(await service.embedded(asked, request), media_type="application/json")
-        except VjaccelError as exc:
-            logger.warning("a request has failed: %s", exc.code)
-            raise Refused(502, f"the model has failed: {exc}", code=exc.code) from exc
+        return Response(await service.embedded(asked, request), media_type="application/json")
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
