@@ -197,8 +197,12 @@ class Batcher(Closing):
             yield request.texts[place]
 
     def _work(self) -> None:
-        while not (self._closing and not self._queue):
+        while True:
             with self._changed:
+                # Nothing is begun for nobody: where a run cannot even begin, it is tried once for those who ask.
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if not self._queue:
+                    return
                 self._run += 1
                 self._numbered = 0
                 run = self._run
@@ -227,13 +231,14 @@ class Batcher(Closing):
             self._progressed = now
 
     def _failed(self, exc: Exception) -> None:
-        """What was under way fails with the run; what waits is for the next one."""
+        """What was under way fails with the run; what waits is for the next one, unless this one did not get to any text."""
         with self._changed:
             self._run += 1
-            requests = {id(request): request for request, _ in self._under_way.values()}
+            failed = [request for request, _ in self._under_way.values()] or self._queue
+            requests = {id(request): request for request in failed}
             self._under_way.clear()
             self._queue = deque(request for request in self._queue if id(request) not in requests)
-            self._waiting = sum(len(request.texts) for request in self._queue)
+            self._waiting = sum(len(request.texts) - request.given for request in self._queue)
             self._changed.notify_all()
         for request in requests.values():
             with suppress(InvalidStateError):

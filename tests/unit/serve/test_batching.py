@@ -139,6 +139,37 @@ def test_a_run_that_is_refused_fails_what_was_under_way_and_the_next_requests_ar
         assert batcher.waiting == 0
 
 
+def test_what_was_answered_before_a_run_failed_waits_no_more() -> None:
+    free = threading.Event()
+
+    def service(texts: list[str]) -> np.ndarray:
+        free.wait(PATIENCE)
+        if "fatal" in texts:
+            raise BatchFailed("the key is refused", then="stop") from ProviderRefused("the key is refused")
+        return sizes(texts)
+
+    with vj.Embedder(service) as embedder, Batcher(embedder, max_waiting=10_000) as batcher:
+        # So many that neither all that is read ahead, nor all that fails, has both texts of the request.
+        before = [batcher.submit(["a"]) for _ in range(3000)]
+        half_done = batcher.submit(["first", "second"])
+        after = [batcher.submit(["fatal" if i == 2000 else "b"]) for i in range(4000)]
+        free.set()
+        assert len(half_done.result(PATIENCE).vectors) == 2
+        failed = [one for one in [*before, *after] if one.exception(PATIENCE) is not None]
+    assert after[2000] in failed
+    assert batcher.waiting == 0
+
+
+def test_where_no_run_can_begin_whoever_asks_is_told() -> None:
+    with vj.Embedder(sizes) as embedder:
+        pass
+    with Batcher(embedder) as batcher:
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match="closed"):
+                batcher.submit(["a", "b"]).result(PATIENCE)
+    assert batcher.waiting == 0
+
+
 def test_closing_does_what_is_there_refuses_what_comes_and_leaves_no_thread() -> None:
     def slow(texts: list[str]) -> np.ndarray:
         time.sleep(0.05)
