@@ -64,54 +64,125 @@ def silent() -> Any:
 def connected(address: str | None, resources: Resources | None = None) -> Iterator[Any]:
     """The module ``ray``, connected to a cluster, some node of which has `resources` or may come to have them.
 
+    A process is connected to one cluster at a time. Whoever comes meanwhile uses the same, and the last to leave ends the
+    connection; one that was there before is left as it was.
+
     Parameters
     ----------
     address : str or None
-        ``auto``, ``HOST:PORT``, ``ray://HOST:PORT``; by default what RAY_ADDRESS says, or else a Ray of this
-        process's own on this machine, which is stopped at the end.
+        ``auto``, ``HOST:PORT``, ``ray://HOST:PORT``; by default what this process is connected to, or what RAY_ADDRESS says, or
+        else a Ray of this process's own on this machine, which is stopped at the end.
 
     Raises
     ------
     MissingExtra, ClusterError
+    InvalidInput
+        `address` is none, or not that of the cluster which this process is connected to.
     """
     if address and address != "auto" and ":" not in address.removeprefix("ray://"):
         raise InvalidInput(f"--address {address!r} is none of auto, HOST:PORT, ray://HOST:PORT")
     ray = silent()
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if ray.is_initialized():
-        if resources is not None:
-            check_fits(ray, resources)
-        yield ray
-        return
-    folder = None
-    if address is None:
-        folder = tempfile.mkdtemp(prefix="vj-ray-", dir="/tmp")  # its sockets' paths must be short
+    with _changing:
+        used = _used(ray, address)
     try:
-        with _signals_kept():
-            if address is None:
-                cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-                own = {
-                    "address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
-                    "include_dashboard": False, "_temp_dir": folder,
-                }  # fmt: skip
-                _init(ray, "a Ray of its own", own)
-            else:
-                _check_answers(address)
-                # Of auto not where it is: Ray takes the token of a cluster that it finds by itself.
-                _init(ray, f"the Ray cluster at {address}", {"address": address})
         if resources is not None:
             check_fits(ray, resources)
         yield ray
     finally:
-        with suppress(Exception):
-            ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _changing:
+            if used is not None:
+                used.left(ray)
 
 
 def own_ray(address: str | None) -> bool:
     """Whether `connected` begins a Ray of this process's own, on this machine."""
     return not (address or os.environ.get("RAY_ADDRESS"))
+
+
+class _Begun:
+    """A connection that this process has begun, and how many use it."""
+
+    def __init__(self, address: str | None) -> None:
+        self.address = address
+        self.users = 0
+        # Its sockets' paths must be short.
+        self._folder = None if address else tempfile.mkdtemp(prefix="vj-ray-", dir="/tmp")
+
+    def begin(self, ray: Any) -> None:
+        with _signals_kept():
+            if self.address is None:
+                cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+                own = {
+                    "address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
+                    "include_dashboard": False, "_temp_dir": self._folder,
+                }  # fmt: skip
+                _init(ray, "a Ray of its own", own)
+            else:
+                _check_answers(self.address)
+                # Of auto not where it is: Ray takes the token of a cluster that it finds by itself.
+                _init(ray, f"the Ray cluster at {self.address}", {"address": self.address})
+
+    def left(self, ray: Any) -> None:
+        self.users -= 1
+        if self.users:
+            return
+        if _begun[-1:] == [self]:  # and not one that was begun since this one was gone
+            _begun.clear()
+            with suppress(Exception):
+                ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_changing = threading.RLock()
+_begun: list[_Begun] = []
+"""The one that is, if any."""
+
+
+def _used(ray: Any, address: str | None) -> _Begun | None:
+    """The connection there is or that is begun, with one user more; None for one that somebody else has begun."""
+    if ray.is_initialized():
+        found = _begun[-1] if _begun else None
+        if address:
+            _check_same(ray, address, found)
+        if found is not None:
+            found.users += 1
+        return found
+    made = _Begun(address or os.environ.get("RAY_ADDRESS") or None)
+    made.users = 1
+    _begun[:] = [made]
+    try:
+        made.begin(ray)
+    except BaseException:
+        made.left(ray)
+        raise
+    return made
+
+
+def _check_same(ray: Any, address: str, begun: _Begun | None) -> None:
+    if begun is not None and begun.address == address:
+        return
+    context, own = ray.util.client.ray.get_context(), begun is not None and begun.address is None
+    if context.is_connected():
+        there = f"ray://{context.client_worker._conn_str}"
+        same = address == there
+    else:
+        there = ray.get_runtime_context().gcs_address
+        # Whoever is connected so is on a node of that cluster.
+        same = not own and (address == "auto" or _place(address) == _place(there))
+    if not same:
+        now = "a Ray of its own" if own else f"the Ray cluster at {there}"
+        raise InvalidInput(f"this process is connected to {now}, and cannot be to the one at {address} meanwhile")
+
+
+def _place(address: str) -> tuple[str, str]:
+    """Host and port, by whatever name the host is called."""
+    from ray._private import services
+
+    host, _, port = address.rpartition(":")
+    with suppress(OSError):
+        host = services.resolve_ip_for_localhost(socket.gethostbyname(host))
+    return host, port
 
 
 def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
