@@ -103,7 +103,7 @@ def _by_shards(
     whole, parts = Recording(embedder.model, 1, tells=False), []
     with timed("work"):
         for shard in shards:
-            _, recording = embed_shard(shard, inputs, embedder, folder, run, None)
+            recording = embed_shard(shard, inputs, embedder, folder, run, None)
             assert recording is not None
             parts.append(recording)
     with timed("look"):

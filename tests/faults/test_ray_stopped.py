@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -142,6 +143,11 @@ def check_output(work: Path) -> None:
     assert told["outcomes"]["embedded"] + told["unrecorded"] == len({text(i) for i in range(ROWS)}), "each once"
 
 
+def statistics(work: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((work / "out.parquet.run.json").read_text())["statistics"]
+    return found
+
+
 def test_a_driver_that_is_killed_goes_on_with_all_that_was_done(place: Place, work: Path) -> None:
     killed_often(place, work, 1)
 
@@ -223,6 +229,8 @@ def test_a_worker_that_is_killed_and_a_node_that_is_removed_cost_what_they_had_i
     counts = place.asked()
     assert sum(counts.values()) - len(counts) <= 2 * 64, "one batch of each, and no more, was in flight"
     check_output(work)
+    told = statistics(work)
+    assert told["texts"] == told["embedded"] == len({text(i) for i in range(ROWS)}), "what the dead had done is counted"
 
 
 def test_a_text_that_kills_its_worker_is_one_error(place: Place, work: Path) -> None:
@@ -234,6 +242,16 @@ def test_a_text_that_kills_its_worker_is_one_error(place: Place, work: Path) -> 
     table = pq.read_table(work / "out.parquet")
     assert [i for i, vector in enumerate(table["embedding"].to_pylist()) if vector is None] == [130]
     assert place.asked()["KILL"] <= 8
+    told = statistics(work)
+    assert (told["texts"], told["embedded"]) == (ROWS, ROWS - 1)
+    assert told["failures"] == {"EMBEDDING_GENERATION_FAILED": 1}
+
+
+def test_a_text_that_kills_its_worker_is_one_of_the_errors_that_a_run_is_to_bear(place: Place, work: Path) -> None:
+    write(work, lambda i: "KILL" if i == 130 else f"quick {i}")
+    said = ended(started(place, work, "--workers", "1:2", "--max-errors", "0"), 1)
+    assert "max_errors is 0" in said
+    assert "130 (EMBEDDING_GENERATION_FAILED)" in said
 
 
 @pytest.mark.soak

@@ -301,8 +301,9 @@ def _count(
     tally.retries += retries
     tally.waited += waited
     if not isinstance(ended, Reply):
-        tally.tokens += ended.tokens if isinstance(ended, BatchFailed) else 0
-        return BatchEnded(len(part), None, None, took, waited, retries, budget, failed=True)
+        paid = ended.tokens if isinstance(ended, BatchFailed) else 0
+        tally.tokens += paid
+        return BatchEnded(len(part), paid or None, None, took, waited, retries, budget, failed=True)
     tokens, padded = ended.tokens, None
     if chunk.prepared.counted:
         tokens = int(chunk.prepared.lengths[part].sum())

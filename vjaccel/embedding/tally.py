@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
 from vjaccel.embedding.result import DeviceStatistics, EmbeddingStatistics
-from vjaccel.telemetry import Latencies
+from vjaccel.telemetry import Latencies, Recording
 
 __all__ = ["ByDevice", "Tally"]
 
@@ -54,14 +54,20 @@ class Tally:
             setattr(self, each.name, mine and others if isinstance(mine, bool) else mine + others)
 
     @classmethod
-    def of(cls, told: EmbeddingStatistics) -> Tally:
-        """What was counted where these statistics are from."""
-        padded = 0 if told.padding_share is None else round((told.tokens or 0) / (1.0 - told.padding_share))
+    def of(cls, recording: Recording, texts: int, failures: Counter[str]) -> Tally:
+        """What was counted where so many texts were settled, and so many of them failed: at least that, of what was killed."""
+        sums = {name: float(found.sum()) for name, found in recording.timeline.values.items()}
+        cuts, tokens = recording.truncated_at_least, recording.tokens_at_least
+        (truncated, lost), (hits, misses) = cuts or (0, 0), recording.lookups
+        devices = {
+            name: DeviceStatistics(did.texts, did.batches, did.tokens, did.seconds, did.taken_out)
+            for name, did in recording.devices.items()
+            if did.batches or did.taken_out is not None
+        }
         return cls(
-            told.texts, told.duplicates, told.cache_hits, told.cache_misses, Counter(told.failures), told.truncated or 0,
-            told.tokens_lost or 0, told.tokens or 0, padded, told.batches, told.retries, told.waited,
-            ByDevice(told.devices), counted=told.padding_share is not None or told.tokens == 0, told=told.tokens is not None,
-            cuts_known=told.truncated is not None,
+            texts=texts, failures=failures, cache_hits=hits, cache_misses=misses, truncated=truncated, tokens_lost=lost,
+            tokens=tokens or 0, padded=round(sums["padded"]), batches=round(sums["batches"]), retries=round(sums["retries"]),
+            waited=sums["waited"], devices=ByDevice(devices), told=tokens is not None, cuts_known=cuts is not None,
         )  # fmt: skip
 
     @property

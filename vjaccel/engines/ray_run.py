@@ -191,7 +191,7 @@ def embedded_there(
     folder.mkdir(exist_ok=True)
     work = Work(options, inputs, folder, run, asked.max_errors)
     count, beside = int(wanted.sum()), inputs.rows - int(wanted.sum())
-    tally, failures, peak, cpu = Tally(), Counter[str](), 0, 0.0
+    failures = Counter[str]()
     began, clock = datetime.now(UTC), time.perf_counter()
     at_once = model.workers * (spread.workers.most or spread.workers.least)
     # What is kept is of shards that are done; what is shown has the others too, which a run that goes on takes in by itself.
@@ -242,12 +242,8 @@ def embedded_there(
             taken.add(each.start)
             part = None if each.recording is None else Recording.from_dict(each.recording)
             own = shard_path(folder, each.start)
-            take_in(journal, own, partial(with_part, own.name, part))
+            failures.update(take_in(journal, own, partial(with_part, own.name, part)))
             shown.ended(each.start, part)
-            for told in each.statistics:
-                tally.add(Tally.of(told))
-                peak, cpu = max(peak, told.peak_memory_bytes), cpu + told.cpu_seconds
-                failures.update(told.failures)
             if asked.max_errors is not None and failures.total() > asked.max_errors:
                 raise TooManyErrors(failures, asked.max_errors, _first(journal))
             tell()
@@ -262,8 +258,10 @@ def embedded_there(
         if failure is not None:
             with suppress(OutputError):  # nobody's vectors depend on it
                 journal.record(so_far(), last)
-    statistics = tally.statistics(began, time.perf_counter() - clock, peak, cpu, recording.latencies)
-    return statistics, so_far()
+    used, seconds = recording.timeline.values, time.perf_counter() - clock
+    peak, cpu = int(np.nan_to_num(used["memory_bytes"]).max(initial=0.0)), float(used["cpu_seconds"].sum())
+    tally = Tally.of(recording, count, failures)
+    return tally.statistics(began, seconds, peak, cpu, recording.latencies), so_far()
 
 
 def _results(ray: Any, stream: ShardStream) -> Generator[Done | None]:

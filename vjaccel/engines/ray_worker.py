@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vjaccel import __version__
-from vjaccel.embedding import Embedder, EmbeddingStatistics, ModelIdentity
+from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.engines.shards import Shard, embed_shard
 from vjaccel.errors import ClusterError, OutputError, VjaccelError
@@ -77,7 +77,6 @@ class Done(NamedTuple):
     """What has become of a shard."""
 
     start: int
-    statistics: list[EmbeddingStatistics]
     recording: dict[str, Any] | None
     failure: VjaccelError | None
 
@@ -104,13 +103,11 @@ class ShardWorker:
         work, failure = self._work, self._failure
         if self._embedder is not None:
             try:
-                statistics, recording = embed_shard(
-                    shard, work.inputs, self._embedder, work.folder, work.run, work.max_errors
-                )
-                return Done(shard.start, statistics, None if recording is None else recording.to_dict(), None)
+                recording = embed_shard(shard, work.inputs, self._embedder, work.folder, work.run, work.max_errors)
+                return Done(shard.start, None if recording is None else recording.to_dict(), None)
             except Exception as exc:
                 failure = carried(exc)
-        return Done(shard.start, [], None, failure)
+        return Done(shard.start, None, failure)
 
 
 def described_model(options: dict[str, Any]) -> RemoteModel | VjaccelError:

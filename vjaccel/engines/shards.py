@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
+from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal, changed, described, last_part, recorded
 from vjaccel.engines.dealing import groups_of, shard_rows
@@ -93,11 +94,16 @@ def shard_paths(folder: Path) -> list[Path]:
 
 def embed_shard(
     shard: Shard, inputs: Inputs, embedder: Embedder, folder: Path, run: dict[str, Any], max_errors: int | None
-) -> tuple[list[EmbeddingStatistics], Recording | None]:
+) -> Recording | None:
     """Embed the rows of a shard into its journal in `folder`; what of them is there already is not embedded again.
 
     A text that kills its worker is found by what the workers before have left, and has failed then. When the run is stopped,
     batches that are under way come to their end, and the shard is left.
+
+    Returns
+    -------
+    Recording or None
+        What it was like, with what workers have done of it that have died; None where nothing is known.
 
     Raises
     ------
@@ -114,20 +120,19 @@ def embed_shard(
     own = shard_path(folder, shard.start)
     if _taken(own).exists():
         # Ray has lost that it was done, with the node that did it.
-        return [], None
+        return None
     description = {"run": run, "shard": [shard.start, shard.stop]}
     with Journal(own, description, count, patience=PATIENCE) as journal:
         if _taken(own).exists():
-            return [], None
-        statistics, recording = [], recorded(own)
+            return None
+        recording = recorded(own)
         with suppress(_Stopped):
             for rows in _groups(journal, shard.rows, own / "in_hand.json"):
                 wanted = np.zeros(count, np.bool_)
                 wanted[rows] = True
                 pieces = _pieces(inputs, shard, wanted)
-                found, recording = embed_rows(pieces, embedder, journal, look, recording, max_errors)
-                statistics += [] if found is None else [found]
-        return statistics, recording
+                _, recording = embed_rows(pieces, embedder, journal, look, recording, max_errors)
+        return recording
 
 
 def stop_shards(folder: Path) -> None:
@@ -166,13 +171,18 @@ def take_in_shards(journal: Journal, folder: Path, run: dict[str, Any], *, anew:
     _remove(folder)
 
 
-def take_in(journal: Journal, own: Path, with_part: Callable[[], Recording | None]) -> None:
+def take_in(journal: Journal, own: Path, with_part: Callable[[], Recording | None]) -> Counter[str]:
     """Have `journal` hold what the journal of one shard has, which goes. Wherever this is killed, doing it again is harmless.
 
     Parameters
     ----------
     with_part : callable
         What the run was like with this shard, to be kept; None where nobody knows.
+
+    Returns
+    -------
+    Counter
+        Rows of the shard that have failed, by the code of their error: whichever of its workers has found it.
 
     Raises
     ------
@@ -187,7 +197,8 @@ def take_in(journal: Journal, own: Path, with_part: Callable[[], Recording | Non
             rows = first + np.flatnonzero(done)
             if len(rows):
                 journal.append(start + rows, shard.vectors(rows, shard.dim or 0))
-        journal.fail((start + row, code, message) for row, (code, message) in shard.errors().items())
+        errors = shard.errors()
+        journal.fail((start + row, code, message) for row, (code, message) in errors.items())
         with suppress(OSError):
             _taken(own).parent.mkdir(exist_ok=True)
             _taken(own).touch()
@@ -196,6 +207,7 @@ def take_in(journal: Journal, own: Path, with_part: Callable[[], Recording | Non
     if recording is not None:
         journal.record(recording, own.name)
     _remove(own)
+    return Counter(code for code, _ in errors.values())
 
 
 def _taken(own: Path) -> Path:

@@ -223,7 +223,17 @@ class Recorded:
     @property
     def truncated(self) -> tuple[int, int] | None:
         """Texts that were too long, and the tokens that they have lost; None where nobody knows."""
-        return (self._truncated, self._tokens_lost) if self._cuts_known and self.complete else None
+        return self.truncated_at_least if self.complete else None
+
+    @property
+    def truncated_at_least(self) -> tuple[int, int] | None:
+        """The same of those of which it was kept."""
+        return (self._truncated, self._tokens_lost) if self._cuts_known else None
+
+    @property
+    def lookups(self) -> tuple[int, int]:
+        """Texts whose vector was in the cache, and those whose was not."""
+        return self._hits, self._misses
 
     @property
     def failures(self) -> dict[str, tuple[int, list[Example]]]:

@@ -207,10 +207,11 @@ class Recording(Recorded):
             self._timeline.add(
                 now, batches=1, batch_seconds=batch.seconds, tokens=batch.tokens or 0, padded=batch.padded or 0,
             )  # fmt: skip
+            self._tokens += batch.tokens or 0
             if batch.failed:
                 self._failed_batches += 1
             else:
-                self._tokens, self._told = self._tokens + (batch.tokens or 0), self._told and batch.tokens is not None
+                self._told = self._told and batch.tokens is not None
                 self.latencies.append(batch.seconds)
                 self._batches.add(batch, now, lengths)
         self._tell(batch)
