@@ -189,7 +189,7 @@ def embedded_there(
         return None, before
     folder = shards_path(asked.output.absolute())
     folder.mkdir(exist_ok=True)
-    work = Work(options, inputs, folder, run, asked.max_errors)
+    work = Work(options, inputs, folder, run, asked.max_errors, __version__)
     count, beside = int(wanted.sum()), inputs.rows - int(wanted.sum())
     failures = Counter[str]()
     began, clock = datetime.now(UTC), time.perf_counter()

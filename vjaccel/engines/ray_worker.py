@@ -32,6 +32,8 @@ class Work:
         Of the shards' journals.
     run : dict
         All that determines the run's result.
+    version : str
+        Of this library, where the run was begun.
     """
 
     options: dict[str, Any]
@@ -39,6 +41,18 @@ class Work:
     folder: Path
     run: dict[str, Any]
     max_errors: int | None
+    version: str
+
+    def check_here(self) -> None:
+        """Refuse a node that has come since the others were checked, and has not what they have.
+
+        Raises
+        ------
+        ClusterError, FileFormatError, OutputError
+        """
+        check_version(self.version)
+        self.inputs.check_here()
+        _check_folder(self.folder.parent.parent, there=self.folder.is_dir())
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ class ShardWorker:
         self._embedder: Embedder | None = None
         self._failure: VjaccelError | None = None
         try:
-            work.inputs.check_here()
+            work.check_here()
             self._embedder = Embedder(**work.options)
         except Exception as exc:
             self._failure = carried(exc)
@@ -143,9 +157,12 @@ def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:
     """
     check_version(version)
     inputs.check_here()
-    if not probe.is_file():
-        raise OutputError(
-            f"the folder {output.parent} is not the one that this run was begun in: a shared one is needed"
-        )
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"cannot write {output}: no permission in {output.parent}")
+    _check_folder(output.parent, there=probe.is_file())
+
+
+def _check_folder(folder: Path, *, there: bool) -> None:
+    """Refuse the folder of an output where what the run has made in it is not `there`, or nothing can be written."""
+    if not there:
+        raise OutputError(f"the folder {folder} is not the one that this run was begun in: a shared one is needed")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write in {folder}: no permission")
