@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -40,6 +41,33 @@ def test_whoever_asks_for_its_nodes_is_told() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == ["the cluster has gone"] * 2
+
+
+def test_a_run_whose_cluster_is_killed_while_the_model_is_loaded_says_so(tmp_path: Path) -> None:
+    install(tmp_path / "plugins")
+    loading = tmp_path / "loading"
+    environment = {
+        "PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}:{ROOT / 'backends'}", "LETTERS_LOADING": str(loading),
+    }  # fmt: skip
+    (tmp_path / "in.txt").write_text("one\n")
+    command = [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--model", "letters:8"]
+    with Nodes(1, environment) as nodes:
+        process = subprocess.Popen(
+            [*command, "--engine", "ray", "--address", nodes.address], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+            env=os.environ | environment,
+        )  # fmt: skip
+        until = time.monotonic() + PATIENCE
+        while not loading.exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(2)  # the node is looked at meanwhile
+        nodes.kill()
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, said
+    # By what of it ends first.
+    ways = "the cluster has gone: |the node .* cannot do it: |a worker ended while it loaded letters:8: "
+    assert re.match(f"vjaccel: ({ways})", said.splitlines()[-1]), said
 
 
 @pytest.mark.soak

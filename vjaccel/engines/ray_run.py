@@ -49,6 +49,9 @@ LOOK_SECONDS = 1.0
 STOP_SECONDS = 8.0
 """How long workers may take to come to the end of their batches when the run is stopped."""
 
+LOADING_SECONDS = 30.0
+"""After which it is said that the model is waited for."""
+
 GROWN_SECONDS = 900.0
 """How long an autoscaler may take to add a node."""
 
@@ -141,6 +144,8 @@ def known_model(
 
     Raises
     ------
+    ClusterError
+        The cluster has gone, or for too long no node has had room, or the worker has ended.
     VjaccelError
         What the worker has raised.
     """
@@ -149,17 +154,40 @@ def known_model(
     meanwhile()
     if not _somewhere(ray, resources):
         logger.warning("no node of the cluster has %s yet: waiting for its autoscaler to add one", resources)
-        _, left = ray.wait([reference], timeout=GROWN_SECONDS)
-        if left and not _somewhere(ray, resources):
-            ray.cancel(reference)
-            raise ClusterError(f"no node with {resources} was added to the cluster within {GROWN_SECONDS:g} s")
     try:
+        _wait_for(ray, reference, options["model"], resources)
         found = ray.get(reference)
+    except ClusterError:
+        raise
     except Exception as exc:
         raise ClusterError(f"a worker ended while it loaded {options['model']}: {said(exc)}") from exc
     if isinstance(found, RemoteModel):
         return found
     raise found
+
+
+def _wait_for(ray: Any, reference: Any, model: str, resources: Resources) -> None:
+    """Wait until a worker that loads the model has ended.
+
+    Raises
+    ------
+    ClusterError
+        The cluster has gone, or no node has room.
+    """
+    began, told = time.monotonic(), False
+    absence = Absence(began)
+    # By the second: where the cluster has gone, Ray would end this process without a word.
+    while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
+        now, there = time.monotonic(), _somewhere(ray, resources)
+        patience = GROWN_SECONDS if may_grow(ray) else GONE_SECONDS
+        if absence.too_long(now, there=there, patience=patience):
+            ray.cancel(reference)
+            raise ClusterError(f"no node with {resources} was there, or added to the cluster, within {patience:g} s")
+        if there and not told and now - began > LOADING_SECONDS:
+            told = True
+            logger.warning(
+                "no worker has %s yet: it is still being loaded, or waits for others to leave %s", model, resources
+            )
 
 
 def _somewhere(ray: Any, resources: Resources) -> bool:
