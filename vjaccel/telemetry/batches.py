@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -72,7 +73,7 @@ class Batches:
         if tokens and self._batches % self._stride == 0:
             self._tries.append(Try(at, batch.budget, tokens / max(batch.seconds, 1e-9), padded))
             if len(self._tries) > TRIES:
-                self._tries, self._stride = self._tries[::2], self._stride * 2
+                self._thin(2 * self._stride)
         self._batches += 1
         if lengths is not None and batch.padded is not None:
             self._note_lengths(lengths, batch.padded / len(lengths))
@@ -85,9 +86,17 @@ class Batches:
             self._add(budget, one)
         for most, (batches, texts) in other._sizes.items():
             self._add_sizes(most, batches, texts)
-        self._tries += [each._replace(at=offset + each.at) for each in other._tries]
+        # Of both as many of their batches are kept, or those that came last would be most of all; counted from one part to the
+        # next, or of parts of a batch each all would be.
+        self._thin(max(self._stride, other._stride))
+        self._tries += [
+            each._replace(at=offset + each.at)
+            for number, each in zip(count(self._batches, other._stride), other._tries, strict=False)
+            if number % self._stride < other._stride
+        ]
+        self._batches += other._batches
         while len(self._tries) > TRIES:
-            self._tries = self._tries[::2]
+            self._thin(2 * self._stride)
 
     def since(self, before: Batches) -> Batches:
         """Those that are counted since it was as `before`."""
@@ -103,6 +112,7 @@ class Batches:
                 made._sizes[most] = batches - of_before[0], texts - of_before[1]
         until = before._tries[-1].at if before._tries else -1.0
         made._tries = [each for each in self._tries if each.at > until]
+        made._stride, made._batches = self._stride, made._counted()
         return made
 
     def sizes(self) -> dict[int, tuple[int, int]]:
@@ -130,6 +140,7 @@ class Batches:
             },
             "sizes": {str(most): list(found) for most, found in self.sizes().items()},
             "tries": [[round(each.at, 3), each.budget, round(each.rate, 1), each.padded] for each in self._tries],
+            "tries_of": self._stride,
         }
 
     @classmethod
@@ -148,7 +159,15 @@ class Batches:
         made._tries = [
             Try(float(at), int(budget), float(rate), int(padded)) for at, budget, rate, padded in values["tries"]
         ]
+        made._stride = max(1, int(values.get("tries_of", 1)))  # not in those of earlier versions
+        made._batches = made._counted()
         return made
+
+    def _thin(self, stride: int) -> None:
+        self._tries, self._stride = self._tries[:: stride // self._stride], stride
+
+    def _counted(self) -> int:
+        return sum(one.batches for one in self._budgets.values())
 
     def _add(self, budget: int, some: OfBudget) -> None:
         found = self._budgets.get(budget)

@@ -193,6 +193,63 @@ def test_a_very_long_run_takes_no_more_room() -> None:
     assert max(sizes) < 80_000
 
 
+def numbered(first: int, batches: int) -> Recording:
+    """A run whose batches have budgets by which they are known."""
+    clock = Clock()
+    made = Recording("letters:8", 1, clock=clock, tells=False)
+    add_numbered(made, clock, first, batches)
+    made.ended(failed=False)
+    return made
+
+
+def add_numbered(made: Recording, clock: Clock, first: int, batches: int) -> None:
+    for number in range(first, first + batches):
+        made.batch_began(number)
+        clock.now += 1.0
+        made.batch_ended(batch(budget=number), None)
+
+
+def evenly_many(made: Recording, batches: int) -> None:
+    numbers = [each.budget for each in made.tries]
+    assert TRIES / 4 <= len(numbers) <= TRIES
+    assert numbers[0] == 1
+    apart = np.diff([*numbers, batches + 1])
+    assert apart.max() <= 2 * np.median(apart)
+    assert np.quantile(apart, 0.05) >= np.median(apart) / 2  # a few are nearer, where a part begins
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([49] * 64, id="many"),
+        pytest.param([1] * 700, id="of a batch each"),
+        pytest.param([2500, 1500, 700], id="long ones"),
+        pytest.param([2500, *[7] * 100], id="a long one first"),
+        pytest.param([*[7] * 100, 2500], id="a long one last"),
+    ],
+)
+def test_of_the_parts_of_a_run_evenly_many_batches_are_kept(parts: list[int]) -> None:
+    whole, gone_on_with, first = Recording("letters:8", 1, tells=False), numbered(1, parts[0]), 1
+    for number, batches in enumerate(parts):
+        part = numbered(first, batches)
+        whole.take_in(Recording.from_dict(json.loads(json.dumps(part.to_dict()))))
+        gone_on_with = gone_on_with.followed_by(part) if number else gone_on_with
+        first += batches
+    evenly_many(whole, sum(parts))
+    evenly_many(gone_on_with, sum(parts))
+
+
+def test_of_a_part_that_is_taken_in_as_it_grows_evenly_many_batches_are_kept() -> None:
+    whole, before, clock = Recording("letters:8", 1, tells=False), None, Clock()
+    part = Recording("letters:8", 1, clock=clock, tells=False)
+    for first in range(1, 1200, 20):
+        add_numbered(part, clock, first, 20)
+        now = part.copy()
+        whole.take_in(now.since(before))
+        before = now
+    evenly_many(whole, 1200)
+
+
 def test_many_threads_may_write_while_others_read() -> None:
     made, done = Recording("m", 8), threading.Event()
 
