@@ -231,7 +231,7 @@ def driven(
         run.recording.on_devices(device.name for device in devices)
         for device in given:
             if device.failed:
-                run.recording.taken_out(device.name, device.failed)
+                run.recording.taken_out(device.name, device.failed, earlier=True)
     # A chunk may be no more than a batch of one of them.
     most = AHEAD + len(devices) - 1 + (sum(device.provider.workers for device in devices) if live else 0)
     pieces: list[Future[Begun]] = []

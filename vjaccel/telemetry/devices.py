@@ -27,6 +27,8 @@ class OfDevice(NamedTuple):
         Seconds of the run in which it could have had one.
     taken_out : str or None
         Why it was to have no more; None where it was not taken out.
+    failures : int
+        How often that was in this run, and not before it.
     """
 
     texts: int = 0
@@ -36,6 +38,7 @@ class OfDevice(NamedTuple):
     busy: float = 0.0
     there: float = 0.0
     taken_out: str | None = None
+    failures: int = 0
 
     @property
     def share_busy(self) -> float | None:
@@ -48,6 +51,7 @@ class OfDevice(NamedTuple):
         return OfDevice(
             self.texts + other.texts, self.batches + other.batches, tokens, self.seconds + other.seconds,
             self.busy + other.busy, self.there + other.there, other.taken_out or self.taken_out,
+            self.failures + other.failures,
         )  # fmt: skip
 
     def without_that_of(self, other: OfDevice) -> OfDevice:
@@ -56,6 +60,7 @@ class OfDevice(NamedTuple):
         return OfDevice(
             self.texts - other.texts, self.batches - other.batches, tokens, self.seconds - other.seconds,
             self.busy - other.busy, self.there - other.there, self.taken_out,
+            self.failures - other.failures,
         )  # fmt: skip
 
 
@@ -73,11 +78,13 @@ class Devices:
         self._known.setdefault(name, OfDevice())
         self._there_since.setdefault(name, at)
 
-    def taken_out(self, name: str, at: float, why: str) -> None:
-        """It is to have no more."""
+    def taken_out(self, name: str, at: float, why: str, *, earlier: bool) -> None:
+        """It is to have no more, as it has failed now, or `earlier` than in this run."""
         known = self._known.get(name, OfDevice())
         there = max(0.0, at - self._there_since.pop(name, at))
-        self._known[name] = known._replace(there=known.there + there, taken_out=why)
+        self._known[name] = known._replace(
+            there=known.there + there, taken_out=why, failures=known.failures + (not earlier)
+        )
 
     def began(self, name: str, at: float) -> None:
         """It has got a batch."""
@@ -134,5 +141,6 @@ class Devices:
             made._known[name] = OfDevice(
                 int(found["texts"]), int(found["batches"]), None if tokens is None else int(tokens),
                 float(found["seconds"]), float(found["busy"]), float(found["there"]), None if why is None else str(why),
+                int(found["failures"]),
             )  # fmt: skip
         return made

@@ -165,11 +165,12 @@ class Recording(Recorded):
             for name in names:
                 self._devices.come(name, self.seconds)
 
-    def taken_out(self, device: str, why: str) -> None:
-        """One of several devices has failed, in this run or before it, and is to have no more."""
+    def taken_out(self, device: str, why: str, *, earlier: bool = False) -> None:
+        """One of several devices has failed, and is to have no more; `earlier` than in this run, it has been told of."""
         with self._lock:
-            self._devices.taken_out(device, self.seconds, why)
-        self._tell(DeviceTakenOut(device))
+            self._devices.taken_out(device, self.seconds, why, earlier=earlier)
+        if not earlier:
+            self._tell(DeviceTakenOut(device))
 
     def batch_began(self, budget: int, device: str = "") -> Attempts:
         """A batch that was cut for a budget is given to the model; within the block of what comes back.
@@ -264,6 +265,9 @@ class Recording(Recorded):
             durations, sizes = part.latencies.counts(), part._batches.sizes()
             devices = {name: (one.texts, one.batches, one.seconds) for name, one in part.devices.items()}
             self._tell(BatchesEnded(part._failed_batches, durations, sizes, tokens, padded, devices))
+        for name, one in part.devices.items():
+            for _ in range(one.failures):
+                self._tell(DeviceTakenOut(name))
         if values["retries"] or values["waited"]:
             self._tell(TriedAgain(round(values["retries"]), values["waited"]))
         if part._hits or part._misses:

@@ -247,11 +247,13 @@ def test_metrics_tell_what_each_device_did(several: type[SeveralProvider]) -> No
         told = embedder.embed(texts(300)).statistics.devices
         shown = page(watching.url)
         embedder.embed(["a floor plan"])
+        later = page(watching.url)
     for name, did in told.items():
         assert value(shown, "vjaccel_device_texts_total", model=MODEL, device=name) == did.texts
         assert value(shown, "vjaccel_device_batches_total", model=MODEL, device=name) == did.batches
         assert value(shown, "vjaccel_device_batch_seconds_total", device=name) == pytest.approx(did.seconds)
-    failures = {name: value(shown, "vjaccel_device_failures_total", device=name) for name in told}
+    # Once, and not again by each run that does without it.
+    failures = {name: value(later, "vjaccel_device_failures_total", device=name) for name in told}
     assert failures == {"gpu:0": 0, "gpu:1": 1}
 
 

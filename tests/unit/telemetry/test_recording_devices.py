@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vjaccel.telemetry import BatchEnded, OfDevice, Recording
+from vjaccel.telemetry import BatchEnded, DeviceTakenOut, Happened, OfDevice, Recording, listening
 
 
 class Made:
@@ -77,7 +77,7 @@ def test_a_batch_that_failed_keeps_its_device_busy_and_is_not_counted() -> None:
     made = Made("gpu:0", "gpu:1")
     made.batch("gpu:1", began=0.0, ended=1.0, failed=True)
     made.recording.taken_out("gpu:1", "RuntimeError: gone")
-    assert made.over(8.0).devices["gpu:1"] == OfDevice(0, 0, 0, 0.0, 1.0, 1.0, "RuntimeError: gone")
+    assert made.over(8.0).devices["gpu:1"] == OfDevice(0, 0, 0, 0.0, 1.0, 1.0, "RuntimeError: gone", 1)
 
 
 def test_what_calls_of_a_run_did_adds_up() -> None:
@@ -89,7 +89,7 @@ def test_what_calls_of_a_run_did_adds_up() -> None:
     assert both.devices == {
         "gpu:0": OfDevice(12, 3, 120, 3.0, 3.0, 12.0),
         "gpu:1": OfDevice(4, 1, 40, 1.0, 1.0, 8.0),
-        "cpu": OfDevice(4, 1, 40, 2.0, 2.0, 2.0, "RuntimeError: gone"),
+        "cpu": OfDevice(4, 1, 40, 2.0, 2.0, 2.0, "RuntimeError: gone", 1),
     }
 
 
@@ -111,3 +111,27 @@ def test_what_parts_did_is_taken_in_by_and_by_and_once() -> None:
         whole.take_in(now.since(before))
         before = now
     assert whole.devices["gpu:1"] == OfDevice(12, 3, 120, 3.0, 3.0, 3.0)
+
+
+def test_each_failure_of_a_device_of_a_part_is_told_once() -> None:
+    whole, heard = Recording("several:m", 4), list[Happened]()
+    made = Made("gpu:0", "gpu:1")
+    with listening(heard.append):
+        before = None
+        for at in range(3):
+            made.batch("gpu:0", began=at, ended=at + 1.0)
+            if at == 1:
+                made.recording.taken_out("gpu:1", "RuntimeError: gone")
+                heard.clear()  # what the part tells where it is
+            now = made.recording.copy()
+            whole.take_in(now.since(before))
+            before = now
+        later = Made("gpu:0")
+        later.recording.taken_out("gpu:1", "RuntimeError: gone", earlier=True)
+        later.batch("gpu:0", began=0.0, ended=1.0)
+        whole.take_in(later.over(2.0).copy())
+    assert [one for one in heard if isinstance(one.event, DeviceTakenOut)] == [
+        Happened(DeviceTakenOut("gpu:1"), "several:m")
+    ]
+    assert whole.devices["gpu:1"].taken_out == "RuntimeError: gone"
+    assert whole.devices["gpu:1"].failures == 1
