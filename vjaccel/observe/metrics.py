@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -32,7 +33,7 @@ from vjaccel.telemetry import (
 if TYPE_CHECKING:
     from vjaccel.observe.monitor import Load
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "shared_metrics"]
 
 VALUES = 50
 """Values of a label that are kept apart, at most: a page must not grow with what users name."""
@@ -52,18 +53,13 @@ STAGES = ("prepare", "embed")
 class Metrics:
     """Counts what it hears, and looks at what must be looked at.
 
-    Parameters
-    ----------
-    shared : bool
-        Whether processes share a folder: then what this process has counted is still there for the next of these.
-
     Attributes
     ----------
     registry : CollectorRegistry
         One of its own.
     """
 
-    def __init__(self, *, shared: bool = False) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._of = {measure.name.removeprefix("vjaccel_"): self._made(measure) for measure in CATALOGUE}
         self._models, self._codes, self._endpoints, self._operations, self._places = (_Bounded() for _ in range(5))
@@ -72,7 +68,8 @@ class Metrics:
         self._by_device: dict[tuple[str, str], _OfDevice] = {}
         self._by_operation: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
         self._process = psutil.Process()
-        self._cpu: dict[int, float] = _cpu if shared else {}
+        # By the process' number: a fork counts its own.
+        self._cpu: dict[int, float] = {}
         self._open: dict[str, bool] = {}
         self._on_device: set[str] = set()
         self._looking = threading.Lock()
@@ -207,8 +204,14 @@ class Metrics:
         self._of["processor_items"].labels(operation, "failed").inc(event.failed_items)
 
 
-_cpu: dict[int, float] = {}
-"""Seconds of processors that were counted in a shared folder, by the process' number: a fork counts its own."""
+@lru_cache(maxsize=1)
+def shared_metrics() -> Metrics:
+    """Those of this process where several share a folder.
+
+    All of a process write into one file, and each remembers what it has written there: a second one would write over what the
+    first has counted since.
+    """
+    return Metrics()
 
 
 class _OfModel:

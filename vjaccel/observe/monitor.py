@@ -102,12 +102,13 @@ class Monitor(Closing):
             # Not before it is wanted.
             from prometheus_client import make_wsgi_app
 
-            from vjaccel.observe.metrics import Metrics
+            from vjaccel.observe.metrics import Metrics, shared_metrics
         except ModuleNotFoundError as exc:
             raise MissingExtra("metrics", "metrics") from exc
         server = None if port is None else _server(port, host)
         self._shared = folder is not None
-        self._metrics = Metrics(shared=self._shared)
+        with _lock:
+            self._metrics = shared_metrics() if self._shared else Metrics()
         if server is not None:
             pages = _Pages(make_wsgi_app(page(self._metrics.registry, folder)), folder, self._health, self._scrapes)
             server.set_app(pages)
@@ -174,7 +175,7 @@ class Monitor(Closing):
             self._metrics.heard(happened)
 
     def _counts(self) -> bool:
-        """Whether it is the one that counts: all monitors of a process write into one file of a shared folder."""
+        """Whether it is the one that counts: all monitors of a process have the same metrics where there is a shared folder."""
         return not self._shared or _monitors[:1] == [self]
 
     def _look(self) -> None:
