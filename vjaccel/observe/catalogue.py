@@ -143,7 +143,7 @@ CATALOGUE = (
         "gauge",
         "vjaccel_device_memory_bytes",
         ("model",),
-        "What a model's GPU held when it was last asked; absent where there is none.",
+        "What a model's GPU held when it was last asked, in a run; absent where there is none.",
         "livemax",
     ),
     Measure("counter", "vjaccel_cpu_seconds", (), "Of processors, user and system."),

@@ -71,7 +71,6 @@ class Metrics:
         # By the process' number: a fork counts its own.
         self._cpu: dict[int, float] = {}
         self._open: dict[str, bool] = {}
-        self._on_device: set[str] = set()
         self._looking = threading.Lock()
         self._of["build_info"].labels(__version__).set(1)
 
@@ -123,13 +122,9 @@ class Metrics:
         with self._looking:
             # Of a model whose runs are over, too.
             seen = {(model, name): 0.0 for model in self._models.known for name in (*SUMMED, *HIGHEST)}
-            # On a processor alone there is none, which is not the same as none in use.
-            seen |= {(model, "device_memory_bytes"): 0.0 for model in self._on_device}
             for run in runs:
                 model = self._models(run.model)
                 for name, value in _of_run(run).items():
-                    if name == "device_memory_bytes":
-                        self._on_device.add(model)
                     before = seen.get((model, name), 0.0)
                     seen[model, name] = before + value if name in SUMMED else max(before, value)
             for (model, name), value in seen.items():
@@ -305,6 +300,7 @@ def _of_run(run: Recording) -> dict[str, float]:
         "workers": stages.workers,
         "batches_active": stages.at_work,
         "batch_budget_tokens": stages.budget or 0,
+        # On a processor alone there is none, which is not the same as none in use.
         **({} if run.device_bytes is None else {"device_memory_bytes": run.device_bytes}),
         "prepare": max(0, stages.read - stages.prepared),
         "embed": max(0, stages.prepared - stages.settled),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -157,6 +158,18 @@ def test_memory_and_processors_are_looked_at(monitor: Monitor) -> None:
     assert value(text, "vjaccel_memory_limit_bytes") >= value(text, "vjaccel_memory_available_bytes") > 0
     assert value(text, "vjaccel_cpu_seconds_total") > 0
     assert value(text, "vjaccel_build_info", version=vj.__version__) == 1
+
+
+@pytest.mark.parametrize("held", [7000, None], ids=["on a GPU", "on a CPU"])
+def test_what_a_models_gpu_held_stays_as_it_was_last_asked(monitor: Monitor, held: int | None) -> None:
+    run = Recording(f"local:holds {held}", 1)
+    run.began()
+    run.look(1, lambda: 0.0, lambda: held)
+    until(lambda: value(page(monitor.url), "vjaccel_runs_active", model=run.model) == 1)
+    run.ended(failed=False)
+    until(lambda: value(page(monitor.url), "vjaccel_runs_active", model=run.model) == 0)
+    shown = re.findall(rf'^vjaccel_device_memory_bytes{{model="{run.model}"}} (.*)$', page(monitor.url), re.MULTILINE)
+    assert [float(one) for one in shown] == ([] if held is None else [held])
 
 
 def test_a_gauge_is_as_old_as_the_interval_says() -> None:
