@@ -19,7 +19,6 @@ LATE = 1.5
 GONE = 3.0
 """Times as long after the last one nobody scrapes any more."""
 
-
 KEPT = 64
 """Addresses of which it is known when they have scraped: those that came last."""
 
@@ -74,10 +73,12 @@ class Scrapes:
             if len(last) == 2:
                 between = last[1] - last[0]
                 late = min(LONGEST, 1.0 + LATE * between)
-                if self._clock() - last[1] <= max(late, GONE * between):
-                    found[address] = late
             elif address in self._prometheus:
-                found[address] = LONGEST
+                between = late = LONGEST
+            else:
+                continue
+            if self._clock() - last[-1] <= max(late, GONE * between):
+                found[address] = late
         return found
 
     def _came_since(self, address: str, now: float) -> bool:
