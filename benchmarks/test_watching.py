@@ -116,7 +116,7 @@ def compare(benchmark: Any, call: Callable[[], object], rounds: int, times: int,
 def test_the_model_on_this_cpu(benchmark) -> None:
     some = texts.glosses()[:200]
     with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu", batch_tokens=1024) as embedder:
-        compare(benchmark, lambda: embedder.embed(some), rounds=20, times=1, work=len(some))
+        compare(benchmark, lambda: embedder.embed(some), rounds=60, times=1, work=len(some))
 
 
 def test_a_function_that_answers_at_once(benchmark) -> None:

@@ -177,6 +177,7 @@ def killed_often(place: Place, work: Path, times: int) -> None:
     check_output(work)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("interrupts")
 def test_an_interrupted_run_is_gone_on_with_by_the_local_engine(place: Place, work: Path) -> None:
     process = started(place, work, "--workers", "2:2")

