@@ -229,6 +229,31 @@ def test_a_cluster_without_room_is_said_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_while_the_model_is_loaded_it_ends(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    install(tmp_path / "plugins")
+    loading = tmp_path / "loading"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vjaccel", "serve", "--port", "0", "--engine", "ray", "--model", MODEL], cwd=tmp_path,
+        text=True, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}", "LETTERS_LOADING": str(loading)},
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + PATIENCE
+        while not loading.exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)  # half of what loading takes
+        assert (process.returncode, said) == (code, "vjaccel: stopped; nothing was served yet\n")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.soak
 def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path) -> None:
     assert refused(tmp_path, "--model", "local:/nowhere") == "vjaccel: there is no folder '/nowhere'\n"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vjaccel import __version__
 from vjaccel.cli.listening import free_place
+from vjaccel.cli.stopping import Stopping
 from vjaccel.cluster import Resources, Workers, check_room, connected, on_every_node, on_head, own_ray
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.engines import check_version, known_model
@@ -66,7 +67,7 @@ def serve_on_ray(
     where: tuple[str, int],
     begun: Callable[[str, tuple[str, int]], object],
 ) -> None:
-    """Serve by replicas on a cluster until a signal comes.
+    """Serve by replicas on a cluster until a signal comes; one that comes before they are begun ends the command there.
 
     Parameters
     ----------
@@ -83,7 +84,8 @@ def serve_on_ray(
         where = free_place(*where)  # before anything is begun
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.most, amounts["CPU"], amounts.get("GPU", 0.0))
-    with connected(spread.address, spread.resources) as ray, _stopping() as stopped:
+    with Stopping() as stopping, connected(spread.address, spread.resources) as ray:
+        stopping.say = "stopped; nothing was served yet"
         # Ray must be quiet before it is imported.
         from vjaccel.serve.replicas import Replicas, check_unserved, serve_replicas
 
@@ -97,7 +99,9 @@ def serve_on_ray(
         replicas = Replicas(
             own, known, limits, token, max_latency, spread.least, spread.most, spread.resources.options(), drain
         )
-        serve_replicas(replicas, *where, lambda: begun(known[0], where), stopped)
+        stopping.say = "stopped"  # of a signal while the cluster is left
+        with _stopping() as stopped:
+            serve_replicas(replicas, *where, lambda: begun(known[0], where), stopped)
 
 
 @contextmanager
