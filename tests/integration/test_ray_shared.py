@@ -91,3 +91,32 @@ def test_a_cluster_is_the_same_by_any_name_and_one_that_was_connected_before_is_
             nodes.address,
         )
     assert said == [*["there"] * 4, "True", "False", *["there"] * 4, "True", "True"]
+
+
+@pytest.mark.soak
+def test_a_service_that_came_meanwhile_is_left_as_it_is() -> None:
+    pytest.importorskip("fastapi")
+    said = ran("""
+        import threading
+        import vjaccel as vj
+        from vjaccel.cluster import connected
+
+        with connected(None):
+            from ray import serve
+            from vjaccel.serve.app import Limits
+            from vjaccel.serve.replicas import Replicas, check_unserved, serve_replicas
+
+            check_unserved()
+            serve.start(http_options={"host": "127.0.0.1", "port": 0})
+            replicas = Replicas({"model": "nobody:8"}, ("a",), Limits(), None, 0.003, 1, 1, {"num_cpus": 1}, 1.0)
+            try:
+                serve_replicas(replicas, "127.0.0.1", 0, lambda: print("begun"), threading.Event())
+            except vj.ClusterError as exc:
+                print(exc)
+            print(len(serve.status().proxies))
+    """)
+    # Ray may say something of its own behind them.
+    assert said[:2] == [
+        "the cluster serves something already: end that with `serve shutdown`, or take another one",
+        "1",
+    ]

@@ -98,9 +98,10 @@ def serve_replicas(
     Raises
     ------
     ClusterError
-        Replicas cannot be begun, or the cluster has gone.
+        Replicas cannot be begun, the cluster has gone, or it serves something already.
     """
     serve = _serve()
+    check_unserved()  # what was not there before the model was loaded may be now, and is not to be ended below
     try:
         _start(host, port)
         serve.run_many([serve.api.RunTarget(_application(replicas), NAME, "/")], wait_for_applications_running=False)
