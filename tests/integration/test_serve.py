@@ -139,11 +139,15 @@ def test_a_token_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_that_is_stopped_answers_what_it_has_been_asked(tmp_path: Path, number: signal.Signals) -> None:
-    with serving(tmp_path, "--model", "letters:8") as served:
+    log = tmp_path / "asked"
+    with serving(tmp_path, "--model", "letters:8", LETTERS_LOG=str(log)) as served:
         texts = [f"SLOW {i}" for i in range(600)]
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(served.client().embeddings.create, model="letters:8", input=texts)
-            time.sleep(0.3)
+            until = time.monotonic() + PATIENCE
+            while not log.exists():
+                assert time.monotonic() < until
+                time.sleep(0.01)
             served.process.send_signal(number)
             assert len(asked.result(PATIENCE).data) == 600
         assert served.process.wait(PATIENCE) == 0
