@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import numpy as np
@@ -36,24 +37,33 @@ SETTLING = 0.02
 """Seconds until threads that were started wait for something."""
 
 
-@contextmanager
-def scraped() -> Iterator[None]:
-    """As under a Prometheus."""
-    ended = threading.Event()
+class Scraper:
+    """As a Prometheus of what is watched now and then: it scrapes after each second of that, however short a time each is."""
 
-    def scrape(url: str | None) -> None:
-        while not ended.wait(EVERY):
-            with urlopen(f"{url}/metrics") as reply:
+    def __init__(self) -> None:
+        self.scrapes = 0
+        self._left = EVERY
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Metrics are served and scraped; a scrape that fails is an error."""
+        ended = threading.Event()
+        with Monitor() as monitor, ThreadPoolExecutor(1) as pool:
+            scraping = pool.submit(self._scrape, f"{monitor.url}/metrics", ended)
+            try:
+                yield
+            finally:
+                ended.set()
+            scraping.result()
+
+    def _scrape(self, url: str, ended: threading.Event) -> None:
+        began = time.perf_counter()
+        while not ended.wait(max(0.0, began + self._left - time.perf_counter())):
+            with urlopen(url) as reply:
                 reply.read()
-
-    with Monitor() as monitor:
-        thread = threading.Thread(target=scrape, args=(monitor.url,))
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+            self.scrapes += 1
+            began, self._left = time.perf_counter(), EVERY
+        self._left -= time.perf_counter() - began
 
 
 class Took(NamedTuple):
@@ -80,10 +90,11 @@ def compare(benchmark: Any, call: Callable[[], object], rounds: int, times: int,
     """
     watched: list[Took] = []
     plain: list[Took] = []
+    scraper = Scraper()
     call()
 
     def with_metrics() -> None:
-        with scraped():
+        with scraper.watching():
             watched.append(timed(call, times))
 
     def without() -> None:
@@ -95,6 +106,7 @@ def compare(benchmark: Any, call: Callable[[], object], rounds: int, times: int,
                 measure()
 
     benchmark.pedantic(all_rounds, rounds=1)
+    assert scraper.scrapes > 0
     benchmark.extra_info["bar"] = "watching"
     for key, of in (("best_ms", min), ("median_ms", median)):
         benchmark.extra_info[key] = {
@@ -145,21 +157,22 @@ class Prometheus:
     """What scrapes a command each quarter of a minute, and once more where it waits for that."""
 
     def __init__(self) -> None:
+        self.scrapes = 0
         self._due, self._ended = threading.Event(), False
-        self._thread = threading.Thread(target=self._scrape)
 
     def heed(self, process: subprocess.Popen[str]) -> None:
         """Read what the command says until it ends."""
         assert process.stderr is not None
-        self._thread.start()
-        try:
-            for line in process.stderr:
-                if "wait" in line and "to be scraped" in line:
-                    self._due.set()
-        finally:
-            self._ended = True
-            self._due.set()
-            self._thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            scraping = pool.submit(self._scrape)
+            try:
+                for line in process.stderr:
+                    if "wait" in line and "to be scraped" in line:
+                        self._due.set()
+            finally:
+                self._ended = True
+                self._due.set()
+            scraping.result()
 
     def _scrape(self) -> None:
         while True:
@@ -167,8 +180,14 @@ class Prometheus:
             self._due.clear()
             if self._ended:
                 return
-            with urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics") as reply:
-                reply.read()
+            try:
+                with urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics") as reply:
+                    reply.read()
+                self.scrapes += 1
+            except HTTPError:
+                raise
+            except (ConnectionError, URLError):
+                pass  # before and after it serves the page it is down, which stops no Prometheus
 
 
 def test_a_command_with_metrics_and_a_report(benchmark, tmp_path: Path) -> None:
@@ -193,13 +212,15 @@ def test_a_command_with_metrics_and_a_report(benchmark, tmp_path: Path) -> None:
         seconds[name].append(time.perf_counter() - began)
 
     def a_round(watched: int, plain: int) -> None:
+        prometheus = Prometheus()
         with ThreadPoolExecutor(2) as pool:
             both = (
-                pool.submit(command, "vjaccel", watched, Prometheus().heed),
+                pool.submit(command, "vjaccel", watched, prometheus.heed),
                 pool.submit(command, "unwatched", plain, lambda process: process.stderr.read()),
             )
             for each in both:
                 each.result()
+        assert prometheus.scrapes > 0
 
     def all_rounds() -> None:
         for number in range(COMMAND_ROUNDS):
