@@ -44,8 +44,9 @@ class OnRay:
         self._knowing = threading.Lock()
 
     def ask(self, method: str, calls: Mapping[int, tuple[Any, ...]]) -> Answers:
-        asked = {number: self._actor(number).ask.remote(method, given) for number, given in calls.items()}
-        return answers({number: self._answer(number, reference) for number, reference in asked.items()})
+        actors = {number: self._actor(number) for number in calls}
+        asked = {number: actors[number].ask.remote(method, given) for number, given in calls.items()}
+        return answers({number: self._answer(number, actors[number], asked[number]) for number in calls})
 
     def close(self) -> None:
         for actor in self._known.values():
@@ -73,22 +74,23 @@ class OnRay:
         nodes = sorted(node["NodeID"] for node in alive(self._ray))
         return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
 
-    def _answer(self, number: int, reference: Any) -> Answer:
+    def _answer(self, number: int, actor: Any, reference: Any) -> Answer:
         while True:
             try:
                 found: Answer = self._ray.get(reference, timeout=ANSWER_SECONDS)
                 return found
             except self._ray.exceptions.GetTimeoutError:
-                if not self._is_alive(number):
+                if not self._is_alive(actor):
                     reason = f"its actor has not answered for {2 * ANSWER_SECONDS:g} s"
                     return Answer(None, ShardUnavailable(number, reason))
             except self._ray.exceptions.RayError as exc:
                 with self._knowing:
-                    self._known.pop(number, None)  # the next that needs it has a new one
+                    if self._known.get(number) is actor:  # another thread may have made a new one
+                        del self._known[number]  # the next that needs it has a new one
                 return Answer(None, ShardUnavailable(number, f"its actor has ended: {said(exc)}"))
 
-    def _is_alive(self, number: int) -> bool:
-        beat = self._actor(number).pulse.options(concurrency_group="pulse").remote()
+    def _is_alive(self, actor: Any) -> bool:
+        beat = actor.pulse.options(concurrency_group="pulse").remote()
         ready, _ = self._ray.wait([beat], timeout=ANSWER_SECONDS)
         return bool(ready)
 
