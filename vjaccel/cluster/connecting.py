@@ -230,14 +230,16 @@ def _check_answers(address: str) -> None:
     if address == "auto":
         from ray._private import services
 
+        none = "there is no Ray cluster on this machine: start one with ray start --head, or name its address"
         try:
-            where = services.canonicalize_bootstrap_address(address)
+            found = services.canonicalize_bootstrap_address(address)
+        except ConnectionError as exc:
+            raise ClusterError(none) from exc
         except Exception as exc:
             raise ClusterError(f"--address auto does not say which Ray cluster: {said(exc)}") from exc
-        if where is None:
-            raise ClusterError(
-                "there is no Ray cluster on this machine: start one with ray start --head, or name its address"
-            )
+        if found is None:
+            raise ClusterError(none)
+        where = found
     target = where.removeprefix("ray://")
     host, _, port = target.rpartition(":")
     try:
