@@ -57,7 +57,7 @@ bench: $(STAMP)  ## measure against the peers; keeps the machine's results and p
 	$(BIN)/python -m pytest $(BENCHES) --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
 		--benchmark-group-by=group --benchmark-sort=min --benchmark-json=$$measured -q && \
 	$(BIN)/python benchmarks/ratios.py $$measured && \
-	$(BIN)/python benchmarks/keep.py $$measured benchmarks/results/$$($(BIN)/python benchmarks/machine.py).json && \
+	$(BIN)/python benchmarks/keep.py $$measured && \
 	rm $$measured
 	$(BIN)/python docs/performance.py
 

@@ -1,6 +1,6 @@
 """Put what a run of some benchmarks measured in the place of what the machine's results had of them.
 
-python benchmarks/keep.py measured.json benchmarks/results/machine.json
+python benchmarks/keep.py measured.json
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ def kept(measured: dict[str, Any], before: dict[str, Any] | None) -> dict[str, A
     return measured | {"benchmarks": list(found.values())}
 
 
-def main(measured: str, results: str) -> None:
-    """Write them."""
-    path = Path(results)
+def main(measured: str) -> None:
+    """Write them into the file of this machine."""
+    from machine import name  # which is beside this file
+
+    path = Path(__file__).parent / "results" / f"{name()}.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     done = kept(json.loads(Path(measured).read_text(encoding="utf-8")), before)
     path.parent.mkdir(exist_ok=True)
@@ -32,4 +34,4 @@ def main(measured: str, results: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])
