@@ -85,11 +85,11 @@ def test_a_run_into_a_collection_that_is_stopped_embeds_nothing_twice_that_is_in
     (tmp_path / "in.jsonl").write_text("".join(lines))
     asked = tmp_path / "asked"
 
-    def embedding() -> subprocess.Popen[str]:
+    def embedding(**more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "vjaccel", "embed", "in.jsonl", "-o", "lance:notes", "--model", "letters:16", "--json"],
             cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}", "LETTERS_LOG": str(asked)},
+            env=os.environ | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{ROOT}", "LETTERS_LOG": str(asked)} | more,
         )  # fmt: skip
 
     process = embedding()
@@ -110,7 +110,7 @@ def test_a_run_into_a_collection_that_is_stopped_embeds_nothing_twice_that_is_in
     if number == signal.SIGINT:
         assert {f"SLOW {name[1:]}" for name in there} == set(before), "what was embedded is in"
     asked.unlink()
-    out, err = embedding().communicate(timeout=PATIENCE)
+    out, err = embedding(LETTERS_QUICK="1").communicate(timeout=PATIENCE)
     report = json.loads(out)
     new = report["stored"] + report["resumed"]  # the latter with the vectors that the stopped run had got
     assert (report["there"], new, report["failed"]) == (len(there), rows - len(there), 0), err

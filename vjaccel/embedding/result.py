@@ -217,7 +217,7 @@ class EmbeddingResult:
         InvalidInput
             `texts` are not as many as the vectors, or no sequence: an iterator has been read to its end.
         MissingExtra
-            plotly or scikit-learn is not installed (extra ``report``).
+            plotly is not installed (extra ``report``).
         OutputError
             The file cannot be written.
 

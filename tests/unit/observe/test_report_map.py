@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from vjaccel.observe.report.near import pictured
 from vjaccel.observe.report.sample import Row, Sample, beginning
@@ -82,6 +83,24 @@ def test_the_two_directions_are_those_of_the_largest_variance() -> None:
     found = pictured(vectors)
     assert found.shares[0] > 0.95
     assert abs(np.corrcoef(found.places[:, 0], np.arange(300))[0, 1]) > 0.99
+
+
+@pytest.mark.parametrize("shape", [(300, 32), (40, 384), (50, 2)], ids=["many rows", "many columns", "two columns"])
+def test_the_places_are_those_of_scikit_learn(shape: tuple[int, int]) -> None:
+    vectors = random(*shape) * np.linspace(1, 3, shape[1]) + 5
+    vectors /= np.abs(vectors).max()
+    found, other = pictured(vectors), PCA(2, svd_solver="full")
+    places = other.fit_transform(vectors)
+    signs = np.sign((found.places * places).sum(axis=0))  # that of a direction is free
+    np.testing.assert_allclose(found.places, places * signs, atol=1e-9)
+    np.testing.assert_allclose(found.shares, other.explained_variance_ratio_, atol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [8, 400])
+def test_rows_along_one_line_have_no_second_direction(dim: int) -> None:
+    found = pictured(np.linspace(-1, 1, 60)[:, None] * random(1, dim))
+    assert found.shares == pytest.approx((1.0, 0.0), abs=1e-9)
+    assert np.abs(found.places[:, 1]).max() < 1e-9
 
 
 @pytest.mark.parametrize(

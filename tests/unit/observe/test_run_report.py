@@ -278,10 +278,21 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("absent", ["plotly.offline", "sklearn.decomposition"])
-def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
-    monkeypatch.setitem(sys.modules, absent, None)
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with vj.Embedder(model) as embedder:
         result = embedder.embed(["a floor plan"])
     with pytest.raises(vj.MissingExtra, match=r"needs the extra 'report': pip install 'vjaccel\[report\]'"):
         result.report(tmp_path / "run.html")
+
+
+def test_the_map_needs_no_scikit_learn_which_takes_seconds_to_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with vj.Embedder(model) as embedder:
+        result = embedder.embed([f"floor plan {i}" for i in range(30)])
+    result.report(tmp_path / "run.html")
+    assert "map" in read(tmp_path / "run.html").sections

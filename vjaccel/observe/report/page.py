@@ -8,7 +8,6 @@ from pathlib import Path
 from vjaccel.errors import MissingExtra
 from vjaccel.observe.report.account import Account
 from vjaccel.observe.report.map import map_section
-from vjaccel.observe.report.near import check_map
 from vjaccel.observe.report.section_devices import devices_section
 from vjaccel.observe.report.sections_run import failures_section, lengths_section, made_section, short_section
 from vjaccel.observe.report.sections_speed import (
@@ -32,14 +31,13 @@ def check_report(path: Path) -> None:
     OutputError
         `path` cannot be written.
     MissingExtra
-        plotly or scikit-learn is not installed.
+        plotly is not installed.
     """
     check_writable(path)
     try:
         import plotly.offline  # noqa: F401  # whether it can be imported is what is asked
     except ImportError as exc:
         raise MissingExtra("the report", "report") from exc
-    check_map()
 
 
 def write_run_report(account: Account, path: Path) -> None:
