@@ -31,7 +31,12 @@ DIRECT = 4096
 """Pairs that are computed directly at once."""
 
 COMPILED = {
+    "_best_codes": ("metric", "count"),
+    "_code_found": ("kind",),
+    "_code_queries": ("kind",),
+    "_column_reach": (),
     "_cosine": (),
+    "_encode_block": ("kind",),
     "_expanded": ("metric",),
     "_near": (),
     "_paired": ("metric",),
@@ -44,13 +49,12 @@ COMPILED = {
     "_wide_dot": (),
     "_widened_reach": (),
     "bounds": (),
-    "exact_scores": ("metric",),
-    "exact_terms": ("metric",),
-    "fixed_sum": (),
-    "gathered": (),
     "half_block": (),
+    "judged": ("k", "complete"),
     "manhattan": (),
     "matmul": (),
+    "summed_terms": ("metric",),
+    "terms_of": ("metric",),
 }
 """The formulas that are compiled, and their static arguments. Never `exact_terms` and `fixed_sum` in one: see there."""
 
@@ -76,6 +80,8 @@ class JaxBackend(JaxChanges, GenericBackend):
         import_jax()
         import jax
         import jax.numpy as jnp
+
+        import vjaccel_jax.kernels  # noqa: F401  # which tells JAX what our records hold
 
         kind, _, number = device.partition(":")
         super().__init__(device, jnp, jax.local_devices(backend=kind)[int(number or 0)])

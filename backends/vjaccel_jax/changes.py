@@ -36,15 +36,9 @@ class JaxChanges(JaxSearch):
         from vjaccel_jax import kernels
 
         stored = prepared.stored
-        places = self._places(ids, stored.rows)
-        no = self.xp.zeros(places.shape, dtype=bool)
-        refused = self.xp.full(places.shape, -np.inf, dtype=stored.instead.dtype)
-        stored = replace(
-            stored,
-            ordinary=kernels.put_rows(stored.ordinary, places, no),
-            instead=kernels.put_rows(stored.instead, places, refused),
-        )
-        return replace(prepared, stored=stored)
+        held = {"ordinary": stored.ordinary, "instead": stored.instead}
+        held = kernels.put_rows(held, self._places(ids, stored.rows), {"ordinary": False, "instead": -np.inf})
+        return replace(prepared, stored=replace(stored, **held))
 
     def _places(self, ids: np.ndarray, outside: int) -> Array:
         size = bucket(len(ids), ROWS)
@@ -57,15 +51,13 @@ class JaxChanges(JaxSearch):
         rows, old = prepared.rows, prepared.stored
         size = min(bucket(capacity, 1 << 30), self._tile_rows(old.vectors.dtype, old.dim))
         capacity = -(-capacity // size) * size
-        kept = kernels.padded(kernels.piece(prepared.vectors, 0, rows), capacity, 0)
-        found = self.stored_rows(kept, rows, size, prepared.metric)
-        refused = ~old.ordinary[:rows] & (old.instead[:rows] < 0)
-        refused = kernels.padded(refused, capacity, False)
-        stored = replace(
-            found.stored,
-            ordinary=found.stored.ordinary & ~refused,
-            instead=self.xp.where(refused, -self.xp.inf, found.stored.instead),
-        )
+        # What of the room was not written to is zero, as what is added.
+        found = self.stored_rows(kernels.copied(old.vectors, capacity), rows, size, prepared.metric)
+        with self.float64():
+            ordinary, instead = kernels.still_refused(
+                found.stored.ordinary, found.stored.instead, old.ordinary, old.instead
+            )
+        stored = replace(found.stored, ordinary=ordinary, instead=instead)
         return replace(found, stored=self.for_scan(stored, old.scan))
 
     def _written(self, prepared: JaxPrepared, ids: np.ndarray, vectors: Array) -> JaxPrepared:
@@ -77,24 +69,13 @@ class JaxChanges(JaxSearch):
             part = self.xp.astype(vectors[start : start + ROWS, :], stored.vectors.dtype)
             part = kernels.padded(part, places.shape[0], 0)
             with self.float64():
-                weight, ordinary, instead, norms = self._prepare_block(part, stored.metric, stored.center)
-                real = self.xp.arange(places.shape[0]) < len(ids[start : start + ROWS])
-                largest = self.xp.maximum(stored.largest, self.xp.max(self.xp.where(real, norms, 0.0)))
+                weight, ordinary, instead, norms = self.prepare_block(part, stored.metric, stored.center)
+                new = {"vectors": part, "weight": weight, "ordinary": ordinary, "instead": instead}
+                largest = kernels.at_least(stored.largest, norms, len(ids[start : start + ROWS]))
                 if isinstance(stored, HalfRows):
-                    half, scales = self.half_block(part, stored.center, ordinary)
-                    stored = replace(
-                        stored,
-                        half=kernels.put_rows(stored.half, places, half),
-                        scales=kernels.put_rows(stored.scales, places, scales),
-                    )
-            stored = replace(
-                stored,
-                vectors=kernels.put_rows(stored.vectors, places, part),
-                weight=kernels.put_rows(stored.weight, places, weight),
-                ordinary=kernels.put_rows(stored.ordinary, places, ordinary),
-                instead=kernels.put_rows(stored.instead, places, instead),
-                largest=largest,
-            )
+                    new["half"], new["scales"] = self.half_block(part, stored.center, ordinary)
+                held = kernels.put_rows({name: getattr(stored, name) for name in new}, places, new)
+            stored = replace(stored, **held, largest=largest)
         return replace(prepared, stored=stored, given=None)
 
 

@@ -10,28 +10,51 @@ import jax
 import jax.numpy as jnp
 
 from vjaccel.arrays.coarse import HalfRows, Tf32Rows
+from vjaccel.arrays.codes import Codes
 from vjaccel.arrays.grouped import group_size
 from vjaccel.arrays.search import PreparedRows
 
-__all__ = ["fill", "kept", "largest", "padded", "piece", "place", "put_rows", "squares_root", "tile_of"]
+__all__ = [
+    "at_least",
+    "copied",
+    "fill",
+    "kept",
+    "largest",
+    "padded",
+    "piece",
+    "place",
+    "put_rows",
+    "real_rows",
+    "squares_root",
+    "still_refused",
+    "tile_of",
+]
 
-META = ["metric", "rows", "dim"]
+META = {"metric", "rows", "dim", "kind"}
 
-for _kind in (PreparedRows, Tf32Rows, HalfRows):
-    _data = [field.name for field in fields(_kind) if field.name not in META]
-    jax.tree_util.register_dataclass(_kind, data_fields=_data, meta_fields=META)
+for _kind in (PreparedRows, Tf32Rows, HalfRows, Codes):
+    _names = {field.name for field in fields(_kind)}
+    jax.tree_util.register_dataclass(_kind, data_fields=sorted(_names - META), meta_fields=sorted(_names & META))
+
+
+def padded(x: jax.Array, rows: int, value: Any, axis: int = 0) -> jax.Array:
+    """`x` with `value` added along `axis` until that is `rows` long."""
+    return x if x.shape[axis] == rows else _padded(x, rows, value, axis)
 
 
 @partial(jax.jit, static_argnames=("rows", "axis"))
-def padded(x: jax.Array, rows: int, value: Any, axis: int = 0) -> jax.Array:
-    """`x` with `value` added along `axis` until that is `rows` long."""
+def _padded(x: jax.Array, rows: int, value: Any, axis: int) -> jax.Array:
     widths = [(0, rows - x.shape[i] if i == axis else 0) for i in range(x.ndim)]
     return jnp.pad(x, widths, constant_values=jnp.asarray(value, x.dtype))
 
 
-@partial(jax.jit, static_argnames=("size", "axis"))
 def piece(x: jax.Array, start: int, size: int, axis: int = 0) -> jax.Array:
     """`size` of `x` along `axis`, from `start`."""
+    return x if x.shape[axis] == size else _piece(x, start, size, axis)
+
+
+@partial(jax.jit, static_argnames=("size", "axis"))
+def _piece(x: jax.Array, start: int, size: int, axis: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(x, start, size, axis)
 
 
@@ -46,6 +69,15 @@ def tile_of(prepared: PreparedRows, start: int, size: int) -> PreparedRows:
     if isinstance(prepared, HalfRows):
         tile["vectors"] = prepared.vectors[:1]  # for their dtype: that scan does not read them
     return replace(prepared, rows=size, **tile)
+
+
+@jax.jit
+def real_rows(
+    ordinary: jax.Array, instead: jax.Array, norms: jax.Array, rows: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What is known of a prepared corpus' rows, those from `rows` on refused; and the largest norm of the others."""
+    real = jnp.arange(ordinary.shape[0]) < rows
+    return ordinary & real, jnp.where(real, instead, -jnp.inf), jnp.max(jnp.where(real, norms, 0.0))
 
 
 def _filled(out: jax.Array, block: jax.Array, *starts: int) -> jax.Array:
@@ -68,9 +100,32 @@ def place(block: jax.Array, rows: jax.Array, columns: jax.Array, values: jax.Arr
 
 
 @partial(jax.jit, donate_argnums=0)
-def put_rows(out: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
-    """`out`, which is given up, with `rows` at `ids`; those that lie outside are left out."""
-    return out.at[ids].set(rows.astype(out.dtype), mode="drop")
+def put_rows(out: dict[str, jax.Array], ids: jax.Array, rows: dict[str, Any]) -> dict[str, jax.Array]:
+    """`out`, whose arrays are given up, with those of `rows`, or one value for all, at `ids`; what lies outside is left out."""
+    return {name: x.at[ids].set(jnp.asarray(rows[name]).astype(x.dtype), mode="drop") for name, x in out.items()}
+
+
+@partial(jax.jit, static_argnames="rows")
+def copied(x: jax.Array, rows: int) -> jax.Array:
+    """A copy of `x`, also where it is as long, and rows of zeros until there are `rows`."""
+    return jnp.zeros((rows, *x.shape[1:]), x.dtype).at[: x.shape[0]].set(x)
+
+
+@jax.jit
+def still_refused(
+    ordinary: jax.Array, instead: jax.Array, ordinary_before: jax.Array, instead_before: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What is known of rows, those refused that were so before."""
+    count = ordinary.shape[0]
+    refused = (~ordinary_before & (instead_before < 0))[:count]
+    refused = jnp.pad(refused, (0, count - refused.shape[0]))
+    return ordinary & ~refused, jnp.where(refused, -jnp.inf, instead)
+
+
+@jax.jit
+def at_least(largest: jax.Array, norms: jax.Array, rows: int) -> jax.Array:
+    """The largest of `largest` and of the first `rows` of `norms`."""
+    return jnp.maximum(largest, jnp.max(jnp.where(jnp.arange(norms.shape[0]) < rows, norms, 0.0)))
 
 
 @partial(jax.jit, static_argnames="count")

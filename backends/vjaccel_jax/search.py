@@ -25,6 +25,9 @@ TILE_BYTES = 16 << 20
 WHOLE_BYTES = 32 << 20
 """Of scores: where those of all rows take no more, a corpus is not cut into tiles."""
 
+SEARCHED_AS = {Metric.EUCLIDEAN: Metric.SQEUCLIDEAN}
+"""The metrics whose kernels are those of another: what is compiled for one serves both."""
+
 
 @dataclass(frozen=True, slots=True)
 class JaxPrepared:
@@ -32,6 +35,7 @@ class JaxPrepared:
 
     Attributes
     ----------
+    metric : Metric
     rows : int
         Without those that were added to fill a tile, or to leave room.
     stored : PreparedRows
@@ -43,14 +47,11 @@ class JaxPrepared:
         What was given; None once it was changed.
     """
 
+    metric: Metric
     rows: int
     stored: PreparedRows
     tile: int
     given: Array | None
-
-    @property
-    def metric(self) -> Metric:
-        return self.stored.metric
 
     @property
     def scan(self) -> str | None:
@@ -91,16 +92,38 @@ class JaxSearch(GenericCoarse):
             if metric in EXPANDED:
                 mean = self.mean(kept)
                 center = self.xp.astype(mean * (kept.shape[0] / max(rows, 1)), mean.dtype)
-            parts = [
-                tuple(x[first - start :] for x in self._prepare_block(kernels.piece(kept, start, size), metric, center))
-                for start, first in tiles(kept.shape[0], size)
-            ]
-            weight, ordinary, instead, norms = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
-            real = self.xp.arange(kept.shape[0]) < rows
-            ordinary, instead = ordinary & real, self.xp.where(real, instead, -self.xp.inf)
-            largest = self.xp.max(self.xp.where(real, norms, 0.0))
-        stored = PreparedRows(kept, metric, kept.shape[0], kept.shape[1], center, weight, ordinary, instead, largest)
-        return JaxPrepared(rows, stored, size, None)
+            weight, ordinary, instead, norms = self._prepared_tiles(kept, size, metric, center)
+            ordinary, instead, largest = kernels.real_rows(ordinary, instead, norms, rows)
+        stored = PreparedRows(
+            kept,
+            SEARCHED_AS.get(metric, metric),
+            kept.shape[0],
+            kept.shape[1],
+            center,
+            weight,
+            ordinary,
+            instead,
+            largest,
+        )
+        return JaxPrepared(metric, rows, stored, size, None)
+
+    def _prepared_tiles(self, kept: Array, size: int, metric: Metric, center: Array | None) -> list[Array]:
+        from vjaccel_jax import kernels
+
+        if kept.shape[0] == size:
+            return list(self.prepare_block(kept, metric, center))
+        parts = [
+            tuple(x[first - start :] for x in self.prepare_block(kernels.piece(kept, start, size), metric, center))
+            for start, first in tiles(kept.shape[0], size)
+        ]
+        return [self.xp.concat(list(column)) for column in zip(*parts, strict=True)]
+
+    def prepare_block(self, vectors: Array, metric: Metric, center: Array | None) -> tuple[Array, ...]:
+        # But for cosine the metrics differ by the center alone.
+        found: tuple[Array, ...] = self._prepare_block(
+            vectors, metric if metric is Metric.COSINE else Metric.DOT, center
+        )
+        return found
 
     def prepare_scanned(  # type: ignore[override]  # as `prepare`
         self, vectors: Array, metric: Metric, scan: Coarse
@@ -143,7 +166,7 @@ class JaxSearch(GenericCoarse):
         queries, mask = self._whole_batch(queries, np.nan), self._whole_mask(mask)
         found = super().topk(queries, prepared, k, mask)
         with self.float64():
-            return TopK(found.values[:rows], found.indices[:rows])
+            return TopK(*(_first(x, rows) for x in found))
 
     def error_bound(  # type: ignore[override]
         self, queries: Array, prepared: JaxPrepared
@@ -152,7 +175,7 @@ class JaxSearch(GenericCoarse):
         unit = 2.0**-53 if self.scan_dtype(prepared.stored.vectors) == self.xp.float64 else 2.0**-24
         _, relative = rounding_bound(prepared.metric, prepared.dim, unit, 0.0, 0.0)
         with self.float64():
-            return self.bounds(queries, self._head(prepared)), relative
+            return self.bounds(queries, self._head(prepared.stored)), relative
 
     def bounds(self, queries: Array, prepared: PreparedRows) -> Array:
         return super().error_bound(queries, prepared)[0]
@@ -174,8 +197,8 @@ class JaxSearch(GenericCoarse):
                 )
                 for start in range(0, whole.shape[0], size)
             ]
-            scores, ids = (self.xp.concat(list(column)) for column in zip(*parts, strict=True))
-            return scores[: queries.shape[0]], ids[: queries.shape[0]]
+            scores, ids = parts[0] if len(parts) == 1 else (self.xp.concat(list(x)) for x in zip(*parts, strict=True))
+            return _first(scores, queries.shape[0]), _first(ids, queries.shape[0])
 
         return self.retried(run)
 
@@ -210,7 +233,19 @@ class JaxSearch(GenericCoarse):
         ids = kernels.padded(kernels.padded(ids, queries.shape[0], -1), bucket(columns, 1 << 10), -1, axis=1)
         exact = super().rescore(queries, prepared.stored, ids)
         with self.float64():
-            return exact[:rows, :columns]
+            return exact if exact.shape == (rows, columns) else exact[:rows, :columns]
+
+    def _rescore_block(self, queries: Array, prepared: PreparedRows, ids: Array) -> Array:
+        metric = SEARCHED_AS.get(prepared.metric, prepared.metric)
+        terms = self.terms_of(metric, queries, prepared.vectors, ids)
+        # All distances are sums that are negated.
+        return self.summed_terms(metric if metric.is_similarity else Metric.SQEUCLIDEAN, terms, ids)
+
+    def terms_of(self, metric: Metric, queries: Array, vectors: Array, ids: Array) -> tuple[Array, ...]:
+        return self.exact_terms(metric, queries, self.gathered(vectors, ids))
+
+    def summed_terms(self, metric: Metric, terms: tuple[Array, ...], ids: Array) -> Array:
+        return self.exact_scores(metric, tuple(self.fixed_sum(x) for x in terms), ids)
 
     # Parts
 
@@ -260,14 +295,19 @@ class JaxSearch(GenericCoarse):
 
     def _wanted(self, queries: Array, prepared: JaxPrepared) -> Array:
         with self.float64():
-            return self._scan_queries(queries, self._head(prepared))
+            # Which scan it is for does not matter to queries, nor, but for cosine, which metric.
+            head = self._head(super().finer(prepared.stored))
+            return self._scan_queries(
+                queries, head if head.metric is Metric.COSINE else replace(head, metric=Metric.DOT)
+            )
 
-    def _head(self, prepared: JaxPrepared) -> PreparedRows:
-        """A corpus of one row, with all that is the same for every row: the shape that queries' kernels are compiled for."""
-        from vjaccel_jax.kernels import tile_of
-
-        head: PreparedRows = tile_of(prepared.stored, 0, 1)
-        return head
+    def _head(self, stored: PreparedRows) -> PreparedRows:
+        """A corpus of no row that anybody reads, with all that is the same for every row: what queries' kernels are
+        compiled for.
+        """
+        nothing = dict.fromkeys(stored.row_fields)
+        one = self.xp.zeros((1, 1), dtype=stored.vectors.dtype, device=self.native_device)
+        return replace(stored, **nothing | {"vectors": one, "rows": 1})
 
     def _whole_batch(self, queries: Array, value: float) -> Array:
         from vjaccel_jax.kernels import padded
@@ -277,6 +317,10 @@ class JaxSearch(GenericCoarse):
 
     def _whole_mask(self, mask: Array | None) -> Array | None:
         return mask if mask is None or mask.ndim == 1 else self._whole_batch(mask, False)
+
+
+def _first(x: Array, rows: int) -> Array:
+    return x if x.shape[0] == rows else x[:rows]
 
 
 def _refuse_tracing(*arrays: Array | None) -> None:

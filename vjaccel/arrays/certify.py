@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, TopK
 
-__all__ = ["Closest", "Found", "least_score", "pairs", "slack", "topk", "within"]
+__all__ = ["Closest", "Found", "Verdict", "judged", "least_score", "pairs", "slack", "topk", "within"]
 
 OPEN_QUERIES = 64
 """Queries settled together by the slow way: their candidates are on the host at once."""
@@ -39,8 +39,8 @@ QUERIES = 256
 HITS = 1 << 22
 """Hits of several queries that are held before they are sorted; beyond it fewer queries share a walk."""
 
-AT_ONCE = 1 << 13
-"""Hits scored again in one call: of one size, so that libraries that compile for shapes compile for few."""
+FEWEST, AT_ONCE = 16, 1 << 13
+"""Hits scored again in one call: of few sizes, so that libraries that compile for shapes compile for few."""
 
 FIRST_QUERIES, MORE_QUERIES = 16, 1024
 """Rows whose pairs are looked for together: few at first, since all their pairs may be candidates for the k best; eight
@@ -58,13 +58,40 @@ class Found(NamedTuple):
     scores: np.ndarray
 
 
+class Verdict(NamedTuple):
+    """What a scan's candidates come to.
+
+    Attributes
+    ----------
+    found : TopK
+    line : array (n_queries,), float64
+        The scan's score below which no row is wanted.
+    missed : array of bool (n_queries,)
+        Where the scan may have left out a row that is.
+    """
+
+    found: TopK
+    line: Array
+    missed: Array
+
+
+Judge: TypeAlias = Callable[[Array, Array, Array, Array, Array, float, int, bool], Verdict]
+"""`judged`, or what a library made of it."""
+
+
 def slack(k: int) -> int:
     """How many candidates more than `k` a scan is asked for."""
     return 22 + k // 8
 
 
 def topk(
-    backend: Backend, queries: Array, prepared: Prepared, k: int, mask: Array | None, finer: Prepared | None = None
+    backend: Backend,
+    queries: Array,
+    prepared: Prepared,
+    k: int,
+    mask: Array | None,
+    finer: Prepared | None = None,
+    judge: Judge | None = None,
 ) -> TopK:
     """The best `k` rows for each query, exactly; float64 scores, best first, -inf and -1 where there are fewer.
 
@@ -76,28 +103,46 @@ def topk(
     mask : array of bool, shape (rows,) or (n_queries, rows), or None
     finer : Prepared or None
         The same corpus for a finer scan, which is tried where that of `prepared` cannot be certified.
+    judge : callable or None
+        `judged`, compiled.
     """
     count = min(prepared.rows, k + slack(k) * (1 if finer is None else COARSER))
     scanned, ids = backend.scan(queries, prepared, count, mask)
-    xp = array_namespace(scanned)
     with backend.float64():
-        exact, ids = ranked(backend.rescore(queries, prepared, ids), ids, k)
-        finite = xp.all(xp.isfinite(queries), axis=1)
-        exact = xp.where(finite[:, None], exact, -xp.inf)
-        ids = xp.where(finite[:, None], ids, -1)
+        exact = backend.rescore(queries, prepared, ids)
         absolute, relative = backend.error_bound(queries, prepared)
-        line = exact[:, -1] - absolute - relative * xp.abs(exact[:, -1])
-        missed = absolute == xp.inf  # such a query's scores overflow: a row may even look as if it were refused
-        if count < prepared.rows:
-            worst = xp.min(xp.astype(scanned, xp.float64), axis=1)
-            missed = missed | ((worst != -xp.inf) & ~(worst < line))  # a NaN is a miss
-        missed = missed & finite
-        if not bool(xp.any(missed)):
-            return TopK(exact, ids)
-    open_queries = np.flatnonzero(backend.to_numpy(missed))
+        verdict = (judge or judged)(queries, scanned, exact, ids, absolute, relative, k, count == prepared.rows)
+    open_queries = np.flatnonzero(backend.to_numpy(verdict.missed))
+    if not len(open_queries):
+        return verdict.found
     if finer is not None:
-        return _scanned_again(backend, queries, finer, mask, TopK(exact, ids), open_queries)
-    return _settled(backend, queries, prepared, mask, TopK(exact, ids), line, open_queries)
+        return _scanned_again(backend, queries, finer, mask, verdict.found, open_queries)
+    return _settled(backend, queries, prepared, mask, verdict, open_queries)
+
+
+def judged(
+    queries: Array, scanned: Array, exact: Array, ids: Array, absolute: Array, relative: float, k: int, complete: bool
+) -> Verdict:
+    """The best `k` of the rows `ids` that were scanned, by their exact scores, and the queries whose answer may be another.
+
+    Parameters
+    ----------
+    absolute, relative
+        The bound of the scan's scores, as `Backend.error_bound` gives it.
+    complete : bool
+        Whether `ids` are all rows there are.
+    """
+    xp = array_namespace(exact)
+    exact, ids = ranked(exact, ids, k)
+    finite = xp.all(xp.isfinite(queries), axis=1)
+    exact = xp.where(finite[:, None], exact, -xp.inf)
+    ids = xp.where(finite[:, None], ids, -1)
+    line = exact[:, -1] - absolute - relative * xp.abs(exact[:, -1])
+    missed = absolute == xp.inf  # such a query's scores overflow: a row may even look as if it were refused
+    if not complete:
+        worst = xp.min(xp.astype(scanned, xp.float64), axis=1)
+        missed = missed | ((worst != -xp.inf) & ~(worst < line))  # a NaN is a miss
+    return Verdict(TopK(exact, ids), line, missed & finite)
 
 
 def ranked(exact: Array, ids: Array, k: int) -> tuple[Array, Array]:
@@ -128,21 +173,23 @@ def _settled(
     queries: Array,
     prepared: Prepared,
     mask: Array | None,
-    found: TopK,
-    line: Array,
+    verdict: Verdict,
     missed: np.ndarray,
 ) -> TopK:
-    """`found`, with the queries `missed` answered from all rows above their line. Rare; ranked on the host."""
-    k = found.values.shape[1]
-    values, indices = (np.array(backend.to_numpy(x)) for x in found)
+    """What was found, with the queries `missed` answered from all rows above their line. Rare; ranked on the host."""
+    k = verdict.found.values.shape[1]
+    values, indices, lines = (np.array(backend.to_numpy(x)) for x in (*verdict.found, verdict.line))
     for start in range(0, len(missed), OPEN_QUERIES):
         part = missed[start : start + OPEN_QUERIES]
         chosen = backend.asarray(part)
         xp = array_namespace(queries)
         some = xp.take(queries, chosen, axis=0)
         some_mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
-        best = [_Best(backend, some[i : i + 1, :], prepared, k) for i in range(len(part))]
-        for offsets, ids in backend.above(some, prepared, xp.take(line, chosen, axis=0), some_mask):
+        held = backend.to_numpy(some)  # cut and padded on the host: the numbers here would be shapes to compile for
+        best = [_Best(backend, backend.asarray(held[i : i + 1]), prepared, k) for i in range(len(part))]
+        with backend.float64():
+            thresholds = backend.asarray(lines[part])
+        for offsets, ids in backend.above(some, prepared, thresholds, some_mask):
             these = backend.to_numpy(ids)
             for i in np.flatnonzero(np.diff(offsets)):
                 best[i].offer(these[offsets[i] : offsets[i + 1]])
@@ -176,8 +223,8 @@ class _Best:
         """The exact scores, best first, and the rows."""
         if self._count:
             ids = self._unlike(np.concatenate(self._offered))
-            wanted = self._backend.asarray(ids)[None, :]
-            exact = self._backend.to_numpy(self._backend.rescore(self._query, self._prepared, wanted))[0]
+            wanted = self._backend.asarray(_padded(ids, self._room)[None, :])
+            exact = self._backend.to_numpy(self._backend.rescore(self._query, self._prepared, wanted))[0][: len(ids)]
             exact, ids = np.concatenate([self._exact, exact]), np.concatenate([self._ids, ids])
             order = np.lexsort((ids, -exact))[: self._k]
             self._exact, self._ids, self._offered, self._count = exact[order], ids[order], [], 0
@@ -190,14 +237,21 @@ class _Best:
         """
         if len(ids) < 4 * self._k + 64:
             return ids
-        padding, middle = (0, (1 << (len(ids) - 1).bit_length()) - len(ids)), len(ids) // 2
-        vectors = self._prepared.vectors
+        vectors, middle = self._prepared.vectors, len(ids) // 2
         xp = array_namespace(vectors)
         rows, one = (
-            xp.take(vectors, self._backend.asarray(x), axis=0) for x in (np.pad(ids, padding), ids[middle : middle + 1])
+            xp.take(vectors, self._backend.asarray(x), axis=0)
+            for x in (_padded(ids, self._room, 0), ids[middle : middle + 1])
         )
         alike = self._backend.to_numpy(xp.all(rows == one, axis=1))[: len(ids)]
         return np.sort(np.concatenate([ids[~alike], ids[alike][: self._k]]))
+
+
+def _padded(numbers: np.ndarray, most: int, value: int = -1) -> np.ndarray:
+    """`numbers`, of which there are at most `most`, and `value` until there are one of few counts."""
+    bits = (len(numbers) - 1).bit_length()
+    size = min(max(FEWEST, 1 << (bits + bits % 2)), most)
+    return np.pad(numbers, (0, size - len(numbers)), constant_values=value)
 
 
 def least_score(metric: Metric, threshold: float) -> float:
@@ -282,16 +336,19 @@ def candidates(
     with backend.float64():
         absolute, relative = backend.error_bound(queries, prepared)
         lines = least - relative * abs(least) - absolute
-    finite = np.flatnonzero(backend.to_numpy(xp.all(xp.isfinite(queries), axis=1)))
-    if not len(finite):
+    finite = backend.to_numpy(xp.all(xp.isfinite(queries), axis=1))
+    if not finite.any():
         return
-    if len(finite) < queries.shape[0]:
-        chosen = backend.asarray(finite)
+    if not finite.all():
+        # The others look for what the first of these does: fewer queries would be another shape to compile for.
+        chosen = backend.asarray(np.where(finite, np.arange(len(finite)), np.argmax(finite)))
         queries, lines = xp.take(queries, chosen, axis=0), xp.take(lines, chosen, axis=0)
         mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
     for offsets, ids in backend.above(queries, prepared, lines, mask):
-        if offsets[-1]:
-            yield np.repeat(finite, np.diff(offsets)), backend.to_numpy(ids)
+        whose = np.repeat(np.arange(len(finite)), np.diff(offsets))
+        wanted = finite[whose]
+        if wanted.any():
+            yield whose[wanted], backend.to_numpy(ids)[wanted]
 
 
 def rescored(backend: Backend, queries: Array, prepared: Prepared, whose: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -300,12 +357,10 @@ def rescored(backend: Backend, queries: Array, prepared: Prepared, whose: np.nda
     scores = np.empty(len(ids))
     for start in range(0, len(ids), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        count = len(ids[part])
-        padding = (0, (1 << (count - 1).bit_length()) - count)
-        chosen = backend.asarray(np.pad(whose[part], padding))
-        wanted = backend.asarray(np.pad(ids[part], padding, constant_values=-1))
-        exact = backend.rescore(xp.take(queries, chosen, axis=0), prepared, wanted[:, None])
-        scores[part] = backend.to_numpy(exact)[:count, 0]
+        chosen = backend.asarray(_padded(whose[part], AT_ONCE, 0))
+        wanted = backend.asarray(_padded(ids[part], AT_ONCE)[:, None])
+        exact = backend.rescore(xp.take(queries, chosen, axis=0), prepared, wanted)
+        scores[part] = backend.to_numpy(exact)[: len(ids[part]), 0]
     return scores
 
 

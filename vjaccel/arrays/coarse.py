@@ -110,7 +110,7 @@ class GenericCoarse(GenericSearch):
     def topk(self, queries: Array, prepared: PreparedRows, k: int, mask: Array | None) -> TopK:
         if prepared.scan is None:
             return super().topk(queries, prepared, k, mask)
-        return certify.topk(self, queries, prepared, k, mask, self.finer(prepared))  # type: ignore[arg-type]  # as there
+        return certify.topk(self, queries, prepared, k, mask, self.finer(prepared), self.judged)  # type: ignore[arg-type]  # as there
 
     def finer(self, prepared: PreparedRows) -> PreparedRows:
         """The same corpus, scanned by its vectors."""

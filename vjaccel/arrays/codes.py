@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from vjaccel.arrays.protocol import Array, Backend, Metric
@@ -99,8 +99,7 @@ class GenericCodes:
         if kind == "binary":
             return xp.astype(self.mean(calibration), xp.float32)
         for rows in self.blocks(calibration.shape[0], 16 * dim):
-            part = xp.abs(xp.astype(self.widened(calibration[rows, :]), xp.float32))
-            steps = xp.maximum(steps, xp.max(xp.where(xp.isfinite(part), part, 0.0), axis=0))
+            steps = xp.maximum(steps, self._column_reach(calibration[rows, :]))
         return steps / LARGEST
 
     def encode(self, kind: Kind, x: Array, steps: Array) -> Codes:
@@ -116,30 +115,19 @@ class GenericCodes:
         self, queries: Array, codes: Codes, metric: Metric, count: int, mask: Array | None
     ) -> tuple[Array, Array]:
         xp = self.xp
-        queries = xp.astype(self.widened(queries), xp.float32)
-        queries = xp.where(xp.isfinite(queries), queries, 0.0)
-        wanted = (
-            self._bits(self.encode("binary", queries, codes.steps)) if codes.kind == "binary" else queries * codes.steps
-        )
 
         def run() -> tuple[Array, Array]:
+            wanted = self._code_queries(codes.kind, queries, codes.steps)
             best: tuple[Array, Array] | None = None
             for tile in self.blocks(codes.codes.shape[0], 16 * (queries.shape[0] + codes.dim)):
-                scores = self._code_scores(wanted, codes, metric, tile)
-                if mask is not None:
-                    scores = xp.where(mask[tile][None, :] if mask.ndim == 1 else mask[:, tile], scores, -xp.inf)
-                if codes.kind == "binary":
-                    # Most are equal to many: a part of 1 that grows with the index puts the lower first.
-                    places = xp.arange(tile.start, tile.stop, dtype=xp.float64, device=self.native_device)
-                    scores = xp.astype(scores, xp.float64) - places * 2.0**-32
-                found = self._best(scores, None, count)
-                found = found[0], found[1] + tile.start
+                part = replace(codes, codes=codes.codes[tile, :], squares=codes.squares[tile])
+                allowed = mask if mask is None else mask[tile] if mask.ndim == 1 else mask[:, tile]
+                found = self._best_codes(wanted, part, metric, count, allowed, tile.start)
                 best = found if best is None else self._best(
                     xp.concat([best[0], found[0]], axis=1), xp.concat([best[1], found[1]], axis=1), count
                 )  # fmt: skip
             assert best is not None  # codes of no rows are settled before
-            scores = xp.astype(xp.ceil(best[0]) if codes.kind == "binary" else best[0], xp.float32)
-            return scores, xp.where(scores == -xp.inf, -1, best[1])
+            return self._code_found(codes.kind, *best)
 
         with self.float64():
             found: tuple[Array, Array] = self.retried(run)
@@ -148,7 +136,39 @@ class GenericCodes:
     def exact_of(self, queries: Array, vectors: Array, metric: Metric, ids: Array) -> Array:
         return GenericSearch.rescore(self, queries, _Exact(metric, vectors.shape[1], vectors), ids)  # type: ignore[arg-type]
 
-    # Parts
+    # Parts: no step depends on a value, so they can be compiled
+
+    def _column_reach(self, x: Array) -> Array:
+        part = self.xp.abs(self.xp.astype(self.widened(x), self.xp.float32))
+        return self.xp.max(self.xp.where(self.xp.isfinite(part), part, 0.0), axis=0)
+
+    def _code_queries(self, kind: Kind, queries: Array, steps: Array) -> Array:
+        """What is multiplied with codes; what is not finite counts as zero."""
+        xp = self.xp
+        queries = xp.astype(self.widened(queries), xp.float32)
+        queries = xp.where(xp.isfinite(queries), queries, 0.0)
+        if kind == "int8":
+            return queries * steps
+        return self._bits(self._encode_block(kind, queries, steps)[0], queries.shape[1])
+
+    def _best_codes(
+        self, wanted: Array, codes: Codes, metric: Metric, count: int, mask: Array | None, start: int
+    ) -> tuple[Array, Array]:
+        """The best `count` of a tile whose first row has the number `start`; `_code_found` tells what the scores are."""
+        xp = self.xp
+        scores = self._code_scores(wanted, codes, metric)
+        if mask is not None:
+            scores = xp.where(mask[None, :] if mask.ndim == 1 else mask, scores, -xp.inf)
+        if codes.kind == "binary":
+            # Most are equal to many: a part of 1 that grows with the index puts the lower first.
+            places = start + xp.arange(scores.shape[1], dtype=xp.float64, device=self.native_device)
+            scores = xp.astype(scores, xp.float64) - places * 2.0**-32
+        values, columns = self._best(scores, None, count)
+        return values, columns + start
+
+    def _code_found(self, kind: Kind, scores: Array, ids: Array) -> tuple[Array, Array]:
+        scores = self.xp.astype(self.xp.ceil(scores) if kind == "binary" else scores, self.xp.float32)
+        return scores, self.xp.where(scores == -self.xp.inf, -1, ids)
 
     def _encode_block(self, kind: Kind, x: Array, steps: Array) -> tuple[Array, Array]:
         xp = self.xp
@@ -171,21 +191,21 @@ class GenericCodes:
             codes = xp.astype(xp.sum(xp.reshape(bits, (x.shape[0], -1, 8)) * places, axis=2), xp.uint8)
         return codes, xp.where(finite, squares, xp.nan)
 
-    def _bits(self, codes: Codes, tile: slice = slice(None)) -> Array:
+    def _bits(self, codes: Array, dim: int) -> Array:
         """Rows of bits as -1 and 1, float32: their products are dim - 2 hamming, exactly."""
         xp = self.xp
-        part = xp.astype(codes.codes[tile, :], xp.int32)
+        part = xp.astype(codes, xp.int32)
         places = xp.asarray([128, 64, 32, 16, 8, 4, 2, 1], dtype=xp.int32, device=self.native_device)
         bits = xp.bitwise_and(part[:, :, None], places) > 0
-        return xp.astype(xp.reshape(bits, (part.shape[0], -1)), xp.float32)[:, : codes.dim] * 2.0 - 1.0
+        return xp.astype(xp.reshape(bits, (part.shape[0], -1)), xp.float32)[:, :dim] * 2.0 - 1.0
 
-    def _code_scores(self, wanted: Array, codes: Codes, metric: Metric, tile: slice) -> Array:
+    def _code_scores(self, wanted: Array, codes: Codes, metric: Metric) -> Array:
         xp = self.xp
-        squares = codes.squares[tile]
+        squares = codes.squares
         if codes.kind == "binary":
-            scores = (self.matmul(wanted, self._bits(codes, tile).T) - codes.dim) * 0.5
+            scores = (self.matmul(wanted, self._bits(codes.codes, codes.dim).T) - codes.dim) * 0.5
         else:
-            scores = self.matmul(wanted, xp.astype(codes.codes[tile, :], xp.float32).T)
+            scores = self.matmul(wanted, xp.astype(codes.codes, xp.float32).T)
             if metric is Metric.COSINE:
                 scores = scores / xp.sqrt(xp.where(squares > 0.0, squares, 1.0))[None, :]
             elif metric in EXPANDED:

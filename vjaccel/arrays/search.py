@@ -127,6 +127,7 @@ class GenericSearch:
     scan_dtype: Callable[[Array], Any]
     mean: Callable[[Array], Array]
     to_numpy: Callable[[Array], np.ndarray]
+    judged: ClassVar[certify.Judge] = staticmethod(certify.judged)
 
     def prepare(self, vectors: Array, metric: Metric) -> PreparedRows:
         return self._prepared(vectors, metric, None)
@@ -158,7 +159,7 @@ class GenericSearch:
         return self.retried(run)
 
     def topk(self, queries: Array, prepared: PreparedRows, k: int, mask: Array | None) -> TopK:
-        return certify.topk(self, queries, prepared, k, mask)  # type: ignore[arg-type]  # the other half makes it a Backend
+        return certify.topk(self, queries, prepared, k, mask, judge=self.judged)  # type: ignore[arg-type]  # the other half makes it a Backend
 
     def error_bound(self, queries: Array, prepared: PreparedRows) -> tuple[Array, float]:
         xp = self.xp

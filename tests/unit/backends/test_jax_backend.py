@@ -117,10 +117,11 @@ def test_no_shape_within_a_bucket_compiles_a_kernel_of_the_search_again(backend:
     kernels = (
         "_scored",
         "kept",
-        "exact_terms",
-        "fixed_sum",
-        "exact_scores",
+        "terms_of",
+        "summed_terms",
+        "judged",
         "_prepare_block",
+        "real_rows",
         "_scan_queries",
         "bounds",
     )
@@ -132,6 +133,35 @@ def test_the_same_shapes_compile_nothing(backend: JaxBackend) -> None:
     vj.topk(rows[:16], rows, 10, backend=backend)
     with compilations() as found:
         vj.topk(rows[:16] + 1, rows, 10, backend=backend)
+    assert found == []
+
+
+def test_what_is_compiled_for_a_distance_serves_its_square(backend: JaxBackend) -> None:
+    rows = np.random.default_rng(0).standard_normal((500, 24)).astype(np.float32)
+    vj.topk(rows[:16], rows, 10, metric="euclidean", backend=backend)
+    with compilations() as found:
+        vj.topk(rows[:16], rows, 10, metric="sqeuclidean", backend=backend)
+    assert not [line for line in found if "jit(negative)" not in line]  # of the values
+
+
+@pytest.mark.parametrize("equals", [150, 200])
+def test_how_many_rows_are_equal_is_nothing_to_compile_for(backend: JaxBackend, equals: int) -> None:
+    rows = np.random.default_rng(0).standard_normal((500, 24)).astype(np.float32)
+    rows[:250] = rows[0]
+    vj.topk(rows[:1], rows, 10, backend=backend)
+    rows[equals:250] = -rows[0]
+    with compilations() as found:
+        vj.topk(rows[:1], rows, 10, backend=backend)
+    assert found == []
+
+
+def test_how_many_rows_reach_a_threshold_is_nothing_to_compile_for(backend: JaxBackend) -> None:
+    rows = np.zeros((500, 24), np.float32)
+    rows[:, 0] = np.arange(500)
+    vj.within(rows[:1], rows, 250.0, metric="euclidean", backend=backend)
+    with compilations() as found:
+        for threshold in (80.0, 110.0, 249.0):
+            vj.within(rows[:1], rows, threshold, metric="euclidean", backend=backend)
     assert found == []
 
 
