@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,27 +67,25 @@ class TestJax(BackendConformance):
     spec = "jax:cpu"
 
 
+@pytest.fixture(scope="class")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    pytest.importorskip("array_api_strict")
+    entries = {"strict": "tests.conformance.strict_backend:StrictBackend"}
+    with plugins.installed(tmp_path_factory.mktemp("strict"), "strict-backend", entries):
+        yield
+
+
 class TestStrict(BackendConformance):
     """The array API standard and nothing more, on a device that mixes with no other."""
 
     @pytest.fixture
-    def subject(self, tmp_path: Path) -> Iterator[Backend]:
-        pytest.importorskip("array_api_strict")
-        with plugins.installed(
-            tmp_path, "strict-backend", {"strict": "tests.conformance.strict_backend:StrictBackend"}
-        ):
-            yield get_backend("strict:gpu:1")
+    def subject(self, strict: None) -> Backend:
+        return get_backend("strict:gpu:1")
 
 
 class TestStrictSharded(ChangeConformance, RangeConformance, SearchConformance):
     """A corpus is cut over two devices that do not mix."""
 
-    spec = "strict:gpu:1,2"
-
     @pytest.fixture
-    def subject(self, tmp_path: Path) -> Iterator[Backend]:
-        pytest.importorskip("array_api_strict")
-        with plugins.installed(
-            tmp_path, "strict-backend", {"strict": "tests.conformance.strict_backend:StrictBackend"}
-        ):
-            yield get_backend(self.spec)
+    def subject(self, strict: None) -> Backend:
+        return get_backend("strict:gpu:1,2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,32 @@ from vjaccel.arrays.testing.search import SearchConformance
 TOLERANCE = {"cosine": 1e-6, "dot": 1e-3, "euclidean": 1e-4, "sqeuclidean": 1e-3, "manhattan": 1e-4}
 
 
-@pytest.fixture
-def cupy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    information = tmp_path / "cupy_cuda13x-14.2.0.dist-info"
+@contextmanager
+def standing_in(folder: Path) -> Iterator[Any]:
+    information = folder / "cupy_cuda13x-14.2.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: cupy-cuda13x\nVersion: 14.2.0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "_instances", {})
-    with strict_cupy.installed() as module:
+    with pytest.MonkeyPatch.context() as patched, strict_cupy.installed() as module:
+        patched.syspath_prepend(str(folder))
+        patched.setattr(registry, "_instances", {})
+        yield module
+
+
+@pytest.fixture
+def cupy(tmp_path: Path) -> Iterator[Any]:
+    with standing_in(tmp_path) as module:
+        yield module
+
+
+@pytest.fixture(scope="class")
+def cupy_of_a_class(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with standing_in(tmp_path_factory.mktemp("cupy")) as module:
         yield module
 
 
 class TestCupyStandIn(BackendConformance):
     @pytest.fixture
-    def subject(self, cupy: Any) -> vj.Backend:
+    def subject(self, cupy_of_a_class: Any) -> vj.Backend:
         return vj.get_backend("cupy:gpu:1")
 
 
@@ -44,7 +57,7 @@ class TestCupyStandInSharded(ChangeConformance, RangeConformance, SearchConforma
     """A corpus is cut over both devices."""
 
     @pytest.fixture
-    def subject(self, cupy: Any) -> vj.Backend:
+    def subject(self, cupy_of_a_class: Any) -> vj.Backend:
         return vj.get_backend("cupy:gpu:0,1")
 
 
