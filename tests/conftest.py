@@ -16,6 +16,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VJACCEL_CACHE_DIR"] = tempfile.mkdtemp(prefix="vjaccel-tests-")
 atexit.register(shutil.rmtree, os.environ["VJACCEL_CACHE_DIR"], ignore_errors=True)
 
+# Commands that tests start would else compile this library's own modules each time, which takes half a second of each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture
 def interrupts() -> Iterator[None]:

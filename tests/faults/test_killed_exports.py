@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,14 +39,24 @@ def vjaccel(folder: Path, *arguments: str, dies_after: int = 99) -> subprocess.C
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("files", range(6))
-def test_a_pair_is_of_one_export_or_is_none(tmp_path: Path, files: int) -> None:
-    states = []
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, list[float]]]]:
+    """A folder with two collections and an export of the first, and what the two hold."""
+    folder, states = tmp_path_factory.mktemp("exported"), []
     for name in ("old", "new"):
-        with vj.Collection.open(tmp_path / name, dim=2, create=True) as col:
+        with vj.Collection.open(folder / name, dim=2, create=True) as col:
             states.append({f"{name}{i}": [float(name == "new"), float(i)] for i in range(5)})
             col.insert(list(states[-1]), list(states[-1].values()))
-    assert vjaccel(tmp_path, "collection", "export", "old", "-o", "out.npy").returncode == 0
+    assert vjaccel(folder, "collection", "export", "old", "-o", "out.npy").returncode == 0
+    return folder, states
+
+
+@pytest.mark.parametrize("files", range(6))
+def test_a_pair_is_of_one_export_or_is_none(
+    tmp_path: Path, exported: tuple[Path, list[dict[str, list[float]]]], files: int
+) -> None:
+    before, states = exported
+    shutil.copytree(before, tmp_path, dirs_exist_ok=True)
     vjaccel(tmp_path, "collection", "export", "new", "-o", "out.npy", "--overwrite", dies_after=files)
     done = vjaccel(tmp_path, "collection", "import", "read", "out.npy")
     if done.returncode:

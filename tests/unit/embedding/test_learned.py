@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import vjaccel as vj
+from tests.unit.embedding.remembering import LEARNED, write_often
 from tests.unit.embedding.tiny_models import Tiny
 from vjaccel.embedding.learned import MODELS, cache_folder, recalled, remember
 from vjaccel.embedding.tuner import Arm, Learned, bucket_of, budgets_around
 
-LEARNED = Learned(4096, {64: {1024: Arm(3.0, 21.5), 512: Arm(1.5, 9.0)}, 256: {64: Arm(1.0, 7.0)}})
 TEXTS = [f"{'d ' * (i % 9)}{i}" for i in range(1000)]
 
 
@@ -80,12 +80,6 @@ def test_the_folder_is_the_users_unless_another_is_named(tmp_path: Path, monkeyp
     assert cache_folder() == tmp_path / "vjaccel"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "vjaccel"
-
-
-def write_often(name: str) -> None:
-    for _ in range(60):
-        remember(name, LEARNED)
-        assert recalled(name) in (None, LEARNED)  # another process may have replaced it
 
 
 def test_processes_that_write_at_once_leave_a_whole_file(folder: Path) -> None:
