@@ -21,7 +21,7 @@ def import_jax() -> Any:
         folder = _cache_folder()
         if CACHE not in os.environ and folder is not None:
             os.environ[CACHE] = folder
-            # Ours compile in less than the second below which JAX keeps nothing; a search has some 25 of them.
+            # Ours compile in less than the second below which JAX keeps nothing; a search has some twenty.
             os.environ.setdefault(LEAST, "0")
     import jax
 

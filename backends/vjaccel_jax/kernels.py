@@ -130,11 +130,16 @@ def at_least(largest: jax.Array, norms: jax.Array, rows: int) -> jax.Array:
 
 @partial(jax.jit, static_argnames="count")
 def kept(
-    best: tuple[jax.Array, jax.Array], scores: jax.Array, start: int, first: int, mask: jax.Array | None, count: int
+    best: tuple[jax.Array, jax.Array] | None,
+    scores: jax.Array,
+    start: int,
+    first: int,
+    mask: jax.Array | None,
+    count: int,
 ) -> tuple[jax.Array, jax.Array]:
     """The best `count` of `best` (scores and rows) and of a tile's `scores`, which start at row `start`; from `first` on.
 
-    Rows that may not be returned have score -inf and number -1.
+    Of a first tile there is no `best`. Rows that may not be returned have score -inf and number -1.
     """
     rows = start + jnp.arange(scores.shape[1], dtype=jnp.int32)
     allowed = (rows >= first)[None, :]
@@ -142,6 +147,9 @@ def kept(
         allowed = allowed & (mask if mask.ndim == 2 else mask[None, :])
     found, chosen = largest(jnp.where(allowed, scores, -jnp.inf), min(count, scores.shape[1]))
     ids = jnp.where(found == -jnp.inf, -1, rows[chosen])
+    if best is None:
+        widths = ((0, 0), (0, count - found.shape[1]))
+        return jnp.pad(found, widths, constant_values=-jnp.inf), jnp.pad(ids, widths, constant_values=-1)
     values, places = jax.lax.top_k(jnp.concatenate([best[0], found], axis=1), count)
     return values, jnp.take_along_axis(jnp.concatenate([best[1], ids], axis=1), places, axis=1)
 

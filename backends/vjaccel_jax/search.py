@@ -253,12 +253,12 @@ class JaxSearch(GenericCoarse):
         from vjaccel_jax import kernels
 
         wanted = self._wanted(queries, prepared)
-        shape = (queries.shape[0], count)
-        best = self.xp.full(shape, -np.inf, dtype=wanted.dtype), self.xp.full(shape, -1, dtype=self.xp.int32)
+        best: tuple[Array, Array] | None = None
         for start, first, scores, allowed in self._tiles_scored(
             wanted, prepared, mask, self._scanned(wanted, prepared)
         ):
             best = kernels.kept(best, scores, start, first, allowed, count)
+        assert best is not None  # a corpus of no rows is settled before any backend is asked
         return best
 
     def _tiles_scored(

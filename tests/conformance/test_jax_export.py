@@ -95,7 +95,8 @@ def test_keeping_the_best_of_a_tile(mask: tuple[int, ...] | None) -> None:
     best = of(QUERIES, COUNT), of(QUERIES, COUNT, dtype="int32")
     allowed = None if mask is None else of(*mask, dtype="bool")
     scores = of(QUERIES, TILE)
-    lowered(lambda b, s, m: kernels.kept(b, s, 0, 0, m, count=COUNT), best, scores, allowed)
+    for before in (None, best):
+        lowered(lambda b, s, m: kernels.kept(b, s, 0, 0, m, count=COUNT), before, scores, allowed)
 
 
 @pytest.mark.parametrize("metric", METRICS)
