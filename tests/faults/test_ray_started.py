@@ -128,7 +128,7 @@ def test_a_run_through_a_client_address_is_interrupted_and_goes_on(head: Head, t
     spread = ("--engine", "ray", "--address", f"ray://127.0.0.1:{head.client}", "--shard-rows", "50")
     process = started(head, tmp_path, *spread, RAY_AUTH_MODE="token")
     deadline = time.monotonic() + PATIENCE
-    while not list(tmp_path.glob("out.parquet.journal/shards/*.taken")):
+    while not list(tmp_path.glob("out.parquet.journal/shards/taken/*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

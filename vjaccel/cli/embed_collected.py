@@ -30,11 +30,11 @@ from vjaccel.engines import (
     Source,
     Target,
     TextRow,
+    begun,
     embed_into,
     embed_into_on_ray,
     kept_before,
     kept_vectors,
-    ready,
     texts_to_embed,
 )
 from vjaccel.errors import InvalidInput
@@ -97,13 +97,13 @@ def collected_on_ray(
     stopping: Stopping, *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """What `collected` does, on a cluster."""
-    own, model = ready(ray, rows, options, _beside(output), spread)
-    reporting.begins(model)
-    with _target(rows, output, model, bar, stopping) as target:
-        done = embed_into_on_ray(
-            ray, rows, model, own, spread, _source(rows, id_field, text_field), target, max_errors=max_errors,
-            show=reporting.seeing(telling(bar, price, rows.rows)), did=reporting.did, took=reporting.stored,
-        )  # fmt: skip
+    with begun(ray, rows, options, _beside(output), spread) as pool:
+        reporting.begins(pool.model)
+        with _target(rows, output, pool.model, bar, stopping) as target:
+            done = embed_into_on_ray(
+                pool, rows, _source(rows, id_field, text_field), target, max_errors=max_errors,
+                show=reporting.seeing(telling(bar, price, rows.rows)), did=reporting.did, took=reporting.stored,
+            )  # fmt: skip
     return _told(done, rows, output, price)
 
 

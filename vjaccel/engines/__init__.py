@@ -7,7 +7,9 @@ from vjaccel.engines.into_collection import embed_into, texts_to_embed
 from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.ray_into import embed_into_on_ray
-from vjaccel.engines.ray_run import RayRun, embed_files_on_ray, known_model, ready
+from vjaccel.engines.ray_model import known_model
+from vjaccel.engines.ray_pool import Pool, RayRun, begun
+from vjaccel.engines.ray_run import embed_files_on_ray
 from vjaccel.engines.ray_worker import RemoteModel, check_version
 from vjaccel.engines.sources import Source, TextRow
 from vjaccel.engines.standing import RUN_SUFFIX, FileRun, Standing, settled_before, standing
@@ -20,6 +22,7 @@ __all__ = [
     "Imported",
     "KeptRun",
     "KeptVectors",
+    "Pool",
     "RayRun",
     "RemoteModel",
     "Report",
@@ -27,6 +30,7 @@ __all__ = [
     "Standing",
     "Target",
     "TextRow",
+    "begun",
     "beside_of",
     "check_version",
     "embed_files",
@@ -39,7 +43,6 @@ __all__ = [
     "kept_run",
     "kept_vectors",
     "known_model",
-    "ready",
     "settled_before",
     "standing",
     "texts_to_embed",

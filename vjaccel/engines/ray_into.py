@@ -11,8 +11,8 @@ from vjaccel.embedding import EmbeddingStatistics, Progress
 from vjaccel.engines.collecting import Collected, Collecting, Target
 from vjaccel.engines.files import UnderWay
 from vjaccel.engines.kept_vectors import KeptVectors
-from vjaccel.engines.ray_run import RayRun, embedded_there
-from vjaccel.engines.ray_worker import RemoteModel
+from vjaccel.engines.ray_pool import Pool
+from vjaccel.engines.ray_run import embedded_there
 from vjaccel.engines.sources import Source
 from vjaccel.engines.standing import FileRun, described_run
 from vjaccel.io import Inputs
@@ -23,11 +23,8 @@ Took = Callable[[np.ndarray, list[tuple[str, Any]]], object]
 
 
 def embed_into_on_ray(
-    ray: Any,
+    pool: Pool,
     inputs: Inputs,
-    model: RemoteModel,
-    options: dict[str, Any],
-    spread: RayRun,
     source: Source,
     target: Target,
     *,
@@ -36,7 +33,7 @@ def embed_into_on_ray(
     did: Callable[[EmbeddingStatistics | None], object],
     took: Took,
 ) -> Collected:
-    """What `embed_into` does, by workers in a cluster that are `ready`; `target` has where vectors are kept.
+    """What `embed_into` does, by the workers of `pool` in a cluster; `target` has where vectors are kept.
 
     Parameters
     ----------
@@ -51,10 +48,10 @@ def embed_into_on_ray(
     """
     kept = target.kept
     assert kept is not None
-    wanted, copies = _rows_to_embed(source, target, kept, model.dim)
+    wanted, copies = _rows_to_embed(source, target, kept, pool.model.dim)
     run = FileRun(kept.beside, max_errors=max_errors)
-    under_way = UnderWay(inputs, run, described_run(inputs, model), kept.journal, kept.texts, None)
-    statistics, _ = embedded_there(ray, model, options, spread, show, under_way, wanted, copies)
+    under_way = UnderWay(inputs, run, described_run(inputs, pool.model), kept.journal, kept.texts, None)
+    statistics, _ = embedded_there(pool, show, under_way, wanted, copies)
     did(statistics)
     done = _stored(source, target, kept, max_errors, took)
     done.statistics = statistics

@@ -15,7 +15,7 @@ from vjaccel.cluster import Workers
 from vjaccel.engines.shards import STOP
 from vjaccel.io import whole_file
 
-__all__ = ["AHEAD", "Pace", "held_back", "wanted"]
+__all__ = ["AHEAD", "RELEASED", "Pace", "held_back", "wanted"]
 
 LITTLE = 0.5
 """Seconds that batches may wait for each that they take, where more workers still bring something: a worker's own requests at
@@ -31,6 +31,9 @@ AGAIN = 120.0
 """Seconds without waiting for limits before there are more workers again: limits are of minutes, and let go in bursts."""
 
 LOOK_SECONDS = 0.1
+
+RELEASED = "released"
+"""A file among the shards' journals: how many of them may go."""
 
 AHEAD = 2
 """Shards that a worker may have: the one in hand, and the next."""
@@ -73,7 +76,7 @@ class Pace:
     def __init__(
         self, folder: Path, workers: Workers, shards: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.path = folder / "released"
+        self.path = folder / RELEASED
         self._workers = workers
         self._shards = shards
         self._wanted = workers.least

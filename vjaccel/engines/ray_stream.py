@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 from vjaccel.cluster import HEAD, Resources, Workers, silent
 from vjaccel.engines.ray_pace import AHEAD, held_back
 from vjaccel.engines.ray_worker import ShardWorker, Work
-from vjaccel.engines.shards import Shard
 
 __all__ = ["ShardStream", "done_shards"]
 
@@ -20,22 +18,24 @@ class ShardStream(NamedTuple):
 
     Attributes
     ----------
+    most : int
+        How many shards there can be.
     released : Path or None
         Where it is written how many shards may go; None where all may at once.
     """
 
-    shards: list[Shard]
+    most: int
     work: Work
     workers: Workers
     resources: Resources
     released: Path | None = None
 
     def done(self, ray: Any) -> Generator[bytes]:
-        """A pickled `Done` for each shard, as it is done."""
-        rows = [{"number": i, "shard": pickle.dumps(shard)} for i, shard in enumerate(self.shards)]
+        """A pickled `Done` for each shard, as it is done; a pickled None where there is no shard of a number."""
+        rows = [{"number": number} for number in range(max(1, self.most))]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         # Ray Data has more workers come while shards wait, and those go that have nothing to do when none waits any more.
-        least, most = (min(x, len(rows)) for x in (self.workers.least, self.workers.most or len(rows)))
+        least, most = (min(x, max(1, self.most)) for x in (self.workers.least, self.workers.most or self.most))
         pool = {"min_size": least, "max_size": most}
         if self.released is not None:
             dataset, pool["max_tasks_in_flight_per_actor"] = held_back(ray, dataset, self.released), AHEAD
@@ -49,7 +49,7 @@ class ShardStream(NamedTuple):
 
 
 def done_shards(ray: Any, stream: ShardStream) -> Generator[bytes]:
-    """A pickled `Done` for each shard, wherever this process is."""
+    """What `ShardStream.done` gives, wherever this process is."""
     if not ray.util.client.ray.is_connected():
         yield from stream.done(ray)
         return
@@ -69,5 +69,5 @@ class _There:
         self._done = stream.done(silent())
 
     def next(self) -> bytes | None:
-        """What becomes of another shard; None where there is none."""
+        """What is given back next; None where there is nothing more."""
         return next(self._done, None)

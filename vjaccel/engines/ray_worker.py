@@ -5,33 +5,43 @@ from __future__ import annotations
 import os
 import pickle
 import platform
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.precision import Quantizer
-from vjaccel.engines.shards import Shard, embed_shard
+from vjaccel.engines.given import Given
+from vjaccel.engines.shards import embed_shard
 from vjaccel.errors import ClusterError, OutputError, VjaccelError
 from vjaccel.io import Inputs
 from vjaccel.io.arrow import arrow
 
 __all__ = ["Done", "RemoteModel", "ShardWorker", "Work", "check_node", "check_version", "described_model"]
 
+LOOK_SECONDS = 0.05
+
+SEEN_SECONDS = 90.0
+"""How long a shared folder may take to show what another node has written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What each worker is given.
+    """What each worker is told when it begins; what it is to do comes later.
 
     Attributes
     ----------
     options : dict
         Of its `Embedder`.
     folder : Path
-        Of the shards' journals.
-    run : dict
-        All that determines the run's result.
+        Of the shards' journals; it may not be there yet.
+    probe : Path
+        A file that is there until they are given something to do. It is empty until a worker has written what its model is.
+    given : Path
+        Where what they are to do is written then.
     version : str
         Of this library, where the run was begun.
     """
@@ -39,8 +49,8 @@ class Work:
     options: dict[str, Any]
     inputs: Inputs
     folder: Path
-    run: dict[str, Any]
-    max_errors: int | None
+    probe: Path
+    given: Path
     version: str
 
     def check_here(self) -> None:
@@ -52,7 +62,41 @@ class Work:
         """
         check_version(self.version)
         self.inputs.check_here()
-        _check_folder(self.folder.parent.parent, there=self.folder.is_dir())
+        _check_folder(self.probe.parent, there=self.probe.is_file() or self.given.is_file())
+
+    def tell(self, model: RemoteModel) -> None:
+        """Write what the model is, unless another worker has.
+
+        Raises
+        ------
+        OSError
+        """
+        if self.probe.exists() and not self.probe.read_bytes():
+            own = self.probe.with_name(f"{self.probe.name}.{uuid4().hex}")
+            own.write_bytes(pickle.dumps(model))
+            own.replace(self.probe)
+
+    def told(self) -> RemoteModel | None:
+        """What a worker has written; None before.
+
+        Raises
+        ------
+        OSError
+        """
+        said = self.probe.read_bytes()
+        return pickle.loads(said) if said else None  # noqa: S301  # our own
+
+    def waited_for(self) -> Given | None:
+        """What there is to do, once it is written; None where the run has ended before."""
+        gone: float | None = None
+        while not self.given.is_file():
+            if not self.probe.exists():
+                # A shared folder may show late that it has a new file.
+                gone = gone or time.monotonic()
+                if time.monotonic() - gone > SEEN_SECONDS:
+                    return None
+            time.sleep(LOOK_SECONDS)
+        return Given(self.given)
 
 
 @dataclass(frozen=True)
@@ -101,40 +145,52 @@ class ShardWorker:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._embedder: Embedder | None = None
+        self._given: Given | None = None
         self._failure: VjaccelError | None = None
         try:
             work.check_here()
-            self._embedder = Embedder(**work.options)
+            embedder = Embedder(**work.options)
+            work.tell(_described(embedder))
+            self._embedder = embedder
         except Exception as exc:
             self._failure = carried(exc)
 
     def __call__(self, batch: Any) -> Any:
         pa = arrow()
-        done = [pickle.dumps(self._done(pickle.loads(one))) for one in batch["shard"].to_pylist()]  # noqa: S301  # our own
+        done = [pickle.dumps(self._done(number)) for number in batch["number"].to_pylist()]
         return pa.table({"done": pa.array(done, pa.binary())})
 
-    def _done(self, shard: Shard) -> Done:
-        work, failure = self._work, self._failure
-        if self._embedder is not None:
-            try:
-                recording = embed_shard(shard, work.inputs, self._embedder, work.folder, work.run, work.max_errors)
-                return Done(shard.start, None if recording is None else recording.to_dict(), None)
-            except Exception as exc:
-                failure = carried(exc)
-        return Done(shard.start, None, failure)
+    def _done(self, number: int) -> Done | None:
+        """What becomes of a shard; None where there is none of that number."""
+        start = 0
+        try:
+            if self._embedder is None:
+                return Done(start, None, self._failure)
+            self._given = self._given or self._work.waited_for()
+            shard = None if self._given is None else self._given.shard(number)
+            if self._given is None or shard is None:
+                return None
+            start = shard.start
+            folder, inputs = self._work.folder, self._work.inputs
+            recording = embed_shard(shard, inputs, self._embedder, folder, self._given.run, self._given.max_errors)
+            return Done(start, None if recording is None else recording.to_dict(), None)
+        except Exception as exc:
+            return Done(start, None, carried(exc))
 
 
 def described_model(options: dict[str, Any]) -> RemoteModel | VjaccelError:
     """What a worker with these options has."""
     try:
         with Embedder(**options) as embedder:
-            # Before its width is asked for, as some tell it only then.
-            identity = embedder.identity
-            return RemoteModel(
-                identity, embedder.dim, embedder.prompt_for("document"), embedder.model, embedder.workers
-            )
+            return _described(embedder)
     except Exception as exc:
         return carried(exc)
+
+
+def _described(embedder: Embedder) -> RemoteModel:
+    # Before its width is asked for, as some tell it only then.
+    identity = embedder.identity
+    return RemoteModel(identity, embedder.dim, embedder.prompt_for("document"), embedder.model, embedder.workers)
 
 
 def check_version(version: str) -> None:

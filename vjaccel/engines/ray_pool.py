@@ -1,0 +1,208 @@
+"""The workers of a run on a Ray cluster. They begin before the run does: what their model is, one of them tells."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from vjaccel import __version__
+from vjaccel.cluster import Resources, Workers, alive, on_every_node, said
+from vjaccel.embedding.spread import options_of_one
+from vjaccel.engines.dealing import shard_rows
+from vjaccel.engines.given import give
+from vjaccel.engines.ray_model import LOOK_SECONDS, Nodes, Waiting
+from vjaccel.engines.ray_pace import RELEASED
+from vjaccel.engines.ray_stream import ShardStream, done_shards
+from vjaccel.engines.ray_worker import Done, RemoteModel, Work, check_node
+from vjaccel.engines.shards import Shard, shards_path, stop_shards
+from vjaccel.errors import ClusterError
+from vjaccel.io import Inputs
+
+__all__ = ["GOES_ON", "Pool", "RayRun", "begun"]
+
+TOLD_SECONDS = 0.2
+"""After which it is looked again whether a worker has its model."""
+
+STOP_SECONDS = 8.0
+"""How long workers may take to come to the end of their batches when the run is stopped."""
+
+GOES_ON = "what is done is kept, and the same command goes on"
+
+
+class RayRun(NamedTuple):
+    """How a run is spread.
+
+    Attributes
+    ----------
+    shard_rows : int or None
+        Rows that a worker does at once; by default by how many there are.
+    """
+
+    workers: Workers
+    resources: Resources
+    shard_rows: int | None = None
+
+
+@contextmanager
+def begun(ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, spread: RayRun) -> Iterator[Pool]:
+    """Workers in the cluster that `ray` is connected to, each with an `Embedder` of `options`, for a run into `output`.
+
+    Where no node has room for one, this is what makes an autoscaler add it.
+
+    Raises
+    ------
+    ClusterError
+        Nodes have not what is needed, or the cluster has gone, or for too long no node has had room.
+    VjaccelError
+        The model cannot be loaded.
+    """
+    amounts = spread.resources.amounts
+    own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
+    folder, output = shards_path(output.absolute()), output.absolute()
+    most = -(-inputs.rows // (spread.shard_rows or shard_rows(inputs.rows)))
+    released = None if own.get("shared_limits") is None else folder / RELEASED
+    with _probe(output) as probe:
+        work = Work(own, inputs, folder, probe, folder / f"{uuid4().hex}.given", __version__)
+        stream = ShardStream(most, work, spread.workers, spread.resources, released)
+        with closing(Pool(ray, stream, spread, options["model"])) as pool:
+            on_every_node(ray, spread.resources, check_node, __version__, inputs, output, probe)
+            pool.wait_for_model()
+            yield pool
+
+
+@contextmanager
+def _probe(output: Path) -> Iterator[Path]:
+    """A file beside the output, by which a node shows that it sees that folder."""
+    path = output.with_name(f".{output.name}.{os.getpid()}.probe")
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class Pool:
+    """Workers that load their model, and wait for what they are given.
+
+    Parameters
+    ----------
+    name : str
+        The model's, as the run was given it.
+
+    Attributes
+    ----------
+    spread : RayRun
+    model : RemoteModel
+        Known from when `wait_for_model` has returned.
+    options : dict
+        Of each worker's `Embedder`.
+    folder : Path
+        Of the shards' journals.
+    """
+
+    model: RemoteModel
+
+    def __init__(self, ray: Any, stream: ShardStream, spread: RayRun, name: str) -> None:
+        self.spread = spread
+        self.options, self.folder = stream.work.options, stream.work.folder
+        self._ray, self._stream, self._name = ray, stream, name
+        self._found: queue.SimpleQueue[Done | Exception | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        # In a thread: whoever waits for Ray here could not be interrupted, and not look whether there is anybody left.
+        self._reading = threading.Thread(target=self._read, name="vjaccel-ray", daemon=True)
+        self._reading.start()
+
+    def wait_for_model(self) -> None:
+        """Have a worker tell what its model is.
+
+        Raises
+        ------
+        ClusterError, and those of the worker
+        """
+        waiting = Waiting(self._ray, self._name, self._stream.resources)
+        for each in self._answers(TOLD_SECONDS):
+            told = self._stream.work.told()
+            if told is not None:
+                self.model = told.asked_as(self._name)
+                return
+            if each is None:
+                waiting.look()
+            elif isinstance(each, Done):
+                assert each.failure is not None  # there is nothing else to be done yet
+                raise each.failure
+            else:
+                alive(self._ray)  # where the cluster has gone, that is said
+                raise ClusterError(f"a worker ended while it loaded {self._name}: {said(each)}") from each
+        raise AssertionError("workers have ended that wait")
+
+    def give(self, run: dict[str, Any], max_errors: int | None, shards: list[Shard]) -> None:
+        """Tell the workers what to do, in `folder`, which is there.
+
+        Raises
+        ------
+        OutputError
+        """
+        give(self._stream.work.given, run, max_errors, shards)
+        self._stream.work.probe.unlink()
+
+    def done(self) -> Generator[Done | None]:
+        """What becomes of the shards, as they are done; None now and then while none is.
+
+        Raises
+        ------
+        ClusterError
+        """
+        nodes = Nodes(self._ray, self._stream.resources)
+        for each in self._answers(LOOK_SECONDS):
+            if isinstance(each, Exception):
+                raise ClusterError(f"the cluster has failed: {said(each)}; {GOES_ON}") from each
+            if each is None:
+                try:
+                    gone = nodes.gone()
+                except ClusterError as exc:
+                    raise ClusterError(f"{exc}; {GOES_ON}") from exc
+                if gone:
+                    raise ClusterError(f"no node of the cluster has {self._stream.resources} any more: {GOES_ON}")
+            yield each
+
+    def close(self) -> None:
+        """Have the workers end, what they have in hand before."""
+        self._stopped.set()
+        if not self._reading.is_alive():
+            return
+        # Where they were given nothing, nobody waits for them: they may be loading the model for minutes.
+        if self._stream.work.given.exists():
+            stop_shards(self.folder)
+            self._reading.join(STOP_SECONDS)
+
+    def _read(self) -> None:
+        try:
+            with closing(done_shards(self._ray, self._stream)) as done:
+                for one in done:
+                    each = pickle.loads(one)  # noqa: S301  # our own
+                    if each is not None:
+                        self._found.put(each)
+                    if self._stopped.is_set():
+                        return
+            self._found.put(None)
+        except Exception as exc:
+            self._found.put(exc)
+
+    def _answers(self, seconds: float) -> Generator[Done | Exception | None]:
+        """What workers give back, until none gives any more; None after so many seconds in which nothing comes."""
+        while True:
+            try:
+                each = self._found.get(timeout=seconds)
+            except queue.Empty:
+                yield None
+                continue
+            if each is None:
+                return
+            yield each
