@@ -8,7 +8,7 @@ from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.ray_into import embed_into_on_ray
 from vjaccel.engines.ray_model import known_model
-from vjaccel.engines.ray_pool import Pool, RayRun, begun
+from vjaccel.engines.ray_pool import RayRun, begun
 from vjaccel.engines.ray_run import embed_files_on_ray
 from vjaccel.engines.ray_worker import RemoteModel, check_version
 from vjaccel.engines.sources import Source, TextRow
@@ -22,7 +22,6 @@ __all__ = [
     "Imported",
     "KeptRun",
     "KeptVectors",
-    "Pool",
     "RayRun",
     "RemoteModel",
     "Report",

@@ -129,15 +129,15 @@ class Pool:
         waiting = Waiting(self._ray, self._name, self._stream.resources)
         for each in self._answers(TOLD_SECONDS):
             told = self._stream.work.told()
-            if told is not None:
+            if isinstance(told, RemoteModel):
                 self.model = told.asked_as(self._name)
                 return
+            failure = each.failure if isinstance(each, Done) else told
+            if failure is not None:
+                raise failure
             if each is None:
                 waiting.look()
-            elif isinstance(each, Done):
-                assert each.failure is not None  # there is nothing else to be done yet
-                raise each.failure
-            else:
+            elif isinstance(each, Exception):
                 alive(self._ray)  # where the cluster has gone, that is said
                 raise ClusterError(f"a worker ended while it loaded {self._name}: {said(each)}") from each
         raise AssertionError("workers have ended that wait")

@@ -6,6 +6,7 @@ import os
 import pickle
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -39,7 +40,8 @@ class Work:
     folder : Path
         Of the shards' journals; it may not be there yet.
     probe : Path
-        A file that is there until they are given something to do. It is empty until a worker has written what its model is.
+        A file that is there until they are given something to do. It is empty until a worker has written what its model is, or
+        why it has none.
     given : Path
         Where what they are to do is written then.
     version : str
@@ -64,8 +66,8 @@ class Work:
         self.inputs.check_here()
         _check_folder(self.probe.parent, there=self.probe.is_file() or self.given.is_file())
 
-    def tell(self, model: RemoteModel) -> None:
-        """Write what the model is, unless another worker has.
+    def tell(self, model: RemoteModel | VjaccelError) -> None:
+        """Write what the model is, or why it cannot be loaded, unless another worker has.
 
         Raises
         ------
@@ -76,7 +78,7 @@ class Work:
             own.write_bytes(pickle.dumps(model))
             own.replace(self.probe)
 
-    def told(self) -> RemoteModel | None:
+    def told(self) -> RemoteModel | VjaccelError | None:
         """What a worker has written; None before.
 
         Raises
@@ -154,6 +156,8 @@ class ShardWorker:
             self._embedder = embedder
         except Exception as exc:
             self._failure = carried(exc)
+            with suppress(OSError):  # by its shards it is told too
+                work.tell(self._failure)
 
     def __call__(self, batch: Any) -> Any:
         pa = arrow()

@@ -14,7 +14,7 @@ import pytest
 import vjaccel as vj
 from vjaccel.engines import ray_worker
 from vjaccel.engines.given import give
-from vjaccel.engines.ray_worker import Done, ShardWorker, Work
+from vjaccel.engines.ray_worker import Done, RemoteModel, ShardWorker, Work
 from vjaccel.engines.shards import cut, shards_path
 from vjaccel.io import Inputs
 
@@ -76,9 +76,17 @@ def test_a_worker_tells_what_its_model_is_before_there_is_anything_to_do(work: W
     assert work.told() is None
     ShardWorker(work)
     found = work.told()
-    assert found is not None
+    assert isinstance(found, RemoteModel)
     assert found.model == "function:ones"
     assert found.asked_as("function:ones").identity.provider == "function"
+
+
+def test_a_worker_that_cannot_load_its_model_says_so_before_there_is_anything_to_do(work: Work) -> None:
+    ShardWorker(replace(work, options={"model": "nobody:1"}))
+    assert isinstance(work.told(), vj.VjaccelError)
+    assert "nobody" in str(work.told())
+    ShardWorker(work)
+    assert isinstance(work.told(), vj.VjaccelError), "what was told first stays"
 
 
 def test_workers_wait_for_what_they_are_given(work: Work) -> None:
