@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,12 +30,24 @@ def killed(folder: Path, *more: str) -> None:
     process = started(folder, *EMBED, *more)
     until_embedding(folder, process)
     deadline = time.monotonic() + PATIENCE
-    while not (folder / "out.parquet.journal" / "recording.json").exists():
+    while not unrecorded(folder, process):
         assert time.monotonic() < deadline
+        process.send_signal(signal.SIGCONT)
         time.sleep(0.02)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+
+
+def unrecorded(folder: Path, process: subprocess.Popen[str]) -> bool:
+    """Whether a run, which stands still from now on, has kept what it was like, and has done more since."""
+    assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)
+    kept = folder / "out.parquet.journal" / "recording.json"
+    if not kept.exists():
+        return False
+    known = json.loads(kept.read_text())["outcomes"].get("embedded", 0)
+    return sum(len(json.loads(line).get("rows", [])) for line in lines(folder) if line.endswith("}")) > known
 
 
 def page(folder: Path) -> Read:
@@ -62,6 +75,22 @@ def test_rows_of_a_killed_run_are_those_of_its_journal_and_the_rest_is_at_least(
     assert counts["embedded"] + counts["unrecorded"] + counts["duplicates"] == counts["rows"] == ROWS
     assert counts["tokens"] is None
     assert f"Of {counts['unrecorded']:,} texts nothing is known but the vectors" in page(folder).sections["short"]
+
+
+def test_what_the_first_batches_were_like_is_kept_before_the_first_seconds_are_over(folder: Path) -> None:
+    process = started(folder, *EMBED)
+    until_embedding(folder, process)
+    deadline, kept = time.monotonic() + PATIENCE, folder / "out.parquet.journal" / "recording.json"
+    while not kept.exists() or not (found := json.loads(kept.read_text()))["outcomes"].get("embedded"):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not found["complete"]
+    assert found["seconds"] < 5
+    finished(folder, "report", "out.parquet", "-o", "run.html")
+    assert ", too short for a rate." in page(folder).sections["short"]
 
 
 @pytest.mark.parametrize(

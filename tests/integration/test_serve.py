@@ -85,6 +85,19 @@ def test_unknown_places_and_methods_are_refused(served: Served) -> None:
     assert served.get("/v1/chat")[0] == 404
     assert served.get("/v1/embeddings")[0] == 405
     assert served.get("/v1/models/none")[0] == 404
+    for place in ("/v1/chat", "/v1/embeddings"):
+        error = json.loads(served.get(place)[1])["error"]
+        assert place in error["message"]
+        assert error["type"] == "invalid_request_error"
+
+
+def test_what_is_no_http_is_answered_and_nothing_is_said_of_it(tmp_path: Path) -> None:
+    with serving(tmp_path, "--model", "letters:8") as served:
+        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as client:
+            client.sendall(b"no http\r\n\r\n")
+            assert b"400" in client.recv(4096)
+        served.process.terminate()
+        assert served.process.communicate(timeout=PATIENCE)[1] == ""
 
 
 def test_health_readiness_and_metrics_are_beside_it(served: Served) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import blake2b
 from tempfile import TemporaryDirectory
 
@@ -40,13 +40,19 @@ def pairs(draw: st.DrawFn) -> tuple[tuple[ModelIdentity, str], tuple[ModelIdenti
     return (first, text), (ModelIdentity(**values), draw(st.just(text) | words))
 
 
+def without_names(model: ModelIdentity) -> ModelIdentity:
+    """Without what it is called, where a digest says what it is."""
+    return model if model.digest is None else replace(model, model="", revision=None)
+
+
 @SETTINGS
 @given(pairs())
 def test_two_keys_are_the_same_where_model_and_text_are_and_only_there(
     pair: tuple[tuple[ModelIdentity, str], tuple[ModelIdentity, str]],
 ) -> None:
     (first, text), (second, other) = pair
-    assert (CacheKeys(first).of([text]) == CacheKeys(second).of([other])) == (first == second and text == other)
+    same = without_names(first) == without_names(second) and text == other
+    assert (CacheKeys(first).of([text]) == CacheKeys(second).of([other])) == same
 
 
 @SETTINGS

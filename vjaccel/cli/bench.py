@@ -53,6 +53,13 @@ def bench(
     ] = None,
 ) -> None:
     """Measure every backend, device and installed peer here. Each result is checked before its time counts."""
+    given = [
+        name
+        for name, asked in {"--ops": ops is not None, "--embed": embed, "--model": model is not None}.items()
+        if asked
+    ]
+    if compare is not None and given:
+        raise InvalidInput(f"{given[0]} says what is measured, and --compare measures nothing: leave one of them out")
     _check(output, as_json=as_json, comparing=compare is not None)
     if compare is not None:
         _compared(results.load(compare[0]), results.load(compare[1]), compare, output)

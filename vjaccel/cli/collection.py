@@ -174,6 +174,13 @@ def search(
     """Find the closest rows, exactly."""
     if (query is None) == (like is None):
         raise InvalidInput("say what to look for: a query, or --like and the id of a row")
+    of_a_query = {
+        "--model": model is not None, "--device": device != "auto", "--prompt": prompt is not None,
+        "--trust-remote-code": trust_remote_code, "--allow-pickle": allow_pickle, "--base-url": base_url is not None,
+    }  # fmt: skip
+    given = [name for name, asked in of_a_query.items() if asked]
+    if query is None and given:
+        raise InvalidInput(f"{given[0]} is of the model that embeds a query, and --like embeds none: leave it out")
     with _there(place, backend) as found:
         if query is not None:
             if found.model is None:

@@ -16,7 +16,7 @@ from vjaccel.cli.embed_asked import Asked, InputFormat
 from vjaccel.cli.embed_collected import collected, collected_on_ray, would_collect
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
-from vjaccel.cli.embed_monitored import monitored
+from vjaccel.cli.embed_monitored import check_monitored, monitored
 from vjaccel.cli.embed_on_ray import batches_at_once, engines, spread_out
 from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.embed_reported import Reporting
@@ -88,7 +88,10 @@ def embed(
     batch_tokens: BatchTokens = None,
     workers: Annotated[
         str | None,
-        typer.Option(metavar="N|MIN:MAX", help="Batches at once; with --engine ray how many workers. [default: 1:]"),
+        typer.Option(
+            metavar="N|MIN:MAX",
+            help="Batches at once, by default as many as pay; with --engine ray how many workers, by default 1: and no end.",
+        ),
     ] = None,
     prompt: Prompt = None,
     dimensions: Annotated[
@@ -174,11 +177,15 @@ def embed(
         ),
     ] = None,
     metrics_host: Annotated[
-        str, typer.Option(help="Where: an address of this machine. Others than 127.0.0.1 let others read it.")
-    ] = HOST,
+        str | None,
+        typer.Option(help=f"Where: an address of this machine. Others let others read it. [default: {HOST}]"),
+    ] = None,
     stalled_after: Annotated[
-        float, typer.Option(min=0.0, help="Seconds without anything coming of a run, for /healthz to say so.")
-    ] = STALLED,
+        float | None,
+        typer.Option(
+            min=0.0, help=f"Seconds without anything coming of a run, for /healthz to say so. [default: {STALLED:g}]"
+        ),
+    ] = None,
 ) -> None:
     """Embed the texts of files. The output has the inputs' rows, in order, with all their columns, and an `embedding`.
 
@@ -189,6 +196,7 @@ def embed(
         retry_failed, max_errors, price, shards, shard_rows, dry_run, as_json,
     )  # fmt: skip
     asked.check()
+    check_monitored(metrics_port, metrics_host, stalled_after)
     by, on_ray = engines(engine or [])
     spread, at_once = None, None
     if on_ray:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 from vjaccel.cli.stopping import INTERRUPTED, TERMINATED
-from vjaccel.observe import Monitor, View
+from vjaccel.errors import InvalidInput
+from vjaccel.observe import HOST, STALLED, Monitor, View
 
-__all__ = ["monitored", "served_to_the_last"]
+__all__ = ["check_monitored", "monitored", "served_to_the_last"]
 
 logger = logging.getLogger("vjaccel.cli")
 
@@ -17,15 +18,28 @@ _monitors: list[Monitor] = []
 """Those of the command, which outlast it: how it has ended is to be scraped too."""
 
 
-def monitored(port: int | None, host: str, stalled_after: float, bar: View) -> None:
+def check_monitored(port: int | None, host: str | None, stalled_after: float | None) -> None:
+    """Refuse what says how metrics are served where they are not.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    asked = {"--metrics-host": host, "--stalled-after": stalled_after}
+    given = [name for name, value in asked.items() if value is not None]
+    if port is None and given:
+        raise InvalidInput(f"{given[0]} is of what --metrics-port serves: give that too, or leave it out")
+
+
+def monitored(port: int | None, host: str | None, stalled_after: float | None, bar: View) -> None:
     """Serve metrics from now on, and say where; without a port nothing.
 
     Raises
     ------
-    InvalidInput, MissingExtra
+    OutputError, InvalidInput, MissingExtra
     """
     if port is not None:
-        monitor = Monitor(port, host, stalled_after=stalled_after)
+        monitor = Monitor(port, host or HOST, stalled_after=STALLED if stalled_after is None else stalled_after)
         _monitors.append(monitor)
         bar.say(f"vjaccel: metrics are at {monitor.url}/metrics")
 

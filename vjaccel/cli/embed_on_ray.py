@@ -66,7 +66,8 @@ def batches_at_once(workers: str | None, others: Mapping[str, Any]) -> int | Non
         return None
     if ":" in workers:
         raise InvalidInput(
-            f"--workers {workers} is for --engine ray; on this machine it is a number of batches at once"
+            f"--workers {workers}: MIN:MAX is how many workers --engine ray may have; on this machine give one number, of "
+            "batches at once"
         )
     if not workers.isdecimal() or int(workers) < 1:
         raise InvalidInput(f"--workers {workers!r} is no whole number of at least 1")

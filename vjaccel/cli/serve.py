@@ -133,7 +133,7 @@ def serve(
         service = Service(embedder, names, limits=limits, token=token, max_latency=max_latency)
         server = uvicorn.Server(
             uvicorn.Config(
-                made_app(service), log_config=None, access_log=False, server_header=False,
+                made_app(service), log_config=None, log_level="error", access_log=False, server_header=False,
                 timeout_graceful_shutdown=max(1, round(drain)),
             )
         )  # fmt: skip

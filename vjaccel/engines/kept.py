@@ -77,7 +77,10 @@ def kept_run(name: str | Path) -> KeptRun:
         return _ended(output, manifest)
     if journal.is_dir():
         return _under_way(output, journal)
-    raise InvalidInput(f"there is neither {manifest} nor {journal}, where a run would have said what it was like")
+    raise InvalidInput(
+        f"there is neither {manifest} nor {journal}, where a run would have said what it was like: give "
+        "what one has written, its OUT of -o OUT, and not what it has read"
+    )
 
 
 def _ended(output: Path, manifest: Path) -> KeptRun:

@@ -19,8 +19,8 @@ from vjaccel.telemetry import Recording
 
 __all__ = ["embed_rows"]
 
-RECORD_SECONDS = 5.0
-"""After which what a run is like is kept again, for a report of one that is killed."""
+FIRST_SECONDS, RECORD_SECONDS = 0.25, 5.0
+"""After which what a run is like is kept again, for a report of one that is killed: soon at first, then more seldom."""
 
 
 def embed_rows(
@@ -57,7 +57,7 @@ def embed_rows(
     """
     places = Places()
     latest: Recording | None = None
-    kept = -RECORD_SECONDS
+    kept, patience = -RECORD_SECONDS, FIRST_SECONDS
 
     def whole(recording: Recording) -> Recording:
         return recording if before is None else before.followed_by(recording)
@@ -71,9 +71,11 @@ def embed_rows(
         journal.append(places.of(numbers), vectors)
 
     def progress(now: Progress) -> None:
-        nonlocal kept, latest
+        nonlocal kept, patience, latest
         latest = now.recording
-        if time.monotonic() - kept > RECORD_SECONDS:
+        if time.monotonic() - kept > patience:
+            # The first is kept before anything may have come of the run.
+            patience = FIRST_SECONDS if kept < 0 else min(RECORD_SECONDS, patience * 2)
             kept = time.monotonic()
             journal.record(whole(now.recording))
         show(now)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from vjaccel.closing import Closing
-from vjaccel.errors import InvalidInput, MissingExtra
+from vjaccel.errors import InvalidInput, MissingExtra, OutputError
 from vjaccel.observe.health import STALLED, Answer, healthy, ready
 from vjaccel.observe.processes import bury, died_with_this_process, page, shared_folder
 from vjaccel.observe.scrapes import Scrapes
@@ -68,8 +68,10 @@ class Monitor(Closing):
 
     Raises
     ------
+    OutputError
+        The port is in use, or the host is no address of this machine.
     InvalidInput
-        The port is in use, the host is no address of this machine, or the folder of several processes is not there.
+        The folder of several processes is not there.
     MissingExtra
 
     Examples
@@ -287,7 +289,7 @@ def _server(port: int, host: str) -> _Server:
         return make_server(host, port, _nothing, kind, _Handler)
     except OSError as exc:
         why = (exc.strerror or str(exc)).lower()
-        raise InvalidInput(f"metrics cannot be served at {host}, port {port}: {why}; name another") from exc
+        raise OutputError(f"metrics cannot be served at {host}, port {port}: {why}; name another") from exc
 
 
 def _nothing(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:

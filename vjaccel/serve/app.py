@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 
 from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput, VjaccelError
@@ -180,6 +181,13 @@ def made_app(service: Service) -> FastAPI:
     @app.exception_handler(Refused)
     async def refused(request: Request, exc: Refused) -> Response:
         return Response(exc.body(), exc.status, exc.headers, "application/json")
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, exc: HTTPException) -> Response:
+        where = f"{request.method} {request.url.path}"
+        said = {404: f"there is nothing at {where}", 405: f"{where} is not taken: ask with another method"}
+        body = Refused(exc.status_code, said.get(exc.status_code, str(exc.detail))).body()
+        return Response(body, exc.status_code, exc.headers, "application/json")
 
     @app.post("/v1/embeddings")
     async def create(request: Request) -> Response:

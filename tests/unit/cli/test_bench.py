@@ -114,6 +114,13 @@ def test_two_runs_make_a_report_too(run: Run) -> None:
     assert "<html" in Path("both.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("given", [["--ops", "topk"], ["--embed"], ["--model", "folder"]], ids=lambda given: given[0])
+def test_what_is_measured_is_not_to_be_said_where_nothing_is(run: Run, given: list[str]) -> None:
+    done = run("bench", "--compare", "a.json", "b.json", *given)
+    said = f"{given[0]} says what is measured, and --compare measures nothing: leave one of them out"
+    assert (done.code, done.err) == (2, f"vjaccel: {said}\n")
+
+
 def test_one_backend_has_nothing_to_be_compared_with() -> None:
     text = shown(a_run(only="numpy:cpu"))
     assert "Only numpy:cpu was measured: there is nothing to compare with." in text

@@ -165,6 +165,7 @@ def test_it_is_made_looked_at_searched_and_compacted(run: Run) -> None:
     ("arguments", "code", "said"),
     [
         (("info", "nowhere"), 2, "there is no collection at nowhere"),
+        (("search", "notes", "--like", "n1", "--device", "cpu"), 2, "--device is of the model that embeds a query"),
         (("search", "notes", "--like", "nobody"), 2, "there is no row with the id 'nobody' in notes"),
         (("search", "notes", "--like", "n1", "--where", "yaer > 1"), 2, "the columns are id, year, tags"),
         (("import", "notes", "in.txt"), 1, "in.txt is none of .parquet, .jsonl, .npy"),

@@ -41,7 +41,11 @@ def test_what_cannot_be_asked_of_a_cluster(run: Run, arguments: list[str], said:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--workers", "1:4"], "--workers 1:4 is for --engine ray; on this machine it is a number of batches at once"),
+        (
+            ["--workers", "3:1"],
+            "--workers 3:1: MIN:MAX is how many workers --engine ray may have; on this machine give one number, of batches at "
+            "once",
+        ),
         (["--address", "auto"], "--address is for --engine ray"),
         (["--resources", "gpu=1"], "--resources is for --engine ray"),
         (["--shard-rows", "10"], "--shard-rows is for --engine ray"),

@@ -308,7 +308,7 @@ def test_where_there_is_no_run_it_is_said(run: Run) -> None:
     assert done.code == 2
     assert done.err == (
         "vjaccel: there is neither out.parquet.run.json nor out.parquet.journal, where a run would have said what it was "
-        "like\n"
+        "like: give what one has written, its OUT of -o OUT, and not what it has read\n"
     )
     Path("out.parquet.journal").mkdir()
     done = run("report", "out.parquet.journal/")

@@ -54,10 +54,20 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = run("embed", "in.txt", "-o", "out.npy", "--model", "local:no-such-model", "--metrics-port", port)
-    assert done.code == 2
+    assert done.code == 1
     assert done.err == (
         f"vjaccel: metrics cannot be served at 127.0.0.1, port {port}: address already in use; name another\n"
     )
+
+
+@pytest.mark.parametrize("option", ["--metrics-host=0.0.0.0", "--stalled-after=5"])
+def test_how_metrics_are_served_is_not_to_be_said_where_they_are_not(run: Run, option: str) -> None:
+    Path("in.txt").write_text("a\n")
+    done = run("embed", "in.txt", "-o", "out.npy", *LETTERS, option)
+    name = option.partition("=")[0]
+    said = f"vjaccel: {name} is of what --metrics-port serves: give that too, or leave it out\n"
+    assert (done.code, done.err) == (2, said)
+    assert not Path("out.npy").exists()
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http"])

@@ -16,10 +16,15 @@ PURPOSE = b"vjaccel vector 1"
 """Sets these digests apart from all others; the number grows when what is digested changes its meaning."""
 
 
+NAMES = ("model", "revision")
+"""What a model is called, which says nothing more of one whose digest is known."""
+
+
 class CacheKeys:
     """The keys of texts that one model embeds.
 
-    Every field of the identity counts, whatever fields it has, and the text, to the last byte; nothing else does.
+    Every field of the identity counts, whatever fields it has, and the text, to the last byte; nothing else does. Of a model
+    whose digest is known its name and revision do not, so that one folder is one model by whatever path it is named.
 
     Examples
     --------
@@ -32,6 +37,9 @@ class CacheKeys:
     def __init__(self, identity: ModelIdentity) -> None:
         # What is as it was before one could ask for it is left out, so that a new field makes no old vector a miss.
         said = {f.name: value for f in fields(identity) if (value := getattr(identity, f.name)) != f.default}
+        if identity.digest is not None:
+            # It is of all that the weights are, whatever folder they lie in and however that is named.
+            said = {name: value for name, value in said.items() if name not in NAMES}
         # Not ASCII: JSON's escapes are the same for a character beyond 16 bits and for its two surrogates.
         told = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         self._model = blake2b(digest_size=KEY_BYTES, person=PURPOSE)

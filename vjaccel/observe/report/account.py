@@ -10,7 +10,10 @@ from vjaccel.observe.report.sample import Sample
 from vjaccel.observe.view import cost_of
 from vjaccel.telemetry import Recording
 
-__all__ = ["Account", "Failed", "described"]
+__all__ = ["MANY", "Account", "Failed", "described"]
+
+RATE_SECONDS, MANY = 3.0, 10
+"""From how many seconds, and batches, on something is said of a run that they are a part of."""
 
 
 class Failed(NamedTuple):
@@ -82,6 +85,16 @@ class Account:
     def at_least(self) -> str:
         """What stands before times, tokens and the cost: nothing where all of the run is known."""
         return "" if self.recording.complete else "at least "
+
+    @property
+    def enough(self) -> bool:
+        """Whether there was enough of the run for a rate: of one that has ended, whatever there was."""
+        return self.ended or (self.recording.seconds >= RATE_SECONDS and self.batches >= MANY)
+
+    @property
+    def batches(self) -> int:
+        """That have come back."""
+        return sum(self.recording.latencies.counts().values())
 
     @property
     def cost(self) -> float | None:

@@ -65,7 +65,8 @@ def _points(account: Account) -> Iterator[str]:
         + (f", and {failed:,} failed: {_codes(account)}." if failed else ", and none failed." if account.ended else ".")
     )
     if recording.seconds:
-        yield f"It took {at_least}{duration(recording.seconds)}: {', '.join(_rates(account))}."
+        rates = f": {', '.join(_rates(account))}" if account.enough else ", too short for a rate"
+        yield f"It took {at_least}{duration(recording.seconds)}{rates}."
     if recording.unrecorded:
         yield (
             f"Of {counted(recording.unrecorded, 'text')} nothing is known but the vectors: it was killed before more was "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vjaccel.observe.report.account import Account
+from vjaccel.observe.report.account import MANY, Account
 from vjaccel.observe.report.spans import Spans, clock
 from vjaccel.pages.marks import LINE, Mark, colour
 from vjaccel.pages.page import Plot, Section, Table
@@ -58,13 +58,12 @@ def throughput_section(account: Account, found: Spans | None) -> Section:
             )
         if plots and len(recording.calls) > 1:
             words.append("An upright line is where one call of the run ended, and the next began.")
+    time = recording.seconds if recording.seconds and account.enough else None
     rows = [
-        [name, f"{count:,}", speed(count / recording.seconds if recording.seconds else None, "/s")]
-        for name, count in totals.items()
-        if count
+        [name, f"{count:,}", speed(count / time if time else None, "/s")] for name, count in totals.items() if count
     ]
     if tokens is not None:
-        rows.append(["tokens", f"{tokens:,}", speed(tokens / recording.seconds if recording.seconds else None, "/s")])
+        rows.append(["tokens", f"{tokens:,}", speed(tokens / time if time else None, "/s")])
     tables = [Table("In all", ["what became of texts", "how many", "in a second"], rows)] if rows else []
     return Section("throughput", "Throughput", words=words, legend=legend, plots=plots, tables=tables)
 
@@ -79,7 +78,9 @@ def batches_section(account: Account) -> Section:
         "A batch is cut for a budget: what its texts hold together, padded to the longest, is no more than that. It takes "
         "as many texts as fit, and as there are."
     ]
-    if len(budgets) == 1:
+    if account.batches < MANY:
+        words.append("There were too few batches to tell how their budget was found.")
+    elif len(budgets) == 1:
         words.append("All batches were cut for one budget: it was given, or nothing is learned for this model.")
     else:
         words.append(
