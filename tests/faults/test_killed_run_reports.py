@@ -90,7 +90,7 @@ def test_what_the_first_batches_were_like_is_kept_before_the_first_seconds_are_o
     assert not found["complete"]
     assert found["seconds"] < 5
     finished(folder, "report", "out.parquet", "-o", "run.html")
-    assert ", too short for a rate." in page(folder).sections["short"]
+    assert ", too little for a rate." in page(folder).sections["short"]
 
 
 @pytest.mark.parametrize(

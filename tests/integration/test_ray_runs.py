@@ -205,6 +205,20 @@ def counted(place: Place, work: Path, texts: list[str], *arguments: str) -> list
     return list(pool_sizes(process, place.environment, PATIENCE))
 
 
+def test_a_model_that_ends_the_workers_that_load_it_is_an_error(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    _, err = embed(place, tmp_path, "in.txt", "-o", "out.parquet", "--model", "letters:KILL", code=1)
+    assert re.search(r"2 workers ended on \S+ while they loaded letters:KILL", err)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_an_input_without_rows_has_an_output_without_rows(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").touch()
+    embed(place, tmp_path, "in.txt", "-o", "out.parquet", "--model", "letters:8")
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.parquet", "out.parquet.run.json"]
+
+
 @pytest.mark.soak
 def test_workers_become_more_while_shards_wait(place: Place, tmp_path: Path) -> None:
     counts = counted(place, tmp_path, ["SLOW"] * 6000, "--workers", "1:2", "--shard-rows", "500")

@@ -340,10 +340,12 @@ def candidates(
     if not finite.any():
         return
     if not finite.all():
-        # The others look for what the first of these does: fewer queries would be another shape to compile for.
+        # The others are as the first of these, and find nothing: fewer queries would be another shape to compile for.
         chosen = backend.asarray(np.where(finite, np.arange(len(finite)), np.argmax(finite)))
         queries, lines = xp.take(queries, chosen, axis=0), xp.take(lines, chosen, axis=0)
         mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
+        with backend.float64():
+            lines = xp.where(backend.asarray(finite), lines, xp.full_like(lines, math.inf))
     for offsets, ids in backend.above(queries, prepared, lines, mask):
         whose = np.repeat(np.arange(len(finite)), np.diff(offsets))
         wanted = finite[whose]

@@ -141,7 +141,6 @@ _begun: list[_Begun] = []
 
 def _used(ray: Any, address: str | None) -> _Begun | None:
     """The connection there is or that is begun, with one user more; None for one that somebody else has begun."""
-    address = address or os.environ.get("RAY_ADDRESS") or None
     if ray.is_initialized():
         found = _begun[-1] if _begun else None
         if address:
@@ -149,7 +148,7 @@ def _used(ray: Any, address: str | None) -> _Begun | None:
         if found is not None:
             found.users += 1
         return found
-    made = _Begun(address)
+    made = _Begun(address or os.environ.get("RAY_ADDRESS") or None)
     made.users = 1
     _begun[:] = [made]
     try:

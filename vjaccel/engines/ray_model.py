@@ -10,7 +10,7 @@ from typing import Any
 from vjaccel.cluster import Resources, alive, may_grow, said
 from vjaccel.engines.dealing import GONE_SECONDS, Absence
 from vjaccel.engines.ray_worker import RemoteModel, described_model
-from vjaccel.errors import ClusterError
+from vjaccel.errors import ClusterError, VjaccelError
 
 __all__ = ["LOOK_SECONDS", "Nodes", "Waiting", "known_model"]
 
@@ -110,14 +110,14 @@ def known_model(
     """
     task = ray.remote(max_retries=0, **resources.options())(described_model)
     reference = task.remote(options)
-    meanwhile()
-    waiting = Waiting(ray, options["model"], resources)
     try:
+        meanwhile()
+        waiting = Waiting(ray, options["model"], resources)
         # By the second: where the cluster has gone, Ray would end this process without a word.
         while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
             waiting.look()
         found = ray.get(reference)
-    except ClusterError:
+    except VjaccelError:
         ray.cancel(reference)
         raise
     except Exception as exc:

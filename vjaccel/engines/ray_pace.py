@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vjaccel.cluster import Workers
+from vjaccel.engines.exchange import Exchange
 from vjaccel.engines.shards import STOP
 from vjaccel.io import whole_file
 
@@ -120,7 +121,7 @@ class Pace:
             file.write(str(min(self._shards, done + ahead)).encode())
 
 
-def held_back(ray: Any, dataset: Any, path: Path) -> Any:
+def held_back(ray: Any, dataset: Any, exchange: Exchange, path: Path) -> Any:
     """`dataset`, a row a shard, each held back until `path` says that it may go.
 
     The pool is then to have one more worker when all have two shards, and one fewer when not each has one.
@@ -129,15 +130,22 @@ def held_back(ray: Any, dataset: Any, path: Path) -> Any:
     context.actor_pool_util_upscaling_threshold = float(AHEAD)
     context.actor_pool_util_downscaling_threshold = IDLE
     return dataset.map_batches(
-        partial(_held_back, path=path), batch_size=1, batch_format="pyarrow", num_cpus=0, concurrency=1
+        partial(_held_back, exchange=exchange, path=path),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=0,
+        concurrency=1,
     )
 
 
-def _held_back(batch: Any, path: Path) -> Any:
+def _held_back(batch: Any, exchange: Exchange, path: Path) -> Any:
     """`batch`, the one of a shard, when that is let go."""
     number = batch["number"][0].as_py()
-    while number >= _released(path) and not path.with_name(STOP).exists():
-        time.sleep(LOOK_SECONDS)
+    # The first goes at once: whoever has it says why it cannot do it. What a call that was stopped has left at `path` is gone
+    # when there is something to do.
+    if number and exchange.waited_for() is not None:
+        while number >= _released(path) and not path.with_name(STOP).exists():
+            time.sleep(LOOK_SECONDS)
     return batch
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import queue
 import threading
@@ -10,13 +9,12 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from vjaccel import __version__
 from vjaccel.cluster import Resources, Workers, alive, on_every_node, said
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.engines.dealing import shard_rows
-from vjaccel.engines.given import give
+from vjaccel.engines.exchange import exchange_for
 from vjaccel.engines.ray_model import LOOK_SECONDS, Nodes, Waiting
 from vjaccel.engines.ray_pace import RELEASED
 from vjaccel.engines.ray_stream import ShardStream, done_shards
@@ -66,26 +64,15 @@ def begun(ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, sprea
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     folder, output = shards_path(output.absolute()), output.absolute()
-    most = -(-inputs.rows // (spread.shard_rows or shard_rows(inputs.rows)))
+    most = max(1, -(-inputs.rows // (spread.shard_rows or shard_rows(inputs.rows))))
     released = None if own.get("shared_limits") is None else folder / RELEASED
-    with _probe(output) as probe:
-        work = Work(own, inputs, folder, probe, folder / f"{uuid4().hex}.given", __version__)
+    with exchange_for(output) as exchange:
+        work = Work(own, inputs, folder, exchange, __version__)
         stream = ShardStream(most, work, spread.workers, spread.resources, released)
         with closing(Pool(ray, stream, spread, options["model"])) as pool:
-            on_every_node(ray, spread.resources, check_node, __version__, inputs, output, probe)
+            on_every_node(ray, spread.resources, check_node, __version__, inputs, exchange)
             pool.wait_for_model()
             yield pool
-
-
-@contextmanager
-def _probe(output: Path) -> Iterator[Path]:
-    """A file beside the output, by which a node shows that it sees that folder."""
-    path = output.with_name(f".{output.name}.{os.getpid()}.probe")
-    path.touch()
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 class Pool:
@@ -114,6 +101,8 @@ class Pool:
         self.options, self.folder = stream.work.options, stream.work.folder
         self._ray, self._stream, self._name = ray, stream, name
         self._found: queue.SimpleQueue[Done | Exception | None] = queue.SimpleQueue()
+        self._kept: list[Done | Exception] = []
+        self._exchange, self._given = stream.work.exchange, False
         self._stopped = threading.Event()
         # In a thread: whoever waits for Ray here could not be interrupted, and not look whether there is anybody left.
         self._reading = threading.Thread(target=self._read, name="vjaccel-ray", daemon=True)
@@ -128,29 +117,31 @@ class Pool:
         """
         waiting = Waiting(self._ray, self._name, self._stream.resources)
         for each in self._answers(TOLD_SECONDS):
-            told = self._stream.work.told()
+            told = self._exchange.told()
             if isinstance(told, RemoteModel):
+                if each is not None:
+                    self._kept.append(each)  # it is for whoever goes on
                 self.model = told.asked_as(self._name)
                 return
             failure = each.failure if isinstance(each, Done) else told
             if failure is not None:
                 raise failure
-            if each is None:
-                waiting.look()
-            elif isinstance(each, Exception):
+            if isinstance(each, Exception):
                 alive(self._ray)  # where the cluster has gone, that is said
                 raise ClusterError(f"a worker ended while it loaded {self._name}: {said(each)}") from each
-        raise AssertionError("workers have ended that wait")
+            waiting.look()
+        raise ClusterError(f"workers see {self._exchange.folder.parent} no more, where they are to be told what to do")
 
     def give(self, run: dict[str, Any], max_errors: int | None, shards: list[Shard]) -> None:
-        """Tell the workers what to do, in `folder`, which is there.
+        """Tell the workers what to do.
 
         Raises
         ------
         OutputError
         """
-        give(self._stream.work.given, run, max_errors, shards)
-        self._stream.work.probe.unlink()
+        self._given = True
+        self._exchange.remove_those_of_killed_runs()
+        self._exchange.give(run, max_errors, shards)
 
     def done(self) -> Generator[Done | None]:
         """What becomes of the shards, as they are done; None now and then while none is.
@@ -174,11 +165,12 @@ class Pool:
 
     def close(self) -> None:
         """Have the workers end, what they have in hand before."""
-        self._stopped.set()
-        if not self._reading.is_alive():
+        if self._stopped.is_set():
             return
+        self._stopped.set()
+        self._exchange.end()
         # Where they were given nothing, nobody waits for them: they may be loading the model for minutes.
-        if self._stream.work.given.exists():
+        if self._given and self._reading.is_alive():
             stop_shards(self.folder)
             self._reading.join(STOP_SECONDS)
 
@@ -197,6 +189,8 @@ class Pool:
 
     def _answers(self, seconds: float) -> Generator[Done | Exception | None]:
         """What workers give back, until none gives any more; None after so many seconds in which nothing comes."""
+        while self._kept:
+            yield self._kept.pop()
         while True:
             try:
                 each = self._found.get(timeout=seconds)

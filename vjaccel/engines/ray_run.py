@@ -81,6 +81,7 @@ def embedded_there(
     inputs, asked, run, journal, _, before = under_way
     shards, workers, model = cut(wanted, pool.spread.shard_rows), pool.spread.workers, pool.model
     if not shards:
+        pool.close()
         return None, before
     folder = pool.folder
     folder.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ class ShardStream(NamedTuple):
     Attributes
     ----------
     most : int
-        How many shards there can be.
+        How many shards there can be, at least 1.
     released : Path or None
         Where it is written how many shards may go; None where all may at once.
     """
@@ -32,13 +32,16 @@ class ShardStream(NamedTuple):
 
     def done(self, ray: Any) -> Generator[bytes]:
         """A pickled `Done` for each shard, as it is done; a pickled None where there is no shard of a number."""
-        rows = [{"number": number} for number in range(max(1, self.most))]
+        rows = [{"number": number} for number in range(self.most)]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         # Ray Data has more workers come while shards wait, and those go that have nothing to do when none waits any more.
-        least, most = (min(x, max(1, self.most)) for x in (self.workers.least, self.workers.most or self.most))
+        least, most = (min(x, self.most) for x in (self.workers.least, self.workers.most or self.most))
         pool = {"min_size": least, "max_size": most}
         if self.released is not None:
-            dataset, pool["max_tasks_in_flight_per_actor"] = held_back(ray, dataset, self.released), AHEAD
+            dataset, pool["max_tasks_in_flight_per_actor"] = (
+                held_back(ray, dataset, self.work.exchange, self.released),
+                AHEAD,
+            )
         compute = ray.data.ActorPoolStrategy(**pool)
         dataset = dataset.map_batches(
             ShardWorker, fn_constructor_args=(self.work,), batch_size=1, batch_format="pyarrow", compute=compute,

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from uuid import uuid4
 
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, ModelIdentity
 from vjaccel.embedding.precision import Quantizer
-from vjaccel.engines.given import Given
+from vjaccel.engines.exchange import Exchange, Given
 from vjaccel.engines.shards import embed_shard
 from vjaccel.errors import ClusterError, OutputError, VjaccelError
 from vjaccel.io import Inputs
@@ -23,10 +21,8 @@ from vjaccel.io.arrow import arrow
 
 __all__ = ["Done", "RemoteModel", "ShardWorker", "Work", "check_node", "check_version", "described_model"]
 
-LOOK_SECONDS = 0.05
-
-SEEN_SECONDS = 90.0
-"""How long a shared folder may take to show what another node has written."""
+DEATHS = 2
+"""Workers of a node that must have died while they loaded the model before it is taken to be what kills them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +35,8 @@ class Work:
         Of its `Embedder`.
     folder : Path
         Of the shards' journals; it may not be there yet.
-    probe : Path
-        A file that is there until they are given something to do. It is empty until a worker has written what its model is, or
-        why it has none.
-    given : Path
-        Where what they are to do is written then.
+    exchange : Exchange
+        By which they tell what their model is, and are told what to do.
     version : str
         Of this library, where the run was begun.
     """
@@ -51,8 +44,7 @@ class Work:
     options: dict[str, Any]
     inputs: Inputs
     folder: Path
-    probe: Path
-    given: Path
+    exchange: Exchange
     version: str
 
     def check_here(self) -> None:
@@ -62,43 +54,7 @@ class Work:
         ------
         ClusterError, FileFormatError, OutputError
         """
-        check_version(self.version)
-        self.inputs.check_here()
-        _check_folder(self.probe.parent, there=self.probe.is_file() or self.given.is_file())
-
-    def tell(self, model: RemoteModel | VjaccelError) -> None:
-        """Write what the model is, or why it cannot be loaded, unless another worker has.
-
-        Raises
-        ------
-        OSError
-        """
-        if self.probe.exists() and not self.probe.read_bytes():
-            own = self.probe.with_name(f"{self.probe.name}.{uuid4().hex}")
-            own.write_bytes(pickle.dumps(model))
-            own.replace(self.probe)
-
-    def told(self) -> RemoteModel | VjaccelError | None:
-        """What a worker has written; None before.
-
-        Raises
-        ------
-        OSError
-        """
-        said = self.probe.read_bytes()
-        return pickle.loads(said) if said else None  # noqa: S301  # our own
-
-    def waited_for(self) -> Given | None:
-        """What there is to do, once it is written; None where the run has ended before."""
-        gone: float | None = None
-        while not self.given.is_file():
-            if not self.probe.exists():
-                # A shared folder may show late that it has a new file.
-                gone = gone or time.monotonic()
-                if time.monotonic() - gone > SEEN_SECONDS:
-                    return None
-            time.sleep(LOOK_SECONDS)
-        return Given(self.given)
+        check_node(self.version, self.inputs, self.exchange)
 
 
 @dataclass(frozen=True)
@@ -151,13 +107,24 @@ class ShardWorker:
         self._failure: VjaccelError | None = None
         try:
             work.check_here()
-            embedder = Embedder(**work.options)
-            work.tell(_described(embedder))
-            self._embedder = embedder
+            self._embedder = self._loaded()
         except Exception as exc:
-            self._failure = carried(exc)
-            with suppress(OSError):  # by its shards it is told too
-                work.tell(self._failure)
+            self._failure = failure = carried(exc)
+            with suppress(OSError):  # its first shard tells it too
+                work.exchange.tell(lambda: failure)
+
+    def _loaded(self) -> Embedder:
+        exchange, options = self._work.exchange, self._work.options
+        with exchange.at_risk() as died:
+            if died >= DEATHS:
+                raise ClusterError(
+                    f"{died} workers ended on {platform.node()} while they loaded {options['model']}: what ends a process "
+                    "without a word is, as a rule, that there is no memory for it"
+                )
+            embedder = Embedder(**options)
+            # Within it, as to say what a model is may be to read the whole of it.
+            exchange.tell(lambda: _described(embedder))
+        return embedder
 
     def __call__(self, batch: Any) -> Any:
         pa = arrow()
@@ -170,7 +137,7 @@ class ShardWorker:
         try:
             if self._embedder is None:
                 return Done(start, None, self._failure)
-            self._given = self._given or self._work.waited_for()
+            self._given = self._given or self._work.exchange.waited_for()
             shard = None if self._given is None else self._given.shard(number)
             if self._given is None or shard is None:
                 return None
@@ -208,7 +175,7 @@ def check_version(version: str) -> None:
         raise ClusterError(f"it has vjaccel {__version__}, and the run {version}: install the same on all")
 
 
-def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:
+def check_node(version: str, inputs: Inputs, exchange: Exchange) -> None:
     """Refuse a node that has another version of this library, or not the inputs, or not the folder of the output.
 
     Raises
@@ -217,12 +184,8 @@ def check_node(version: str, inputs: Inputs, output: Path, probe: Path) -> None:
     """
     check_version(version)
     inputs.check_here()
-    _check_folder(output.parent, there=probe.is_file())
-
-
-def _check_folder(folder: Path, *, there: bool) -> None:
-    """Refuse the folder of an output where what the run has made in it is not `there`, or nothing can be written."""
-    if not there:
+    folder = exchange.folder.parent
+    if not exchange.is_there():
         raise OutputError(f"the folder {folder} is not the one that this run was begun in: a shared one is needed")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"cannot write in {folder}: no permission")

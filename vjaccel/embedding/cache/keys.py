@@ -13,7 +13,7 @@ from vjaccel.embedding.providers.protocol import ModelIdentity
 __all__ = ["CacheKeys"]
 
 PURPOSE = b"vjaccel vector 1"
-"""Sets these digests apart from all others; the number grows when what is digested changes its meaning."""
+"""Sets these digests apart from all others; the number grows when what is digested changes its meaning for all models."""
 
 
 NAMES = ("model", "revision")
@@ -23,8 +23,8 @@ NAMES = ("model", "revision")
 class CacheKeys:
     """The keys of texts that one model embeds.
 
-    Every field of the identity counts, whatever fields it has, and the text, to the last byte; nothing else does. Of a model
-    whose digest is known its name and revision do not, so that one folder is one model by whatever path it is named.
+    Every field of the identity counts, but the name and the revision of a model whose digest is known, which is one by whatever
+    path it is named; and the text, to the last byte. Nothing else does.
 
     Examples
     --------

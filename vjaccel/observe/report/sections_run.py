@@ -65,7 +65,7 @@ def _points(account: Account) -> Iterator[str]:
         + (f", and {failed:,} failed: {_codes(account)}." if failed else ", and none failed." if account.ended else ".")
     )
     if recording.seconds:
-        rates = f": {', '.join(_rates(account))}" if account.enough else ", too short for a rate"
+        rates = f": {', '.join(_rates(account))}" if account.enough else ", too little for a rate"
         yield f"It took {at_least}{duration(recording.seconds)}{rates}."
     if recording.unrecorded:
         yield (
