@@ -30,16 +30,27 @@ def bench(
         str | None, typer.Option(metavar="A,B", help=f"Of {', '.join(OPERATIONS)}. [default: all]", show_default=False)
     ] = None,
     backends: Annotated[
-        str,
-        typer.Option(metavar="A,B", help="As in numpy,jax,torch:gpu:1; peers by name, as in faiss, or all as peers."),
-    ] = "all",
-    sizes: Annotated[Size, typer.Option(help="How much is computed on.")] = "default",
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="As in numpy,jax,torch:gpu:1; peers by name, as in faiss, or all as peers. [default: all]",
+            show_default=False,
+        ),
+    ] = None,
+    sizes: Annotated[
+        Size | None, typer.Option(help="How much is computed on. [default: default]", show_default=False)
+    ] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Measure embedding, too.")] = False,
     model: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="The model for --embed. [default: the packaged one]", show_default=False),
     ] = None,
-    budget: Annotated[float, typer.Option(metavar="SECONDS", help="When to stop, the start of all included.")] = 120.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="When to stop, the start of all included. [default: 120]", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,11 +64,10 @@ def bench(
     ] = None,
 ) -> None:
     """Measure every backend, device and installed peer here. Each result is checked before its time counts."""
-    given = [
-        name
-        for name, asked in {"--ops": ops is not None, "--embed": embed, "--model": model is not None}.items()
-        if asked
-    ]
+    options: dict[str, object] = {
+        "--ops": ops, "--backends": backends, "--sizes": sizes, "--embed": embed or None, "--model": model, "--budget": budget,
+    }  # fmt: skip
+    given = [name for name, asked in options.items() if asked is not None]
     if compare is not None and given:
         raise InvalidInput(f"{given[0]} says what is measured, and --compare measures nothing: leave one of them out")
     _check(output, as_json=as_json, comparing=compare is not None)
@@ -65,8 +75,9 @@ def bench(
         _compared(results.load(compare[0]), results.load(compare[1]), compare, output)
         return
     plan = Plan(
-        operations=None if ops is None else _list(ops), backends=_list(backends), sizes=sizes, embed=embed or model is not None,
-        model=model, budget=budget, command=shlex.join(["vjaccel", *sys.argv[1:]]),
+        operations=None if ops is None else _list(ops), backends=None if backends is None else _list(backends),
+        sizes=sizes or "default", embed=embed or model is not None, model=model, budget=120.0 if budget is None else budget,
+        command=shlex.join(["vjaccel", *sys.argv[1:]]),
     )  # fmt: skip
     with BudgetBar() as bar:
         run = measure(plan, bar.show)

@@ -114,7 +114,11 @@ def test_two_runs_make_a_report_too(run: Run) -> None:
     assert "<html" in Path("both.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("given", [["--ops", "topk"], ["--embed"], ["--model", "folder"]], ids=lambda given: given[0])
+@pytest.mark.parametrize(
+    "given",
+    [["--ops", "topk"], ["--backends", "all"], ["--sizes", "default"], ["--embed"], ["--model", "folder"], ["--budget", "120"]],
+    ids=lambda given: given[0],
+)  # fmt: skip
 def test_what_is_measured_is_not_to_be_said_where_nothing_is(run: Run, given: list[str]) -> None:
     done = run("bench", "--compare", "a.json", "b.json", *given)
     said = f"{given[0]} says what is measured, and --compare measures nothing: leave one of them out"
