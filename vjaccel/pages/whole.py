@@ -22,6 +22,7 @@ def check_writable(path: Path) -> None:
             raise OutputError(f"cannot write {path}: it is a folder")
         if path.exists() and not path.is_file():
             raise OutputError(f"cannot write {path}: it is no file but a device, a pipe or a socket")
+        _check_folder(path)
         part = _part(path)
         part.write_bytes(b"")
         part.unlink()
@@ -39,6 +40,7 @@ def write_whole(path: Path, text: str) -> None:
     OutputError
         The file cannot be written.
     """
+    _check_folder(path)
     part = _part(path)
     try:
         part.write_text(text, encoding="utf-8")
@@ -46,6 +48,12 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as exc:
         part.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def _check_folder(path: Path) -> None:
+    # As the outputs of runs have it.
+    if not (folder := path.resolve().parent).is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}")
 
 
 def _part(path: Path) -> Path:

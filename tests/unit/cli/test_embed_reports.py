@@ -153,7 +153,7 @@ def test_a_map_is_of_a_sample_of_many_rows_and_the_same_each_time(run: Run) -> N
 @pytest.mark.parametrize(
     ("report", "says"),
     [
-        ("nowhere/run.html", "cannot write nowhere/run.html: No such file or directory"),
+        ("nowhere/run.html", "cannot write nowhere/run.html: there is no folder {here}/nowhere"),
         (".", "cannot write .: it is a folder"),
         ("/proc/run.html", "cannot write /proc/run.html: No such file or directory"),
         ("x" * 300, f"cannot write {'x' * 300}: File name too long"),
@@ -179,7 +179,7 @@ def test_a_report_that_cannot_be_written_is_found_before_the_model_is_loaded(run
     content = Path(written("in.jsonl")).read_bytes()
     done = run("embed", "in.jsonl", "-o", "out.parquet", "--model", "local:there-is-no-such-model", "--report", report)
     assert done.code in (1, 2)
-    assert done.err == f"vjaccel: {says}\n"
+    assert done.err == f"vjaccel: {says.format(here=Path.cwd())}\n"
     assert Path("in.jsonl").read_bytes() == content
     assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl"]
 
