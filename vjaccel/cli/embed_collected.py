@@ -82,12 +82,11 @@ def collected(
     *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """Embed everything into the collection; what is to be told of it."""
-    total = rows.rows if isinstance(rows, Inputs) else None
     with _target(rows, output, embedder, bar, stopping) as target:
         done = embed_into(
             _source(rows, id_field, text_field), embedder, target,
             max_latency=None if isinstance(rows, Inputs) else MAX_LATENCY, max_errors=max_errors,
-            show=reporting.seeing(telling(bar, price, total)), took=reporting.took,
+            show=reporting.seeing(telling(bar, price)), took=reporting.took,
         )  # fmt: skip
     return _told(done, rows, output, price)
 
@@ -102,7 +101,7 @@ def collected_on_ray(
         with _target(rows, output, pool.model, bar, stopping) as target:
             done = embed_into_on_ray(
                 pool, rows, _source(rows, id_field, text_field), target, max_errors=max_errors,
-                show=reporting.seeing(telling(bar, price, rows.rows)), did=reporting.did, took=reporting.stored,
+                show=reporting.seeing(telling(bar, price)), did=reporting.did, took=reporting.stored,
             )  # fmt: skip
     return _told(done, rows, output, price)
 
@@ -199,7 +198,8 @@ def would_collect(
 
 
 def _source(rows: Inputs | Live, id_field: str | None, text_field: str) -> Source:
-    return Source(partial(_groups, rows, id_field or "id"), text_field, _floats(rows))
+    count = rows.rows if isinstance(rows, Inputs) else None
+    return Source(partial(_groups, rows, id_field or "id"), text_field, _floats(rows), count)
 
 
 def _floats(rows: Inputs | Live) -> set[str]:

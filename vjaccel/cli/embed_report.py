@@ -17,11 +17,11 @@ from vjaccel.pages.words import counted, duration
 __all__ = ["measured", "show", "telling"]
 
 
-def telling(bar: View, price: float | None, total: int | None = None) -> Callable[[Progress, int], None]:
-    """What has a bar show how far a run is, and how many rows beside need nothing; `total` for one that does not know it."""
+def telling(bar: View, price: float | None) -> Callable[[Progress, int], None]:
+    """What has a bar show how far a run is, and how many rows beside need nothing."""
 
     def tell(now: Progress, beside: int) -> None:
-        bar.embedded(Seen(now.done, now.total or total, now.tokens, now.seconds, beside, price, now.recording))
+        bar.embedded(Seen(now.done, now.total, now.tokens, now.seconds, beside, price, now.recording))
 
     return tell
 

@@ -372,6 +372,7 @@ class Embedder(AsyncClosing):
         max_errors: int | None = None,
         deduplicate: bool = True,
         dim: int | None = None,
+        total: int | None = None,
         on_batch: Callable[[np.ndarray, np.ndarray], object] | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Iterator[EmbeddingResult]:
@@ -394,6 +395,8 @@ class Embedder(AsyncClosing):
             knows that none does.
         dim : int, optional
             How wide the vectors of this model are that there were before: another width is an error from the first on.
+        total : int, optional
+            How many texts there are, where the caller knows: `progress`, the metrics and the log have it.
         on_batch : callable, optional
             Told the numbers of texts in the stream, int64 (n,), and their vectors, float32 (n, dim), as soon as these are
             there, in the thread that embedded them: for what keeps them from being lost.
@@ -416,8 +419,8 @@ class Embedder(AsyncClosing):
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
         def running(known: Known) -> Run:
-            recording = Recording(self._model, self.workers)
-            return self._run(prompt, recording, progress, known, most)
+            recording = Recording(self._model, self.workers, total)
+            return self._run(prompt, recording, progress, known, most, total)
 
         return self._streamed(reading, self._held.knowing(prompt, window), running, ordered, on_batch, on_error)
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -279,7 +279,7 @@ def _embedded_here(
     embedder: Embedder, show: Callable[[Progress, int], object], under_way: UnderWay
 ) -> tuple[EmbeddingStatistics | None, Recording | None]:
     """Embed what is not settled yet, each text once."""
-    passed_over = copies = 0
+    rows, passed_over, copies = under_way.inputs.rows, 0, 0
 
     def pieces() -> Iterator[tuple[np.ndarray, list[Any]]]:
         nonlocal passed_over, copies
@@ -290,12 +290,14 @@ def _embedded_here(
 
     def progress(now: Progress) -> None:
         nonlocal copies
-        now.recording.expects(under_way.inputs.rows, under_way.settled)
+        now.recording.expects(rows, under_way.settled)
         now.recording.repeated(copies)
         copies = 0
-        show(replace(now, total=under_way.inputs.rows), passed_over)
+        show(now, passed_over)
 
-    return embed_rows(pieces(), embedder, under_way.journal, progress, under_way.before, under_way.asked.max_errors)
+    return embed_rows(
+        pieces(), embedder, under_way.journal, progress, under_way.before, under_way.asked.max_errors, rows
+    )
 
 
 def _put_together(

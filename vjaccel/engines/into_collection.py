@@ -80,11 +80,16 @@ def embed_into(
         if kept is not None:
             kept.keep([waiting[number].number for number in numbers.tolist()], vectors)
 
+    def progress(now: Progress) -> None:
+        beside = done.there + done.updated + done.resumed
+        if source.rows is not None:
+            now.recording.expects(source.rows, beside)
+        show(now, beside)
+
     into = target.collection
     results = embedder.stream(
         texts(), chunk_size=CHUNK, max_latency=max_latency, prompt=embedder.prompt_for("document"), on_error="collect",
-        max_errors=max_errors, dim=None if into is None else into.dim, on_batch=keep,
-        progress=lambda now: show(now, done.there + done.updated + done.resumed),
+        max_errors=max_errors, dim=None if into is None else into.dim, total=source.rows, on_batch=keep, progress=progress,
     )  # fmt: skip
     try:
         with closing(results), said_of(in_the_input):  # type: ignore[type-var]  # it is a generator

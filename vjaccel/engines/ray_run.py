@@ -91,12 +91,13 @@ def embedded_there(
     began, clock = datetime.now(UTC), time.perf_counter()
     at_once = model.workers * (workers.most or workers.least)
     # What is kept is of shards that are done; what is shown has the others too, which a run that goes on takes in by itself.
-    recording, live = Recording(model.model, at_once, count, tells=False), Recording(model.model, at_once, count)
+    recording, live = Recording(model.model, at_once, tells=False), Recording(model.model, at_once)
+    for each_of in (recording, live):
+        each_of.expects(inputs.rows, under_way.settled)
     live.began()
     for each_of in (recording, live):
         each_of.read(count)
         each_of.repeated(copies)
-        each_of.expects(inputs.rows, under_way.settled)
     failure: BaseException | None = None
     taken = set[int]()
     last: str | None = None

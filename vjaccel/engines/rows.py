@@ -30,6 +30,7 @@ def embed_rows(
     show: Callable[[Progress], object],
     before: Recording | None = None,
     max_errors: int | None = None,
+    total: int | None = None,
 ) -> tuple[EmbeddingStatistics | None, Recording | None]:
     """Embed texts, each once, into the rows of `journal` that they are given with.
 
@@ -41,6 +42,8 @@ def embed_rows(
         Called with how far it has come.
     before : Recording, optional
         What the run was like before.
+    total : int, optional
+        How many rows the run has.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def embed_rows(
     statistics: EmbeddingStatistics | None = None
     chunks = embedder.stream(
         texts(), chunk_size=CHUNK, prompt=embedder.prompt_for("document"), on_error="collect", progress=progress, on_batch=keep,
-        deduplicate=False, max_errors=max_errors, dim=journal.dim,
+        deduplicate=False, max_errors=max_errors, dim=journal.dim, total=total,
     )  # fmt: skip
     # Closed here, so that whatever happens no batch comes back to a journal that is closed.
     try:

@@ -43,11 +43,14 @@ class Source:
         The key of the metadata under which the texts stand.
     floats : set of str
         Fields of which some row is known to have a float: the whole numbers of the others are floats too.
+    rows : int or None
+        How many there are, where that is known.
     """
 
     groups: Callable[[], Iterable[list[TextRow]]]
     text_field: str
     floats: Set[str] = frozenset()
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

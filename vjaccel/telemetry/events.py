@@ -33,7 +33,7 @@ __all__ = [
 
 
 class RunBegan(NamedTuple):
-    """A run of an embedder begins, with so many workers; `total` texts are to come, where that is known."""
+    """A run of an embedder begins, with so many workers; it has `total` texts in all, where that is known."""
 
     workers: int
     total: int | None

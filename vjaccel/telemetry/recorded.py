@@ -80,7 +80,7 @@ class Recorded:
     workers : int
         Batches at once, at most.
     total : int or None
-        Texts that are to come, where that is known.
+        Texts in all, where that is known.
     clock : callable
         Seconds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.serving import serving
 from tests.unit.cli.conftest import Run
+from tests.unit.cli.letters import install
 
 
 def lines(stderr: str) -> list[dict[str, Any]]:
@@ -55,12 +55,20 @@ def test_bad_lines_that_were_passed_over_among_rows_are_a_record_of_the_run(run:
 
 
 def test_where_a_service_is_and_what_other_libraries_warn_of_are_records(tmp_path: Path) -> None:
+    install(tmp_path / "plugins")
+    other = "import atexit, logging\natexit.register(logging.getLogger('other').warning, 'this is old')\n"
+    (tmp_path / "plugins" / "sitecustomize.py").write_text(other)
     with serving(tmp_path, "--model", "letters:8", "--log-format", "json") as served:
-        with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as connection:
-            connection.sendall(b"no http\r\n\r\n")
-            assert connection.recv(1000)
         served.process.terminate()
-        served.process.wait(60)
-        assert served.process.stderr is not None
-        found = lines(served.process.stderr.read())
-    assert any(line["logger"].startswith("uvicorn") and line["level"] == "warning" for line in found)
+        (found,) = lines(served.process.communicate(timeout=60)[1])
+    assert (found["logger"], found["level"], found["message"]) == ("other", "warning", "this is old")
+
+
+@pytest.mark.parametrize("output", ["out.npy", "lance:notes"])
+def test_the_line_with_which_a_run_begins_has_how_many_rows_there_are(run: Run, output: str) -> None:
+    if output.startswith("lance:"):
+        pytest.importorskip("lance")
+    Path("in.txt").write_text("one\ntwo\none\n")
+    found = lines(run("embed", "in.txt", "-o", output, "--model", "letters:8", "--log-format", "json").err)
+    (begins,) = [line for line in found if line["message"].startswith("the run begins")]
+    assert begins["total"] == 3

@@ -154,10 +154,11 @@ def test_an_interrupt_in_the_function_ends_the_stream(stop: type[BaseException])
     assert not ours()
 
 
-def test_progress_counts_over_the_stream_and_knows_no_total() -> None:
+@pytest.mark.parametrize("total", [None, 25])
+def test_progress_counts_over_the_stream_and_knows_a_total_that_it_is_told(total: int | None) -> None:
     told: list[Progress] = []
-    list(vj.Embedder(numbers).stream(map(str, range(25)), chunk_size=10, progress=told.append))
-    assert [(at.done, at.total, at.tokens) for at in told] == [(10, None, None), (20, None, None), (25, None, None)]
+    list(vj.Embedder(numbers).stream(map(str, range(25)), chunk_size=10, total=total, progress=told.append))
+    assert [(at.done, at.total, at.tokens) for at in told] == [(done, total, None) for done in (10, 20, 25)]
 
 
 @pytest.mark.parametrize("ordered", [True, False])
