@@ -36,11 +36,19 @@ pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not ins
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the replicas were asked for, a text a line."""
+    path = tmp_path_factory.mktemp("log") / "asked.txt"
+    path.touch()
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     options = ("--model", MODEL, "--name", "abc", "--engine", "ray", "--replicas", "2")
     limits = ("--max-texts", "400", "--max-body", "20000", "--max-waiting", "500")
-    with serving(folder, *options, *limits, VJACCEL_SERVE_TOKEN=TOKEN) as found:
+    with serving(folder, *options, *limits, VJACCEL_SERVE_TOKEN=TOKEN, LETTERS_LOG=str(log)) as found:
         yield found
 
 
@@ -184,12 +192,14 @@ def test_a_text_that_kills_its_process_is_refused_with_503_and_the_service_lives
     assert len(client.embeddings.create(model="abc", input=["next"]).data) == 1
 
 
-def test_stopped_it_answers_what_it_has_been_asked_and_nothing_new(served: Served, client: Any) -> None:
+def test_stopped_it_answers_what_it_has_been_asked_and_nothing_new(served: Served, client: Any, log: Path) -> None:
     until_replicas(served, 2)
     texts = [f"SLOWEST {i}" for i in range(400)]
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.embeddings.create, model="abc", input=texts)
-        time.sleep(0.3)
+        while "SLOWEST" not in log.read_text():
+            assert not asked.done()
+            time.sleep(0.01)
         served.process.send_signal(signal.SIGTERM)
         turned_away = None
         while not asked.done():

@@ -21,6 +21,7 @@ import vjaccel as vj
 from tests.unit.benchmark.reading import read
 from tests.unit.embedding.several import MODEL, SeveralProvider, install
 from tests.unit.observe.scraping import page, value
+from vjaccel.embedding import Progress
 from vjaccel.embedding.devices import Pace, pays
 from vjaccel.embedding.providers.protocol import DeviceFailed, ProviderOptions
 from vjaccel.embedding.providers.registry import make_providers
@@ -258,10 +259,27 @@ def test_metrics_tell_what_each_device_did(several: type[SeveralProvider]) -> No
 
 
 def test_what_a_slow_device_would_do_too_late_is_left_to_the_others(several: type[SeveralProvider]) -> None:
-    several.slow["cpu"] = 1.5
-    asked = texts(400)
+    several.waits_for["cpu"] = threading.Event()
+    asked, back = texts(400), threading.Event()
+
+    def progress(now: Progress) -> None:
+        if now.recording.devices["cpu"].batches:
+            back.set()
+
     with vj.Embedder(MODEL, device="gpu:0,cpu", batch_tokens=256) as embedder:
-        assert embedder.embed(asked).ok.all()
+        done: list[Any] = []
+        running = threading.Thread(target=lambda: done.append(embedder.embed(asked, progress=progress)))
+        running.start()
+        # Until its first batch ends there, the other does three quarters; that one's next waits, so that there is some to take.
+        while several.seen["gpu:0"] < 300:
+            assert running.is_alive()
+            time.sleep(0.001)
+        several.waits_for["gpu:0"] = threading.Event()
+        several.waits_for["cpu"].set()
+        assert back.wait(60)
+        several.waits_for["gpu:0"].set()
+        running.join()
+    assert done[0].ok.all()
     assert several.seen["cpu"] < len(asked) // 10  # the batch by which it was found out, and no other
     assert several.seen["gpu:0"] > 9 * len(asked) // 10
 
