@@ -146,3 +146,10 @@ def test_a_cluster_that_lets_nobody_in_says_what_to_set(head: Head, tmp_path: Pa
     assert said.startswith(f"vjaccel: the Ray cluster at {address} answers, and does not let this process in (")
     assert "RAY_AUTH_MODE=token" in said
     assert ("Ray client server" in said) == client
+
+
+def test_a_ray_client_server_is_named_where_a_cluster_was_to_be(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    address = f"127.0.0.1:{head.client}"
+    said = ended(started(head, tmp_path, "--engine", "ray", "--address", address), 1)
+    assert said == f"vjaccel: at {address} is the Ray client server of a cluster: say --address ray://{address}\n"

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -101,15 +102,20 @@ def test_rows_columns_and_codes_are_those_of_the_local_engine(place: Place, tmp_
     assert report["statistics"]["failures"] == one["statistics"]["failures"]
 
 
+def in_a_folder(work: Path) -> tuple[str, ...]:
+    """What embeds fifty texts with a tiny model in a folder beside them."""
+    from tests.unit.embedding.tiny_models import build
+
+    build("cls", work / "tiny")
+    (work / "in.txt").write_text("".join(f"text {i}\n" for i in range(50)))
+    return "in.txt", "--model", "local:./tiny", "--device", "cpu"
+
+
 def test_a_model_in_a_folder_is_found_by_the_workers_and_is_that_of_the_local_engine(
     place: Place, tmp_path: Path
 ) -> None:
     pytest.importorskip("sentence_transformers")
-    from tests.unit.embedding.tiny_models import build
-
-    build("cls", tmp_path / "tiny")
-    (tmp_path / "in.txt").write_text("".join(f"text {i}\n" for i in range(50)))
-    command = ("in.txt", "--model", "local:./tiny", "--device", "cpu")
+    command = in_a_folder(tmp_path)
     embed(place, tmp_path, *command, "-o", "here.parquet", ray=False)
     embed(place, tmp_path, *command, "-o", "there.parquet")
     here, there = (
@@ -119,6 +125,20 @@ def test_a_model_in_a_folder_is_found_by_the_workers_and_is_that_of_the_local_en
     one, other = (json.loads((tmp_path / f"{name}.parquet.run.json").read_text()) for name in ("here", "there"))
     assert one["run"] == other["run"]
     assert one["recording"]["model"] == other["recording"]["model"] == "local:./tiny"
+
+
+@pytest.mark.soak
+def test_what_the_local_engine_has_cached_of_a_model_in_a_folder_is_not_embedded_again(
+    place: Place, tmp_path: Path
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    command = (*in_a_folder(tmp_path), "--cache", "vectors")
+    embed(place, tmp_path, *command, "-o", "here.parquet", ray=False)
+    embed(place, tmp_path, *command, "-o", "there.parquet", "--shard-rows", "20")
+    counts = json.loads((tmp_path / "there.parquet.run.json").read_text())["counts"]
+    assert (counts["cached"], counts["embedded"]) == (50, 0)
+    here, there = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("here", "there"))
+    assert here.equals(there)
 
 
 @pytest.mark.soak
@@ -331,6 +351,35 @@ def test_an_address_where_something_else_answers_is_an_error_too(place: Place, t
         arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
         _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
     assert err == f"vjaccel: no Ray cluster answers at {address} within 10 s\n"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_server_that_is_no_rays_is_said_to_be_none_and_not_to_want_a_token(
+    place: Place, tmp_path: Path, scheme: str
+) -> None:
+    grpc = pytest.importorskip("grpc")
+    (tmp_path / "in.txt").write_text("text\n")
+    server = grpc.server(ThreadPoolExecutor(2))
+    address = f"{scheme}127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
+        _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
+    finally:
+        server.stop(None)
+    assert err.startswith(f"vjaccel: what answers at {address} is no Ray cluster, or of another version than Ray ")
+    assert "token" not in err
+    assert ("Ray client server" in err) == bool(scheme)
+
+
+@pytest.mark.soak
+def test_the_port_of_a_cluster_is_none_for_ray_clients_and_that_is_said(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    address = f"ray://{place.nodes.address}"
+    arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
+    _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
+    assert err.startswith(f"vjaccel: what answers at {address} is no Ray cluster, or of another version than Ray ")
+    assert "(ray client connection timeout); ray:// is for the port of its Ray client server" in err
 
 
 @pytest.mark.soak

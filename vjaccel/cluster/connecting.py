@@ -26,6 +26,9 @@ __all__ = ["connected", "own_ray", "silent"]
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to answer."""
 
+CLUSTER, CLIENT = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriver/ClusterInfo"
+"""What a cluster can be asked, and what its Ray client server can, and nothing else."""
+
 OBJECT_STORE = 256 << 20
 """Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""
 
@@ -118,9 +121,10 @@ class _Begun:
                 }  # fmt: skip
                 _init(ray, "a Ray of its own", own)
             else:
-                _check_answers(self.address)
+                wants_token = _check_answers(ray, self.address)
                 # Of auto not where it is: Ray takes the token of a cluster that it finds by itself.
-                _init(ray, f"the Ray cluster at {self.address}", {"address": self.address})
+                options = {"address": self.address}
+                _init(ray, f"the Ray cluster at {self.address}", options, wants_token=wants_token)
 
     def left(self, ray: Any) -> None:
         self.users -= 1
@@ -185,7 +189,7 @@ def _place(address: str) -> tuple[str, str]:
     return host, port
 
 
-def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
+def _init(ray: Any, what: str, options: dict[str, Any], *, wants_token: bool = False) -> None:
     begin = partial(ray.init, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     try:
         with _quiet():
@@ -199,14 +203,25 @@ def _init(ray: Any, what: str, options: dict[str, Any]) -> None:
         text = " ".join(str(exc).split())
         if "ersion mismatch" in text or ("version" in text.lower() and "Python" in text):
             raise ClusterError(f"{what} has other versions than this process: {text}") from exc
-        if isinstance(exc, ConnectionError) and not isinstance(exc, ConnectionAbortedError):
-            client = options["address"].startswith("ray://")
-            port = "; ray:// is for the port of its Ray client server, usually 10001" if client else ""
+        address = options["address"]
+        if address != "local" and isinstance(exc, ConnectionError) and not isinstance(exc, ConnectionAbortedError):
+            if not wants_token:
+                raise _no_ray(ray, address, f" ({text[:200]})") from exc
             raise ClusterError(
                 f"{what} answers, and does not let this process in ({text[:200]}): if it wants a token, as one of `ray start` "
-                f"does, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{port}"
+                f"does, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to it{_port(address)}"
             ) from exc
         raise ClusterError(f"{what} cannot be used: {type(exc).__name__}: {text[-300:]}") from exc
+
+
+def _no_ray(ray: Any, address: str, why: str = "") -> ClusterError:
+    other = f"or of another version than Ray {ray.__version__} here"
+    return ClusterError(f"what answers at {address} is no Ray cluster, {other}{why}{_port(address)}")
+
+
+def _port(address: str) -> str:
+    client = address.startswith("ray://")
+    return "; ray:// is for the port of its Ray client server, usually 10001" if client else ""
 
 
 @contextmanager
@@ -224,8 +239,14 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _check_answers(address: str) -> None:
-    """Refuse an address where no cluster answers: Ray itself would try for minutes, and say so again and again."""
+def _check_answers(ray: Any, address: str) -> bool:
+    """Refuse an address where no cluster answers: Ray itself would try for minutes, and say so again and again.
+
+    Returns
+    -------
+    bool
+        Whether it wants a token, which Ray's own errors do not all say.
+    """
     where = address
     if address == "auto":
         from ray._private import services
@@ -246,13 +267,38 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
     except (OSError, ValueError) as exc:
         raise ClusterError(f"no Ray cluster answers at {address}: {exc}") from exc
-    import grpc
+    return _wants_token(ray, address, target)
 
+
+def _wants_token(ray: Any, address: str, target: str) -> bool:
+    import grpc
+    from ray.core.generated import ray_client_pb2
+
+    # Any other question of a client that it does not know is an error in its log.
+    ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING).SerializeToString()
     with grpc.insecure_channel(target) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
             raise ClusterError(f"no Ray cluster answers at {address} within {ANSWER_SECONDS:g} s") from None
+        unknown, refused = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED
+        cluster, client = _status(channel, CLUSTER, b""), _status(channel, CLIENT, ping)
+    if cluster is client is unknown:
+        raise _no_ray(ray, address)
+    if cluster is unknown and not address.startswith("ray://"):
+        raise ClusterError(f"at {address} is the Ray client server of a cluster: say --address ray://{target}")
+    return refused in (cluster, client)
+
+
+def _status(channel: Any, method: str, question: bytes) -> Any:
+    """With which what answers replies to a question without a token."""
+    import grpc
+
+    try:
+        channel.unary_unary(method)(question, timeout=ANSWER_SECONDS)
+    except grpc.RpcError as exc:
+        return exc.code()
+    return grpc.StatusCode.OK
 
 
 @contextmanager
