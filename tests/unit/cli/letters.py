@@ -20,8 +20,9 @@ __all__ = ["ConstantProvider", "LettersProvider", "UntoldProvider", "install", "
 def letters(width: int, texts: list[str]) -> np.ndarray:
     """How often each letter occurs, of norm one; a text with FAIL in it is refused.
 
-    One with SLOW or SLOWEST takes its time, unless LETTERS_QUICK is in the environment: in a run that nobody stops it
-    shows nothing. One with KILL ends the process where it stands.
+    One with SLOW takes its time, unless LETTERS_QUICK is in the environment: in a run that nobody stops it shows nothing.
+    One with HELD waits until there is the file that the environment has as LETTERS_FREE. One with KILL ends the process
+    where it stands.
 
     What it is asked for is noted in the file that the environment has as LETTERS_LOG.
     """
@@ -35,7 +36,9 @@ def letters(width: int, texts: list[str]) -> np.ndarray:
         if "KILL" in text:
             os.kill(os.getpid(), signal.SIGKILL)
         if "SLOW" in text and "LETTERS_QUICK" not in os.environ:
-            time.sleep(0.01 if "SLOWEST" in text else 0.002)
+            time.sleep(0.002)
+        while "HELD" in text and not os.path.exists(os.environ["LETTERS_FREE"]):
+            time.sleep(0.01)
     counts = np.array(
         [np.bincount([ord(c) % width for c in text] or [0], minlength=width) for text in texts], np.float32
     )
