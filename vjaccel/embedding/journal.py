@@ -28,7 +28,17 @@ from vjaccel.closing import Closing
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Failures, Recording
 
-__all__ = ["DESCRIPTION", "RECORDING", "Journal", "Kept", "changed", "described", "last_part", "recorded"]
+__all__ = [
+    "DESCRIPTION",
+    "RECORDING",
+    "Journal",
+    "Kept",
+    "changed",
+    "described",
+    "last_part",
+    "recorded",
+    "remove_rest",
+]
 
 logger = logging.getLogger("vjaccel.embedding")
 
@@ -308,12 +318,11 @@ class Journal(Kept, Closing):
     def remove(self) -> None:
         """Close it, and remove its folder."""
         # Under another name first: half a journal would be taken for a run's.
-        removed = self._folder.with_name(f".{self._folder.name}.removed")
-        shutil.rmtree(removed, ignore_errors=True)
+        remove_rest(self._folder)
         with suppress(OSError):
-            self._folder.rename(removed)
+            self._folder.rename(_removed(self._folder))
         self.close()
-        shutil.rmtree(removed, ignore_errors=True)
+        remove_rest(self._folder)
 
     # Below
 
@@ -460,3 +469,13 @@ def _stored(vectors: int, rows: np.ndarray, size: int) -> Iterator[bytes]:
     """The bytes of some rows' vectors, each `size`."""
     for part in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
         yield os.pread(vectors, size * len(part), int(part[0]) * size)
+
+
+def remove_rest(folder: Path) -> None:
+    """Remove what is left of the journal in `folder` where whoever removed it was killed."""
+    shutil.rmtree(_removed(folder), ignore_errors=True)
+
+
+def _removed(folder: Path) -> Path:
+    """Its name when it is no journal any more."""
+    return folder.with_name(f".{folder.name}.removed")

@@ -16,7 +16,7 @@ import numpy as np
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
-from vjaccel.embedding.journal import Journal, recorded
+from vjaccel.embedding.journal import Journal, recorded, remove_rest
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.rows import embed_rows
@@ -198,6 +198,7 @@ def run_over(
 
 def _finished_before(inputs: Inputs, output: Path) -> Report:
     """What the manifest of a finished run says."""
+    remove_rest(journal_path(output))
     manifest = manifest_of(output)
     assert manifest is not None  # by which it is known to be finished
     counts, rows = manifest["counts"], inputs.rows
