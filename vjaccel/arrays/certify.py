@@ -185,8 +185,9 @@ def _settled(
         xp = array_namespace(queries)
         some = xp.take(queries, chosen, axis=0)
         some_mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
-        held = backend.to_numpy(some)  # cut and padded on the host: the numbers here would be shapes to compile for
-        best = [_Best(backend, backend.asarray(held[i : i + 1]), prepared, k) for i in range(len(part))]
+        # Each taken by its number, which is data: where a slice begins would be something to compile for.
+        ones = (xp.take(queries, backend.asarray(part[i : i + 1]), axis=0) for i in range(len(part)))
+        best = [_Best(backend, one, prepared, k) for one in ones]
         with backend.float64():
             thresholds = backend.asarray(lines[part])
         for offsets, ids in backend.above(some, prepared, thresholds, some_mask):

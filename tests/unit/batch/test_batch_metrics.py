@@ -95,7 +95,7 @@ def test_a_port_in_use_is_said_and_leaves_no_thread() -> None:
     before = threading.active_count()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(vj.InvalidInput, match=f"port {port}: address already in use"):
+        with pytest.raises(vj.OutputError, match=f"port {port}: address already in use"):
             vj.BatchProcessor(watched(metrics_port=port, enable_progress_logs=True, enable_health_check=True))
     assert threading.active_count() == before
 
