@@ -6,6 +6,7 @@ show a new file late, but a file that was there as soon as it is opened: what is
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import platform
@@ -149,12 +150,14 @@ class Exchange:
         return None
 
     def remove_those_of_killed_runs(self) -> None:
-        """Remove what calls that were killed have left. The run is this one's: nobody else is in it."""
+        """Remove what calls that were killed have left; those that wait for the run to be theirs hold theirs."""
         output = self.folder.name.removesuffix(".ray").rpartition(".")[0]
         name = re.compile(rf"{re.escape(output)}\.[0-9a-f]{{32}}\.ray")
         for other in self.folder.parent.iterdir():
             if name.fullmatch(other.name) and other != self.folder:
-                shutil.rmtree(other, ignore_errors=True)
+                with suppress(OSError), (other / "signal").open("rb") as signal:
+                    fcntl.flock(signal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(other, ignore_errors=True)
 
     @property
     def _signal(self) -> Path:
@@ -181,7 +184,10 @@ def exchange_for(output: Path) -> Iterator[Exchange]:
     except OSError as exc:
         raise OutputError(f"cannot write beside {output}: {exc.strerror or exc}") from exc
     try:
-        yield Exchange(folder)
+        # Held as long as this process lives.
+        with (folder / "signal").open("rb") as signal:
+            fcntl.flock(signal, fcntl.LOCK_EX)
+            yield Exchange(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -152,6 +152,10 @@ def test_a_process_that_dies_at_risk_is_known_to_those_of_its_node(work: Work) -
 def test_what_killed_calls_have_left_goes_when_the_run_goes_on(work: Work) -> None:
     output = work.exchange.folder.parent / "out.parquet"
     other = output.with_name("not.out.parquet")
-    with exchange_for(output) as killed, exchange_for(other) as elses:
+    killed = output.with_name(f".{output.name}.{'0' * 32}.ray")
+    killed.mkdir()
+    (killed / "signal").touch()
+    with exchange_for(output) as waiting, exchange_for(other) as elses:
         work.exchange.remove_those_of_killed_runs()
-        assert (work.exchange.is_there(), killed.is_there(), elses.is_there()) == (True, False, True)
+        assert (work.exchange.is_there(), waiting.is_there(), elses.is_there()) == (True, True, True)
+    assert not killed.exists()
