@@ -1,11 +1,12 @@
-"""Texts into vectors: what a user holds. The run itself is in `driver`, its stages in `run`."""
+"""Texts into vectors: what a user holds. The runs are in `whole` and `streamed`, what drives them in `driver`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, aclosing, closing
+from contextlib import aclosing
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -24,26 +25,25 @@ from vjaccel.embedding.arguments import (
     checked_prompt,
     checked_texts,
 )
-from vjaccel.embedding.assembled import errors_of, on_device, on_host, settled, tokens_of, windows_of
+from vjaccel.embedding.assembled import settled
 from vjaccel.embedding.cache import Cache
 from vjaccel.embedding.described import described
-from vjaccel.embedding.driver import CHUNK, Run, driven, inline
+from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.estimate import Estimate, estimated
-from vjaccel.embedding.gathered import Gathered, Rows
-from vjaccel.embedding.held import Held
+from vjaccel.embedding.held import Held, Means
 from vjaccel.embedding.in_thread import embedded_in_thread, streamed_in_thread
 from vjaccel.embedding.precision import Precision, Quantizer
-from vjaccel.embedding.providers.asked import check_remote
+from vjaccel.embedding.providers.asked import check_options
 from vjaccel.embedding.providers.protocol import Expecting, ModelIdentity, ProviderOptions
 from vjaccel.embedding.providers.registry import make_providers
 from vjaccel.embedding.reading import LiveReader, Reader
 from vjaccel.embedding.result import EmbeddingResult, Progress
-from vjaccel.embedding.run import Known
 from vjaccel.embedding.spread import mapped
+from vjaccel.embedding.streamed import streamed
+from vjaccel.embedding.whole import whole
 from vjaccel.embedding.width import Width
 from vjaccel.embedding.window import WINDOW, Window
 from vjaccel.errors import InvalidInput, InvalidType
-from vjaccel.telemetry import Recording
 
 __all__ = ["Embedder"]
 
@@ -143,22 +143,17 @@ class Embedder(AsyncClosing):
         name: str | None = None,
         cache: str | os.PathLike[str] | Cache | None = None,
     ) -> None:
-        for option, value in (("workers", workers), ("batch_tokens", batch_tokens), ("dimensions", dimensions)):
-            if value is not None:
-                check_whole(option, value)
-        if truncate not in ("end", "error", "chunk"):
-            raise InvalidInput(f"truncate {truncate!r} is none of end, error, chunk")
         options = ProviderOptions(
             device, dtype, workers, batch_tokens, dimensions, normalize, revision, trust_remote_code, allow_pickle,
             truncate=truncate, engine=engine, base_url=base_url, timeout=timeout, requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute, shared_limits=shared_limits,
         )  # fmt: skip
+        check_options(options)
         self._options = options
-        self._precision = precision
+        self._precision: Precision = precision
         self._calibration = calibration
-        self.quantizer()
+        Quantizer(precision, calibration)  # which refuses what makes no sense
         self._prompt = checked_prompt(prompt)
-        check_remote(options)
         if name is not None and not callable(model):
             raise InvalidInput(f"name={name!r} is for a function; a model has the name in its specification")
         providers = make_providers(model, options, name)
@@ -166,9 +161,12 @@ class Embedder(AsyncClosing):
         self._given, self._name = model, name
         self._model = model if isinstance(model, str) else f"function:{self._provider.identity('').model}"
         self._cache = cache
-        self._held = Held(providers, cache, lasting=not callable(model) or name is not None)
         expect = self._provider.expect if isinstance(self._provider, Expecting) else None
-        self._width = Width(self._provider.dimensions, expect)
+        self._means = Means(
+            self._model, Held(providers, cache, lasting=not callable(model) or name is not None),
+            Width(self._provider.dimensions, expect), partial(Quantizer, precision, calibration),
+            windowed=truncate == "chunk",
+        )  # fmt: skip
         self._digest: str | None = None
 
     # What it is
@@ -197,17 +195,17 @@ class Embedder(AsyncClosing):
     @property
     def workers(self) -> int:
         """Batches at once, at most."""
-        return sum(device.provider.workers for device in self._held.devices)
+        return self._means.held.workers
 
     @property
     def has_cache(self) -> bool:
         """Whether vectors are kept."""
-        return self._held.cache is not None
+        return self._means.held.cache is not None
 
     @property
     def dim(self) -> int | None:
         """The width of a vector; None where only the first vector will tell, and has not yet."""
-        return self._width.known
+        return self._means.width.known
 
     def prompt_for(self, role: Literal["query", "document"] | None) -> str:
         """What is put before texts of a role: this embedder's own prompt, or the model's for that role; may be empty."""
@@ -215,7 +213,7 @@ class Embedder(AsyncClosing):
 
     def quantizer(self) -> Quantizer:
         """A new one of what makes codes of this embedder's vectors; it gives float32 back as it is."""
-        return Quantizer(self._precision, self._calibration)
+        return self._means.quantizer()
 
     def count_tokens(self, texts: Iterable[str], *, prompt: str | None = None) -> np.ndarray | None:
         """Tokens of each text as the model will see them, int64 (n,); None where nobody can count them.
@@ -229,7 +227,7 @@ class Embedder(AsyncClosing):
         strange = next((i for i, text in enumerate(items) if not isinstance(text, str)), None)
         if strange is not None:
             raise InvalidType(f"a text is a str; number {strange} is {type(items[strange]).__name__}")
-        with self._held.run():
+        with self._means.held.run():
             ready = self._provider.prepare(items, self._prompt_for(None, prompt))
         return ready.lengths if ready.counted else None
 
@@ -243,10 +241,10 @@ class Embedder(AsyncClosing):
         """
         items, prompt = iter(checked_texts(texts)), self._prompt_for(None, prompt)
         found, seen = Estimate(), set[bytes]()
-        with self._held.run():
-            keys = self._held.keys(prompt)
+        with self._means.held.run():
+            keys = self._means.held.keys(prompt)
             while chunk := list(islice(items, CHUNK)):
-                found += estimated(chunk, prompt, self._provider, self._held.cache, keys, seen)
+                found += estimated(chunk, prompt, self._provider, self._means.held.cache, keys, seen)
         return found
 
     def get_optimal_batch_size(self, length: int | None = None) -> int:
@@ -263,7 +261,7 @@ class Embedder(AsyncClosing):
             `batch_tokens` where that was given. Before anything is known, and for what learns nothing (functions, remote
             providers, models whose tokens cannot be counted), what the provider begins with; of those in characters or bytes.
         """
-        device = self._held.devices[0]
+        device = self._means.held.devices[0]
         return self._provider.batch_tokens if device.tuner is None else device.tuner.best(length)
 
     # Embedding
@@ -317,40 +315,16 @@ class Embedder(AsyncClosing):
         check_on_error(on_error)
         items = list(checked_texts(texts))
         target = get_backend(backend) if isinstance(backend, str) else backend
-        if target is not None and len(self._held.devices) > 1:
+        if target is not None and len(self._means.held.devices) > 1:
             raise InvalidInput(
                 f"backend= leaves the vectors where they are computed, and device={self._options.device!r} is several places"
             )
         if out is not None:
-            check_out(out, len(items), self._width.known, on_device=target is not None)
+            check_out(out, len(items), self.dim, on_device=target is not None)
         if self._precision != "float32" and (target is not None or out is not None):
             raise InvalidInput(f"backend= and out= are for float32 vectors, and precision is {self._precision!r}")
-        most = checked_most(max_errors)
-        rows = Rows(len(items), out) if target is None else None
-        width = self._width if out is None else Width(out.shape[1])
-        recording = Recording(self._model, self.workers, len(items))
-
-        def gathering(first: int, size: int) -> Gathered:
-            return Gathered(first, size, width, rows, recording, first)
-
-        prompt = self._prompt_for(None, prompt)
-        with self._held.run(), self._held.knowing(prompt, Window(), use_cache=use_cache) as known:
-            run = self._run(prompt, recording, progress, known, most, len(items))
-            if len(items) <= CHUNK and self.workers == 1:
-                chunks = [inline(self._held.devices[0], items, run, gathering)]
-            else:
-                chunks = list(driven(self._held.devices, Reader(items, CHUNK), run, gathering))
-        ok = np.concatenate([np.empty(0, np.bool_), *(chunk.ok for chunk in chunks)])
-        if out is not None and ok.any():
-            self._width.first(out.shape[1])
-        wide = width.known or 0
-        coded = self.quantizer()
-        embeddings = on_host(rows, wide, ok, coded) if target is None else on_device(chunks, ok, wide, target)
-        windows = windows_of(chunks) if self._options.truncate == "chunk" else None
-        result = EmbeddingResult(
-            embeddings, ok, errors_of(chunks), run.statistics(), recording, chunks=windows, tokens=tokens_of(chunks)
-        )
-        return settled(result, on_error)
+        most, prompt = checked_most(max_errors), self._prompt_for(None, prompt)
+        return settled(whole(self._means, items, prompt, target, out, most, progress, use_cache=use_cache), on_error)
 
     def embed_query(self, texts: str | Iterable[str], **options: Any) -> EmbeddingResult:
         """As `embed`, one text or many, with the model's own prompt for queries."""
@@ -403,26 +377,22 @@ class Embedder(AsyncClosing):
         """
         check_whole("chunk_size", chunk_size)
         check_on_error(on_error)
-        self._held.check_open()
+        self._means.held.check_open()
         check_latency(max_latency)
         if dim is not None:
             check_whole("dim", dim)
-            known = self._width.first(dim)
+            known = self._means.width.first(dim)
             if known != dim:
                 raise InvalidInput(f"dim={dim} contradicts the model, whose vectors have width {known}")
         window = Window(WINDOW if ordered else 0) if deduplicate else None
-        most = checked_most(max_errors)
-        prompt = self._prompt_for(None, prompt)
-        source = checked_texts(texts)
+        most, prompt, source = checked_most(max_errors), self._prompt_for(None, prompt), checked_texts(texts)
 
         def reading() -> Reader | LiveReader:
             return Reader(source, chunk_size) if max_latency is None else LiveReader(source, chunk_size, max_latency)
 
-        def running(known: Known) -> Run:
-            recording = Recording(self._model, self.workers, total)
-            return self._run(prompt, recording, progress, known, most, total)
-
-        return self._streamed(reading, self._held.knowing(prompt, window), running, ordered, on_batch, on_error)
+        return streamed(
+            self._means, reading, prompt, window, most, total, progress, on_batch, on_error, ordered=ordered
+        )
 
     async def aembed(self, texts: Iterable[str], **options: Any) -> EmbeddingResult:
         """`embed`, without blocking the event loop. When the task is cancelled, the run stops after its next batch."""
@@ -489,56 +459,9 @@ class Embedder(AsyncClosing):
 
     def close(self) -> None:
         """Let go of the model, once no run needs it. Closing twice is fine; embedding afterwards is an error."""
-        self._held.close()
+        self._means.held.close()
 
     # Below
-
-    def _streamed(
-        self,
-        reading: Callable[[], Reader | LiveReader],
-        knowing: AbstractContextManager[Known],
-        running: Callable[[Known], Run],
-        ordered: bool,
-        on_batch: Callable[[np.ndarray, np.ndarray], object] | None,
-        on_error: OnError,
-    ) -> Iterator[EmbeddingResult]:
-        with self._held.run(), knowing as known:
-            run, quantizer = running(known), self.quantizer()
-
-            def gathering(first: int, size: int) -> Gathered:
-                return Gathered(first, size, self._width, Rows(size), run.recording, acknowledged=on_batch)
-
-            with closing(driven(self._held.devices, reading(), run, gathering, ordered=ordered)) as chunks:
-                for chunk in chunks:
-                    given = chunk.rows if known.window is None else chunk.handed_over()
-                    rows = on_host(given, self._width.known or 0, chunk.ok, quantizer)
-                    errors, windows = (
-                        errors_of([chunk]),
-                        windows_of([chunk]) if self._options.truncate == "chunk" else None,
-                    )
-                    result = EmbeddingResult(
-                        rows,
-                        chunk.ok,
-                        errors,
-                        run.statistics(),
-                        run.recording,
-                        chunk.first,
-                        windows,
-                        tokens_of([chunk]),
-                    )
-                    yield settled(result, on_error)
-                    self._held.check_open()
-
-    def _run(
-        self,
-        prompt: str,
-        recording: Recording,
-        progress: Callable[[Progress], object] | None,
-        known: Known,
-        max_errors: int | None,
-        total: int | None = None,
-    ) -> Run:
-        return Run(prompt, total, recording, progress, known, max_errors, device_memory=self._held.device_memory)
 
     def _embed_as(
         self, role: Literal["query", "document"], texts: str | Iterable[str], options: dict[str, Any]

@@ -1,24 +1,26 @@
-"""What an embedder holds while runs go on: its provider, its cache, and what is learned of batches."""
+"""What an embedder holds while runs go on: its provider, its cache, what is learned of batches and of vectors."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from vjaccel.embedding.cache import Cache, CacheKeys, flights_of, open_cache
 from vjaccel.embedding.devices import Device
 from vjaccel.embedding.learned import remember, tuner_of
 from vjaccel.embedding.lookup import Lookup
+from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.providers.protocol import Provider
 from vjaccel.embedding.run import Known
+from vjaccel.embedding.width import Width
 from vjaccel.embedding.window import Window
 from vjaccel.errors import InvalidInput
 
-__all__ = ["Held"]
+__all__ = ["Held", "Means"]
 
 
 class Held:
@@ -52,6 +54,11 @@ class Held:
         self._lock = threading.Lock()
         self._closed = False
         self._runs = 0
+
+    @property
+    def workers(self) -> int:
+        """Batches at once, at most."""
+        return sum(device.provider.workers for device in self.devices)
 
     def keys(self, prompt: str) -> CacheKeys | None:
         """The keys of texts with `prompt` before them; None without a cache."""
@@ -111,3 +118,27 @@ class Held:
             provider.close()
         if self._closes_cache and self.cache is not None:
             self.cache.close()
+
+
+@dataclass(frozen=True)
+class Means:
+    """What all runs of an embedder embed with.
+
+    Attributes
+    ----------
+    model : str
+        ``provider:name``.
+    held : Held
+    width : Width
+        Of the vectors.
+    quantizer : callable
+        Makes a new one of what makes codes of a run's vectors.
+    windowed : bool
+        Whether texts that are too long are cut into windows.
+    """
+
+    model: str
+    held: Held
+    width: Width
+    quantizer: Callable[[], Quantizer]
+    windowed: bool
