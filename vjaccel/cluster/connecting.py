@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from vjaccel.cluster.nodes import check_fits
+from vjaccel.cluster.own_folder import OwnFolder
 from vjaccel.cluster.resources import Resources
 from vjaccel.cluster.saying import said
 from vjaccel.errors import ClusterError, InvalidInput, MissingExtra
@@ -108,16 +107,16 @@ class _Begun:
     def __init__(self, address: str | None) -> None:
         self.address = address
         self.users = 0
-        # Its sockets' paths must be short.
-        self._folder = None if address else tempfile.mkdtemp(prefix="vj-ray-", dir="/tmp")
+        self._folder = None if address else OwnFolder()
 
     def begin(self, ray: Any) -> None:
         with _signals_kept():
             if self.address is None:
+                assert self._folder is not None
                 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
                 own = {
                     "address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
-                    "include_dashboard": False, "_temp_dir": self._folder,
+                    "include_dashboard": False, "_temp_dir": str(self._folder.path),
                 }  # fmt: skip
                 _init(ray, "a Ray of its own", own)
             else:
@@ -135,7 +134,7 @@ class _Begun:
             with suppress(Exception):
                 ray.shutdown()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
 
 _changing = threading.RLock()
