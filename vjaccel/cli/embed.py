@@ -7,20 +7,49 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from vjaccel.cli.embed_asked import Asked, InputFormat
+from vjaccel.cli.embed_asked import Asked
 from vjaccel.cli.embed_collected import collected, collected_on_ray, would_collect
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import check_monitored, monitored
-from vjaccel.cli.embed_on_ray import batches_at_once, engines, spread_out
+from vjaccel.cli.embed_on_ray import engines, placed
+from vjaccel.cli.embed_options import (
+    AsJson,
+    Dimensions,
+    DryRun,
+    EngineOption,
+    IdField,
+    InputFiles,
+    InputFormatOption,
+    MaxErrors,
+    MetricsHost,
+    MetricsPort,
+    Output,
+    Overwrite,
+    PrecisionOption,
+    Price,
+    ReportPath,
+    Resources,
+    Restart,
+    Resume,
+    RetryFailed,
+    ShardRows,
+    Shards,
+    SkipBadLines,
+    StalledAfter,
+    TextField,
+    Timeout,
+    Watch,
+    Workers,
+)
 from vjaccel.cli.embed_report import measured, show, telling
 from vjaccel.cli.embed_reported import Reporting
 from vjaccel.cli.options import (
+    Address,
     AllowPickle,
     BaseUrl,
     BatchTokens,
@@ -41,11 +70,10 @@ from vjaccel.cli.stopping import Stopping
 from vjaccel.cli.viewing import viewed
 from vjaccel.cluster import connected
 from vjaccel.embedding import Embedder, Progress
-from vjaccel.embedding.precision import Precision
-from vjaccel.engines import Report, Standing, embed_files, embed_files_on_ray
+from vjaccel.engines import RayRun, Report, Standing, embed_files, embed_files_on_ray
 from vjaccel.errors import InvalidInput
 from vjaccel.io import Inputs, error_path
-from vjaccel.observe import HOST, STALLED, View
+from vjaccel.observe import View
 from vjaccel.pages.words import counted as how_many
 
 __all__ = ["embed"]
@@ -58,134 +86,49 @@ Tell = Callable[[Progress, int], None]
 
 
 def embed(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="Files: txt, jsonl, csv (each also .gz), parquet, also as s3://BUCKET/KEY; lance:DIR, a Lance dataset; "
-            "- is standard input.",
-        ),
-    ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            help="A file to write: parquet, jsonl or npy; lance:DIR for a collection; - gives each row at once.",
-        ),
-    ],
-    text_field: Annotated[str, typer.Option(help="The field that holds the text.")] = "text",
-    id_field: Annotated[
-        str | None, typer.Option(help="The field that holds the id. [default: id; without one, the row's number]")
-    ] = None,
-    input_format: Annotated[
-        InputFormat | None,
-        typer.Option(help="Instead of what a file's name says; standard input is jsonl if it begins with {, else txt."),
-    ] = None,
+    inputs: InputFiles,
+    output: Output,
+    text_field: TextField = "text",
+    id_field: IdField = None,
+    input_format: InputFormatOption = None,
     model: Model = "local:all-MiniLM-L6-v2",
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch_tokens: BatchTokens = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|MIN:MAX",
-            help="Batches at once, by default as many as pay; with --engine ray how many workers, by default 1: and no end.",
-        ),
-    ] = None,
+    workers: Workers = None,
     prompt: Prompt = None,
-    dimensions: Annotated[
-        int | None, typer.Option(min=1, help="Keep this many leading numbers of a vector (Matryoshka).")
-    ] = None,
+    dimensions: Dimensions = None,
     truncate: Truncate = "end",
-    precision: Annotated[
-        Precision, typer.Option(help="What vectors are written as. int8 and uint8 are steps of the run's own ranges.")
-    ] = "float32",
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="torch|onnx|openvino|local|ray",
-            help="What runs a local model on a CPU: torch, onnx, openvino; and where: local, this machine, or ray, a cluster. "
-            "May be given for each. [default: torch and local]",
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT. [default: RAY_ADDRESS, or a Ray of its own here]"
-        ),
-    ] = None,
-    resources: Annotated[
-        str | None, typer.Option(help="Of each worker with --engine ray, as in gpu=1 or cpu=4,gpu=1. [default: cpu=1]")
-    ] = None,
-    shards: Annotated[
-        bool, typer.Option("--shards", help="The output is a folder of files of this format, part-00000 and so on.")
-    ] = False,
-    shard_rows: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Rows of each such file [default: 100000], and that a worker does at once [default: by how many there are].",
-        ),
-    ] = None,
-    skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")] = False,
+    precision: PrecisionOption = "float32",
+    engine: EngineOption = None,
+    address: Address = None,
+    resources: Resources = None,
+    shards: Shards = False,
+    shard_rows: ShardRows = None,
+    skip_bad_lines: SkipBadLines = False,
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
     base_url: BaseUrl = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds for a batch of a remote provider, all attempts together.")
-    ] = 120.0,
+    timeout: Timeout = 120.0,
     requests_per_minute: RequestsPerMinute = None,
     tokens_per_minute: TokensPerMinute = None,
     shared_limits: SharedLimits = None,
     cache: Cache = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever an earlier run has left.")] = False,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on where an earlier run was stopped; so does the same command without it."),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output of which it is not known how it was made.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Embed only the rows that failed, and complete the output.")
-    ] = False,
-    max_errors: Annotated[int | None, typer.Option(min=0, help="Stop when more rows than this have failed.")] = None,
-    price: Annotated[
-        float | None, typer.Option(min=0.0, help="Of a million tokens, in any currency: the cost is then said.")
-    ] = None,
-    report_path: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a page of what the run was like: an HTML file."),
-    ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show stages, workers, rates, batches and errors live, on a terminal.")
-    ] = False,
+    restart: Restart = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    retry_failed: RetryFailed = False,
+    max_errors: MaxErrors = None,
+    price: Price = None,
+    report_path: ReportPath = None,
+    watch: Watch = False,
     log_format: LogFormatOption = "text",
     log_level: LogLevelOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read the inputs, count tokens, and write nothing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            help="Serve /metrics, /healthz and /readyz for Prometheus here; 0 is any free port. If it is scraped, the command "
-            "ends after one more scrape by each that does.",
-        ),
-    ] = None,
-    metrics_host: Annotated[
-        str | None,
-        typer.Option(help=f"Where: an address of this machine. Others let others read it. [default: {HOST}]"),
-    ] = None,
-    stalled_after: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, help=f"Seconds without anything coming of a run, for /healthz to say so. [default: {STALLED:g}]"
-        ),
-    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = None,
+    stalled_after: StalledAfter = None,
 ) -> None:
     """Embed the texts of files. The output has the inputs' rows, in order, with all their columns, and an `embedding`.
 
@@ -198,13 +141,7 @@ def embed(
     asked.check()
     check_monitored(metrics_port, metrics_host, stalled_after)
     by, on_ray = engines(engine or [])
-    spread, at_once = None, None
-    if on_ray:
-        refused = {"-o -": output == "-", "the input -": "-" in inputs, "--dry-run": dry_run}
-        spread = spread_out(workers, resources, shard_rows, refused)
-    else:
-        others = {"--address": address, "--resources": resources, "--shard-rows": None if shards else shard_rows}
-        at_once = batches_at_once(workers, others)
+    spread, at_once = placed(asked, workers, address, resources, on_ray=on_ray)
     reporting = Reporting(report_path, output, inputs, to_file=asked.to_file, price=price, dry_run=dry_run)
     if cache == "memory":
         raise InvalidInput(
@@ -235,14 +172,7 @@ def embed(
         held.enter_context(reporting)
         if spread is not None and rows is not None:
             ray = held.enter_context(connected(address, spread.resources))
-            if asked.to_collection:
-                report = collected_on_ray(
-                    ray, rows, options, spread, output, id_field, bar, stopping,
-                    text_field=text_field, max_errors=max_errors, price=price, reporting=reporting,
-                )  # fmt: skip
-            else:
-                run = partial(embed_files_on_ray, ray, rows, options, asked.run, spread)
-                report = _embedded(rows, run, asked, bar, stopping, reporting)
+            report = _run_on_ray(ray, spread, asked, rows, options, bar, stopping, reporting)
         else:
             embedder = held.enter_context(Embedder(**options, workers=at_once))
             reporting.begins(embedder)
@@ -252,6 +182,26 @@ def embed(
     show(report | reporting.said, as_json=as_json)
     if not dry_run and report.get("failed") and report.get("standing") != Standing.FINISHED:
         raise typer.Exit(SOME_FAILED)
+
+
+def _run_on_ray(
+    ray: Any,
+    spread: RayRun,
+    asked: Asked,
+    rows: Inputs,
+    options: dict[str, Any],
+    bar: View,
+    stopping: Stopping,
+    reporting: Reporting,
+) -> dict[str, Any]:
+    """Embed on a cluster, with embedders of `options`; what is to be told of it."""
+    if asked.to_collection:
+        return collected_on_ray(
+            ray, rows, options, spread, asked.output, asked.id_field, bar, stopping,
+            text_field=asked.text_field, max_errors=asked.max_errors, price=asked.price, reporting=reporting,
+        )  # fmt: skip
+    run = partial(embed_files_on_ray, ray, rows, options, asked.run, spread)
+    return _embedded(rows, run, asked, bar, stopping, reporting)
 
 
 def _run_here(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vjaccel.cli.embed_asked import Asked
 from vjaccel.cluster import Resources, Workers
 from vjaccel.engines import RayRun
 from vjaccel.errors import InvalidInput
 
-__all__ = ["batches_at_once", "engines", "spread_out"]
+__all__ = ["engines", "placed"]
 
 MODELS, PLACES = ("torch", "onnx", "openvino"), ("local", "ray")
 
@@ -31,15 +32,30 @@ def engines(said: list[str]) -> tuple[str, bool]:
     return (others or ["torch"])[0], places == ["ray"]
 
 
-def spread_out(
-    workers: str | None, resources: str | None, shard_rows: int | None, refused: Mapping[str, bool]
-) -> RayRun:
-    """How a run on Ray is spread; `refused` is what cannot be asked of one, and whether it was.
+def placed(
+    asked: Asked, workers: str | None, address: str | None, resources: str | None, *, on_ray: bool
+) -> tuple[RayRun | None, int | None]:
+    """How a run on Ray is spread; or, of one on this machine, how many batches are embedded at once, if that was said.
+
+    Parameters
+    ----------
+    workers, address, resources
+        What --workers, --address and --resources were given.
 
     Raises
     ------
     InvalidInput
+        Something cannot be asked of where the run is.
     """
+    if on_ray:
+        refused = {"-o -": asked.output == "-", "the input -": "-" in asked.inputs, "--dry-run": asked.dry_run}
+        return _spread(workers, resources, asked.shard_rows, refused), None
+    rows = None if asked.shards else asked.shard_rows
+    return None, _batches_at_once(workers, {"--address": address, "--resources": resources, "--shard-rows": rows})
+
+
+def _spread(workers: str | None, resources: str | None, shard_rows: int | None, refused: Mapping[str, bool]) -> RayRun:
+    """How a run on Ray is spread; `refused` is what cannot be asked of one, and whether it was."""
     asked = [name for name, given in refused.items() if given]
     if asked:
         raise InvalidInput(
@@ -52,13 +68,8 @@ def spread_out(
     )
 
 
-def batches_at_once(workers: str | None, others: Mapping[str, Any]) -> int | None:
-    """What --workers says on this machine, where `others`, of a cluster, are not to be given.
-
-    Raises
-    ------
-    InvalidInput
-    """
+def _batches_at_once(workers: str | None, others: Mapping[str, Any]) -> int | None:
+    """What --workers says on this machine, where `others`, of a cluster, are not to be given."""
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise InvalidInput(f"{given[0]} is for --engine ray")

@@ -9,6 +9,7 @@ import typer
 from vjaccel.observe import LogFormat, LogLevel
 
 __all__ = [
+    "Address",
     "AllowPickle",
     "Backend",
     "BaseUrl",
@@ -60,6 +61,12 @@ SharedLimits = Annotated[
 Cache = Annotated[
     str | None,
     typer.Option(help="Where vectors are kept for other runs: disk, a folder, redis://HOST; none by default."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT. [default: RAY_ADDRESS, or a Ray of its own here]"
+    ),
 ]
 LogFormatOption = Annotated[
     LogFormat, typer.Option("--log-format", help="What is said on standard error: text, or lines of json.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import ExitStack
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vjaccel.cli.listening import listening
 from vjaccel.cli.options import (
+    Address,
     BaseUrl,
     BatchTokens,
     Cache,
@@ -27,9 +29,27 @@ from vjaccel.cli.options import (
     Truncate,
 )
 from vjaccel.cli.serve_on_ray import serve_on_ray, spread_of
+from vjaccel.cli.serve_options import (
+    BatchesAtOnce,
+    Drain,
+    Host,
+    MaxBody,
+    MaxLatency,
+    MaxTexts,
+    MaxWaiting,
+    Names,
+    Port,
+    ReplicaResources,
+    Replicas,
+    ServeEngine,
+)
 from vjaccel.cli.viewing import logged
 from vjaccel.embedding import Embedder
 from vjaccel.errors import InvalidInput, MissingExtra
+from vjaccel.observe import LogFormat
+
+if TYPE_CHECKING:
+    from vjaccel.serve.app import Limits
 
 __all__ = ["serve"]
 
@@ -40,15 +60,12 @@ TOKEN = "VJACCEL_SERVE_TOKEN"  # noqa: S105  # the name of the variable
 
 def serve(
     model: Model = "local:all-MiniLM-L6-v2",
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free, and says which.")] = 8000,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="What requests may call the model, beside its own name; may be given again."),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    name: Names = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Batches at once.")] = None,
+    workers: BatchesAtOnce = None,
     batch_tokens: BatchTokens = None,
     truncate: Truncate = "end",
     prompt: Prompt = None,
@@ -57,36 +74,15 @@ def serve(
     tokens_per_minute: TokensPerMinute = None,
     shared_limits: SharedLimits = None,
     cache: Cache = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where: this process, or replicas on a Ray cluster.")
-    ] = "local",
-    replicas: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|MIN:MAX", help="How many with --engine ray, by the requests that there are. [default: 1]"
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT. [default: RAY_ADDRESS, or a Ray of its own here]"
-        ),
-    ] = None,
-    resources: Annotated[
-        str | None, typer.Option(help="Of each replica, as in gpu=1 or cpu=4,gpu=1. [default: cpu=1]")
-    ] = None,
-    max_texts: Annotated[int, typer.Option(min=1, help="In one request.")] = 2048,
-    max_body: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 16 << 20,
-    max_waiting: Annotated[
-        int,
-        typer.Option(min=1, help="Texts that may wait in all, of each replica; then requests are answered with 429."),
-    ] = 8192,
-    max_latency: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that a text may wait for others to be embedded with.")
-    ] = 0.003,
-    drain: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that requests have when the service is stopped.")
-    ] = 30.0,
+    engine: ServeEngine = "local",
+    replicas: Replicas = None,
+    address: Address = None,
+    resources: ReplicaResources = None,
+    max_texts: MaxTexts = 2048,
+    max_body: MaxBody = 16 << 20,
+    max_waiting: MaxWaiting = 8192,
+    max_latency: MaxLatency = 0.003,
+    drain: Drain = 30.0,
     log_format: LogFormatOption = "text",
     log_level: LogLevelOption = None,
 ) -> None:
@@ -97,9 +93,9 @@ def serve(
     """
     spread = spread_of(engine, replicas, address, resources)
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401  # before anything is begun
 
-        from vjaccel.serve.app import Limits, Service, made_app
+        from vjaccel.serve.app import Limits
     except ImportError as exc:
         raise MissingExtra("vjaccel serve", "serve") from exc
     token = os.environ.get(TOKEN)
@@ -112,33 +108,52 @@ def serve(
         "truncate": truncate, "prompt": prompt, "base_url": base_url, "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute, "shared_limits": shared_limits, "cache": cache,
     }  # fmt: skip
-    with ExitStack() as held:
+    open_to = host if token is None and host not in ("127.0.0.1", "localhost", "::1") else None
+    begun = partial(_say, log_format=log_format, open_to=open_to)
+    if spread is None:
+        _serve_here(options, name or [], limits, token, max_latency, drain, (host, port), begun)
+    else:
+        serve_on_ray(spread, options, name or [], limits, token, max_latency, drain, (host, port), begun)
 
-        def begun(called: str, where: tuple[str, int]) -> None:
-            url = f"http://{where[0]}:{where[1]}/v1"
-            if log_format == "json":
-                logger.info("%s is at %s", called, url, extra={"fields": {"model": called, "url": url}})
-            else:
-                # Whoever starts a service is to know where it is, whatever is logged.
-                typer.echo(f"vjaccel: {called} is at {url}", err=True)
-            if token is None and host not in ("127.0.0.1", "localhost", "::1"):
-                logger.warning("anybody who can reach %s may use it: %s asks for a token", host, TOKEN)
 
-        if spread is not None:
-            serve_on_ray(spread, options, name or [], limits, token, max_latency, drain, (host, port), begun)
-            return
-        listener = held.enter_context(listening(host, port))
-        embedder = held.enter_context(Embedder(**options))
-        names = tuple(dict.fromkeys([*(name or []), embedder.model, embedder.model.partition(":")[2]]))
-        service = Service(embedder, names, limits=limits, token=token, max_latency=max_latency)
+def _serve_here(
+    options: dict[str, Any],
+    names: list[str],
+    limits: Limits,
+    token: str | None,
+    max_latency: float,
+    drain: float,
+    where: tuple[str, int],
+    begun: Callable[[str, tuple[str, int]], object],
+) -> None:
+    """Serve in this process until a signal comes; all as `serve_on_ray` has it."""
+    import uvicorn
+
+    from vjaccel.serve.app import Service, made_app
+
+    with listening(*where) as listener, Embedder(**options) as embedder:
+        known = tuple(dict.fromkeys([*names, embedder.model, embedder.model.partition(":")[2]]))
+        service = Service(embedder, known, limits=limits, token=token, max_latency=max_latency)
         server = uvicorn.Server(
             uvicorn.Config(
                 made_app(service), log_config=None, log_level="error", access_log=False, server_header=False,
                 timeout_graceful_shutdown=max(1, round(drain)),
             )
         )  # fmt: skip
-        begun(names[0], listener.getsockname()[:2])
+        begun(known[0], listener.getsockname()[:2])
         # The server takes these signals to drain, and raises them again when it has: that is no failure.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, frame: None)
         server.run(sockets=[listener])
+
+
+def _say(called: str, where: tuple[str, int], *, log_format: LogFormat, open_to: str | None) -> None:
+    """Say where a model is; `open_to` is the host where anybody may use it."""
+    url = f"http://{where[0]}:{where[1]}/v1"
+    if log_format == "json":
+        logger.info("%s is at %s", called, url, extra={"fields": {"model": called, "url": url}})
+    else:
+        # Whoever starts a service is to know where it is, whatever is logged.
+        typer.echo(f"vjaccel: {called} is at {url}", err=True)
+    if open_to is not None:
+        logger.warning("anybody who can reach %s may use it: %s asks for a token", open_to, TOKEN)
