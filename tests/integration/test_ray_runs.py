@@ -48,7 +48,9 @@ class Place(NamedTuple):
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("ray")
     install(folder)
-    environment = {"PYTHONPATH": f"{folder}:{ROOT}:{ROOT / 'backends'}"}
+    environment = {
+        "PYTHONPATH": f"{folder}:{ROOT}:{ROOT / 'backends'}", "LETTERS_FREE": str(folder / "free"),
+    }  # fmt: skip
     with Nodes(2, environment) as nodes:
         yield Place(nodes, environment)
 
@@ -230,6 +232,43 @@ def test_a_model_that_ends_the_workers_that_load_it_is_an_error(place: Place, tm
     _, err = embed(place, tmp_path, "in.txt", "-o", "out.parquet", "--model", "letters:KILL", code=1)
     assert re.search(r"2 workers ended on \S+ while they loaded letters:KILL", err)
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_of_two_runs_into_one_output_one_is_refused_and_the_other_ends_well(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"text {i} HELD\n" for i in range(700)))
+    arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--workers", "1:1")
+    command = [
+        sys.executable,
+        "-m",
+        "vjaccel",
+        "embed",
+        *arguments,
+        "--engine",
+        "ray",
+        "--address",
+        place.nodes.address,
+    ]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, text=True, stderr=subprocess.PIPE, env=os.environ | place.environment)
+        for _ in range(2)
+    ]
+    until = time.monotonic() + PATIENCE
+    while all(process.poll() is None for process in both):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    refused, other = sorted(both, key=lambda process: process.returncode is None)
+    _, said = refused.communicate(timeout=PATIENCE)
+    assert (refused.returncode, said) == (
+        1, "vjaccel: another run is writing out.parquet.journal: wait for it, or stop it\n"
+    )  # fmt: skip
+    # Who comes later need not even look for the cluster.
+    _, later = embed(place, tmp_path, *arguments, "--engine", "ray", "--address", "127.0.0.1:1", ray=False, code=1)
+    assert later == said
+    Path(place.environment["LETTERS_FREE"]).touch()
+    _, said = other.communicate(timeout=PATIENCE)
+    assert other.returncode == 0, said
+    assert pq.read_table(tmp_path / "out.parquet")["embedding"].null_count == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.parquet", "out.parquet.run.json"]
 
 
 def test_an_input_without_rows_has_an_output_without_rows(place: Place, tmp_path: Path) -> None:

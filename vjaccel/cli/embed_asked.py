@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from vjaccel.cli.embed_collected import check_collected, check_columns
+from vjaccel.embedding.journal import check_free
 from vjaccel.engines import FileRun, standing
 from vjaccel.engines.standing import journal_path
 from vjaccel.errors import InvalidInput
@@ -113,6 +114,8 @@ class Asked:
         if self.to_collection:
             check_columns(rows)
         else:
+            if not self.dry_run:
+                check_free(journal_path(Path(self.output)))
             standing(rows, self.run)
 
     def _check_live(self) -> None:

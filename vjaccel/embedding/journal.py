@@ -34,6 +34,7 @@ __all__ = [
     "Journal",
     "Kept",
     "changed",
+    "check_free",
     "described",
     "last_part",
     "recorded",
@@ -334,7 +335,7 @@ class Journal(Kept, Closing):
                 return
             except BlockingIOError as exc:
                 if time.monotonic() >= deadline:
-                    raise OutputError(f"another run is writing {self._folder}: wait for it, or stop it") from exc
+                    raise _in_use(self._folder) from exc
             time.sleep(0.1)
 
     def _described(self, description: dict[str, Any], *, anew: bool) -> None:
@@ -406,6 +407,24 @@ def _changed_files(before: dict[str, str], now: dict[str, str]) -> list[str]:
     if list(before) != list(now):
         return [f"the inputs were {', '.join(before)}, now {', '.join(now)}"]
     return [f"what is in {name.partition(': ')[2]} has changed" for name in now if before[name] != now[name]]
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a journal that another run writes; whoever makes one finds that out too, but has by then loaded a model.
+
+    Raises
+    ------
+    OutputError
+    """
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), (folder / LINES).open("rb") as lines:
+        try:
+            fcntl.flock(lines, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise _in_use(folder) from exc
+
+
+def _in_use(folder: Path) -> OutputError:
+    return OutputError(f"another run is writing {folder}: wait for it, or stop it")
 
 
 def described(folder: Path) -> dict[str, Any] | None:

@@ -70,6 +70,21 @@ def test_another_run_does_not_replace_an_output_until_it_is_told_to(
     assert run("embed", "in.jsonl", "-o", "out.parquet", *arguments).out.startswith("out.parquet is finished already")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--model", "local:/nowhere"), (*LETTERS, "--restart"), (*LETTERS, "--engine", "ray", "--address", "127.0.0.1:1")],
+    ids=["no model", "anew", "no cluster"],
+)
+def test_an_output_that_another_run_writes_is_refused_before_anything_is_loaded(
+    run: Run, arguments: tuple[str, ...]
+) -> None:
+    write([{"id": "a", "text": "x"}])
+    with Journal(Path("out.parquet.journal"), {}, 1):
+        done = run("embed", "in.jsonl", "-o", "out.parquet", *arguments)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "vjaccel: another run is writing out.parquet.journal: wait for it, or stop it\n"
+
+
 def test_a_file_that_nobody_knows_of_is_replaced_only_when_that_is_said(run: Run) -> None:
     write([{"id": "a", "text": "x"}])
     Path("out.parquet").write_text("precious")
