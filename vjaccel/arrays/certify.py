@@ -1,4 +1,4 @@
-"""Exact top-k, range search and closest pairs from a backend's fast scan: one certificate for all.
+"""Exact top-k from a backend's fast scan: the certificate, which `certified_range` and `certified_pairs` stand on too.
 
 A scan in float32 puts scores slightly wrong, and ranks equal rows by where they happened to lie in a tile. So:
 
@@ -7,25 +7,20 @@ A scan in float32 puts scores slightly wrong, and ranks equal rows by where they
    score by more than the scan's rounding bound, no row was missed: the certificate holds;
 3. where it does not (many equal or nearly equal rows), take all rows `above` that line, and `rescore` them.
 
-Range search is the third step alone: the line is the threshold itself. Closest pairs are range searches of a set in its own
-blocks, whose line is the threshold, or the k-th best score of a pair so far.
-
 The answer is that of a float64 brute force with ties by lower index, whatever the batch, the tile, the threads, the device.
 """
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays.protocol import Array, Backend, Metric, Prepared, TopK
+from vjaccel.arrays.protocol import Array, Backend, Prepared, TopK
 
-__all__ = ["Closest", "Found", "Verdict", "judged", "least_score", "pairs", "slack", "topk", "within"]
+__all__ = ["Judge", "Verdict", "judged", "padded", "ranked", "slack", "topk"]
 
 OPEN_QUERIES = 64
 """Queries settled together by the slow way: their candidates are on the host at once."""
@@ -33,29 +28,11 @@ OPEN_QUERIES = 64
 COARSER = 4
 """How many times the slack a scan is asked for that has a finer one behind it."""
 
-QUERIES = 256
-"""Queries of a range search that share a walk over the corpus."""
-
-HITS = 1 << 22
-"""Hits of several queries that are held before they are sorted; beyond it fewer queries share a walk."""
-
 FEWEST, AT_ONCE = 16, 1 << 13
-"""Hits scored again in one call: of few sizes, so that libraries that compile for shapes compile for few."""
+"""Rows scored again in one call: of few sizes, so that libraries that compile for shapes compile for few."""
 
-FIRST_QUERIES, MORE_QUERIES = 16, 1024
-"""Rows whose pairs are looked for together: few at first, since all their pairs may be candidates for the k best; eight
-times as many each time, since the k best of those seen leave about eight times k candidates in the next."""
-
-BLOCK_ROWS, BLOCK_BYTES = 1 << 12, 64 << 20
-"""Rows, and their size in float64, that are prepared together to look for pairs."""
-
-
-class Found(NamedTuple):
-    """Rows for queries, on the host: whose each is, its number, its exact score."""
-
-    queries: np.ndarray
-    ids: np.ndarray
-    scores: np.ndarray
+BLOCK_BYTES = 64 << 20
+"""Of rows in float64 that are worked on together."""
 
 
 class Verdict(NamedTuple):
@@ -224,7 +201,7 @@ class _Best:
         """The exact scores, best first, and the rows."""
         if self._count:
             ids = self._unlike(np.concatenate(self._offered))
-            wanted = self._backend.asarray(_padded(ids, self._room)[None, :])
+            wanted = self._backend.asarray(padded(ids, self._room)[None, :])
             exact = self._backend.to_numpy(self._backend.rescore(self._query, self._prepared, wanted))[0][: len(ids)]
             exact, ids = np.concatenate([self._exact, exact]), np.concatenate([self._ids, ids])
             order = np.lexsort((ids, -exact))[: self._k]
@@ -242,206 +219,14 @@ class _Best:
         xp = array_namespace(vectors)
         rows, one = (
             xp.take(vectors, self._backend.asarray(x), axis=0)
-            for x in (_padded(ids, self._room, 0), ids[middle : middle + 1])
+            for x in (padded(ids, self._room, 0), ids[middle : middle + 1])
         )
         alike = self._backend.to_numpy(xp.all(rows == one, axis=1))[: len(ids)]
         return np.sort(np.concatenate([ids[~alike], ids[alike][: self._k]]))
 
 
-def _padded(numbers: np.ndarray, most: int, value: int = -1) -> np.ndarray:
+def padded(numbers: np.ndarray, most: int, value: int = -1) -> np.ndarray:
     """`numbers`, of which there are at most `most`, and `value` until there are one of few counts."""
     bits = (len(numbers) - 1).bit_length()
     size = min(max(FEWEST, 1 << (bits + bits % 2)), most)
     return np.pad(numbers, (0, size - len(numbers)), constant_values=value)
-
-
-def least_score(metric: Metric, threshold: float) -> float:
-    """The least score, as `rescore` gives them, of a row whose similarity or distance reaches `threshold`."""
-    most = sys.float_info.max  # where `rescore` clips
-    if metric.is_similarity:
-        return max(threshold, -most)
-    if metric is not Metric.EUCLIDEAN or threshold * threshold > most:
-        return -min(threshold if metric is not Metric.EUCLIDEAN else threshold * threshold, most)
-    # A distance is the rounded root of a square: find the last square whose root is not beyond the threshold.
-    square = threshold * threshold
-    while math.sqrt(square) > threshold:
-        square = math.nextafter(square, 0.0)
-    while square < most and math.sqrt(math.nextafter(square, math.inf)) <= threshold:
-        square = math.nextafter(square, math.inf)
-    return -square
-
-
-def within(
-    backend: Backend, queries: Array, prepared: Prepared, least: float, mask: Array | None, most: int | None
-) -> Iterator[Found]:
-    """The rows whose exact score is at least `least`, exactly, some queries at a time; by query, best first in each.
-
-    Parameters
-    ----------
-    queries : array, shape (n_queries, dim)
-    mask : array of bool, shape (rows,) or (n_queries, rows), or None
-    most : int or None
-        At most so many rows for each query, the best.
-    """
-    rows, start = queries.shape[0], 0
-    capped = most is not None and most < prepared.rows
-    size = max(1, HITS // most) if capped else QUERIES  # type: ignore[operator]  # capped: there is a most
-    while start < rows:
-        part = slice(start, min(start + size, rows))
-        some = queries[part, :]
-        some_mask = mask[part, :] if mask is not None and mask.ndim == 2 else mask
-        found: Found | None
-        if capped:
-            found = _best_reaching(backend, some, prepared, least, some_mask, most)  # type: ignore[arg-type]  # the same
-        else:
-            found = _reaching(backend, some, prepared, least, some_mask, HITS if size > 1 else sys.maxsize)
-        if found is None:
-            size = max(1, size // 4)
-            continue
-        yield Found(found.queries + start, found.ids, found.scores)
-        start = part.stop
-
-
-def _best_reaching(
-    backend: Backend, queries: Array, prepared: Prepared, least: float, mask: Array | None, most: int
-) -> Found:
-    scores, ids = (backend.to_numpy(x) for x in backend.topk(queries, prepared, most, mask))
-    whose, place = np.nonzero((ids >= 0) & (scores >= least))
-    return Found(whose, ids[whose, place], scores[whose, place])
-
-
-def _reaching(
-    backend: Backend, queries: Array, prepared: Prepared, least: float, mask: Array | None, limit: int
-) -> Found | None:
-    """What `queries` reach, sorted; None where that is more than `limit` rows."""
-    parts, total = [], 0
-    for whose, ids in candidates(backend, queries, prepared, least, mask):
-        scores = rescored(backend, queries, prepared, whose, ids)
-        reached = scores >= least
-        parts.append(Found(whose[reached], ids[reached], scores[reached]))
-        total += len(parts[-1].ids)
-        if total > limit:
-            return None
-    whose, ids, scores = joined(parts)
-    order = np.lexsort((ids, -scores, whose))
-    return Found(whose[order], ids[order], scores[order])
-
-
-def candidates(
-    backend: Backend, queries: Array, prepared: Prepared, least: float, mask: Array | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All rows that may reach `least`, and some more, a part of the corpus at a time: whose, and which; on the host."""
-    if least == math.inf:
-        return
-    xp = array_namespace(queries)
-    with backend.float64():
-        absolute, relative = backend.error_bound(queries, prepared)
-        lines = least - relative * abs(least) - absolute
-    finite = backend.to_numpy(xp.all(xp.isfinite(queries), axis=1))
-    if not finite.any():
-        return
-    if not finite.all():
-        # The others are as the first of these, and find nothing: fewer queries would be another shape to compile for.
-        chosen = backend.asarray(np.where(finite, np.arange(len(finite)), np.argmax(finite)))
-        queries, lines = xp.take(queries, chosen, axis=0), xp.take(lines, chosen, axis=0)
-        mask = xp.take(mask, chosen, axis=0) if mask is not None and mask.ndim == 2 else mask
-        with backend.float64():
-            lines = xp.where(backend.asarray(finite), lines, xp.full_like(lines, math.inf))
-    for offsets, ids in backend.above(queries, prepared, lines, mask):
-        whose = np.repeat(np.arange(len(finite)), np.diff(offsets))
-        wanted = finite[whose]
-        if wanted.any():
-            yield whose[wanted], backend.to_numpy(ids)[wanted]
-
-
-def rescored(backend: Backend, queries: Array, prepared: Prepared, whose: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """The exact score of the row `ids[i]` for the query `whose[i]`, on the host."""
-    xp = array_namespace(queries)
-    scores = np.empty(len(ids))
-    for start in range(0, len(ids), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        chosen = backend.asarray(_padded(whose[part], AT_ONCE, 0))
-        wanted = backend.asarray(_padded(ids[part], AT_ONCE)[:, None])
-        exact = backend.rescore(xp.take(queries, chosen, axis=0), prepared, wanted)
-        scores[part] = backend.to_numpy(exact)[: len(ids[part]), 0]
-    return scores
-
-
-def joined(parts: list[Found]) -> Found:
-    """All `parts` as one."""
-    parts = parts or [Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    return Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-class Closest:
-    """The pairs seen that reach a line, and the line, which rises to the k-th best of them.
-
-    Attributes
-    ----------
-    line : float
-        The score below which no pair is wanted.
-    """
-
-    def __init__(self, k: int | None, least: float) -> None:
-        self.line = least
-        self._k = k
-        self._parts: list[tuple[np.ndarray, ...]] = []
-        self._held, self._room = 0, k
-        self._last: tuple[int, int] | None = None
-
-    def add(self, left: np.ndarray, right: np.ndarray, scores: np.ndarray) -> None:
-        """Keep of these pairs what is wanted."""
-        reached = scores >= self.line
-        self._parts.append((left[reached], right[reached], scores[reached]))
-        self._held += len(self._parts[-1][0])
-        if self._k is not None and self._held >= self._room:  # type: ignore[operator]  # where there is a k there is room
-            self.best()
-
-    def best(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The pairs kept, best first, ties by the left row and then the right."""
-        parts = self._parts or [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-        left, right, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((right, left, -scores))[: self._k]
-        found = left[order], right[order], scores[order]
-        self._parts, self._held = [found], len(order)
-        if self._k is not None and len(order) == self._k:
-            # Sorted again at twice as many: each pair is sorted twice on average.
-            self._room = 2 * self._k
-            self.line = max(self.line, float(found[2][-1]))
-            self._last = int(found[0][-1]), int(found[1][-1])
-        return found
-
-    def closed(self, left: int, right: int, metric: Metric) -> bool:
-        """Whether no pair from (left, right) on can be better than those kept: all are at no distance, and come before."""
-        return self._last is not None and not metric.is_similarity and self.line == 0.0 and self._last < (left, right)
-
-
-def pairs(
-    backend: Backend, x: Array, metric: Metric, k: int | None, least: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs of rows of `x`, the left before the right, whose exact score is at least `least`; of them the `k` best.
-
-    On the host: left and right rows and scores, best first, ties by the left row and then the right.
-    """
-    rows, step = x.shape[0], FIRST_QUERIES
-    columns = min(BLOCK_ROWS, max(BLOCK_BYTES // (8 * x.shape[1]), MORE_QUERIES))
-    closest = Closest(k, least)
-    for low in range(0, rows, columns):
-        high, start = min(low + columns, rows), 0
-        prepared = backend.prepare(x[low:high, :], metric)
-        while start < high:
-            stop = min(start + step, high)
-            if not closest.closed(start, max(low, start + 1), metric):
-                _add_pairs(backend, x[start:stop, :], start, prepared, low, closest)
-            start, step = stop, min(8 * step, MORE_QUERIES)
-    return closest.best()
-
-
-def _add_pairs(backend: Backend, queries: Array, start: int, prepared: Prepared, low: int, closest: Closest) -> None:
-    """Offer the pairs of `queries`, rows from `start` on, and a prepared block, rows from `low` on."""
-    for whose, ids in candidates(backend, queries, prepared, closest.line, None):
-        before = whose + start < ids + low
-        whose, ids = whose[before], ids[before]
-        for part in (slice(i, i + HITS // 4) for i in range(0, len(ids), HITS // 4)):
-            scores = rescored(backend, queries, prepared, whose[part], ids[part])
-            closest.add(whose[part] + start, ids[part] + low, scores)

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays import certify, check
+from vjaccel.arrays import check
+from vjaccel.arrays.certified_range import least_score
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of, is_at, told
 from vjaccel.arrays.held import Held, Way
 from vjaccel.arrays.parts import Parted
@@ -400,7 +401,7 @@ class Corpus:
         >>> corpus.within([0.0, 0.0], 1.0).indices
         array([0, 2])
         """
-        least = certify.least_score(self._metric, check.threshold(threshold, self._metric))
+        least = least_score(self._metric, check.threshold(threshold, self._metric))
         most = None if max_per_query is None else check.count(max_per_query, "max_per_query")
         with self._turns.search(), at_work(self._backend, "within"):
             asked = self._asked(queries, mask)

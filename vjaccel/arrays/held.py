@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from array_api_compat import array_namespace
 
-from vjaccel.arrays import certify, coarse
-from vjaccel.arrays.certify import Found
+from vjaccel.arrays import certified_range, coarse
+from vjaccel.arrays.certified_range import Found
 from vjaccel.arrays.protocol import Array, Backend, Coarse, Metric, Prepared, Sketching, TopK
 from vjaccel.errors import NotSupported
 
@@ -48,7 +48,7 @@ class Held(Protocol):
         ...
 
     def within(self, queries: Array, least: float, mask: Array | None, most: int | None) -> Iterator[Found]:
-        """As `certify.within`."""
+        """As `certified_range.within`."""
         ...
 
     def extended(self, vectors: Array) -> Held: ...
@@ -106,7 +106,7 @@ class Resident:
         return self.backend.topk(queries, self.prepared, k, mask)
 
     def within(self, queries: Array, least: float, mask: Array | None, most: int | None) -> Iterator[Found]:
-        return certify.within(self.backend, queries, self.prepared, least, mask, most)
+        return certified_range.within(self.backend, queries, self.prepared, least, mask, most)
 
     def extended(self, vectors: Array) -> Resident:
         return self._now(self.backend.extended(self.prepared, vectors))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from vjaccel.arrays import certify, check
+from vjaccel.arrays import certified_pairs, check
+from vjaccel.arrays.certified_range import least_score
 from vjaccel.arrays.corpus import Corpus, contradiction, searched
 from vjaccel.arrays.dispatch import at_work, choose
 from vjaccel.arrays.protocol import Backend, Matches, Metric, Pairs
@@ -64,14 +65,14 @@ def pairs(
     most = None if k is None else check.count(k)
     if threshold is None:
         threshold = -math.inf if found.is_similarity else math.inf
-    least = certify.least_score(found, check.threshold(threshold, found))
+    least = least_score(found, check.threshold(threshold, found))
     choice = choose(backend, {"x": x}, "pairs")
     with at_work(choice.backend, "pairs"):
         array, _ = check.vectors("x", x, choice.backend, single=False)
         most = None if most is None else min(most, array.shape[0] * (array.shape[0] - 1) // 2)
         if most == 0:
             most, least = None, math.inf
-        left, right, scores = certify.pairs(choice.backend, array, found, most, least)
+        left, right, scores = certified_pairs.pairs(choice.backend, array, found, most, least)
         dtype = result_dtype(array)
         values = public_values(found, scores).astype(dtype)
         numbers = choice.backend.capabilities.index_dtype

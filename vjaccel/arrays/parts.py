@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from vjaccel.arrays.certify import HITS, Found, joined
+from vjaccel.arrays.certified_range import HITS, Found, joined
 from vjaccel.arrays.dispatch import move
 from vjaccel.arrays.held import Held
 from vjaccel.arrays.protocol import Array, Backend, TopK

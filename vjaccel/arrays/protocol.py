@@ -2,7 +2,8 @@
 
 A backend is a small class, made for one device of one array library. It gives the vector operations on input that
 `vjaccel.arrays.ops` has already checked: two-dimensional arrays of its own library on its own device, of one width, in a
-floating dtype. Search is written once, in `vjaccel.arrays.certify`, from `scan`, `above` and `rescore`.
+floating dtype. Search is written once, in `certify`, `certified_range` and `certified_pairs`, from `scan`, `above`
+and `rescore`.
 
 `vjaccel.arrays.generic.GenericBackend` has all of it in array-API terms: subclass that, and override what your library
 does better.

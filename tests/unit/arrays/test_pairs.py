@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
-from vjaccel.arrays import Metric, certify
+from vjaccel.arrays import Metric, certified_pairs
 from vjaccel.arrays.testing.closest import closest
 from vjaccel.arrays.testing.contract import Reference
 from vjaccel.arrays.testing.oracle import METRICS
@@ -40,10 +40,10 @@ def vectors(rows: int, equal: int = 0) -> np.ndarray:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few rows."""
-    monkeypatch.setattr(certify, "FIRST_QUERIES", 3)
-    monkeypatch.setattr(certify, "MORE_QUERIES", 37)
-    monkeypatch.setattr(certify, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(certify, "HITS", 400)
+    monkeypatch.setattr(certified_pairs, "FIRST_QUERIES", 3)
+    monkeypatch.setattr(certified_pairs, "MORE_QUERIES", 37)
+    monkeypatch.setattr(certified_pairs, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(certified_pairs, "HITS", 400)
 
 
 @pytest.mark.parametrize("equal", [0, 60])
@@ -51,25 +51,25 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @every_metric
 def test_the_pairs_of_many_small_blocks_are_the_pairs(small: None, metric: str, k: int, equal: int) -> None:
     x = vectors(300, equal)
-    found = certify.pairs(Reference(), x, Metric(metric), k, -np.inf)
+    found = certified_pairs.pairs(Reference(), x, Metric(metric), k, -np.inf)
     np.testing.assert_array_equal(np.stack(found[:2]), np.stack(closest(metric, x, k, None)[:2]))
 
 
 @every_metric
 def test_few_pairs_beside_the_k_best_are_scored_exactly(metric: str) -> None:
     backend = Watched()
-    certify.pairs(backend, vectors(2000), Metric(metric), 10, -np.inf)
+    certified_pairs.pairs(backend, vectors(2000), Metric(metric), 10, -np.inf)
     assert backend.looked < 16 * 2000 + 4000  # of 2 million
 
 
 def test_equal_rows_beyond_k_are_not_looked_at_where_no_pair_can_be_closer(small: None) -> None:
     backend = Watched()
-    certify.pairs(backend, np.ones((400, 16), np.float32), Metric.EUCLIDEAN, 10, -np.inf)
+    certified_pairs.pairs(backend, np.ones((400, 16), np.float32), Metric.EUCLIDEAN, 10, -np.inf)
     assert backend.looked < 400 * 64  # of 80 thousand
 
 
 def test_what_is_held_is_bounded_by_k() -> None:
-    closest_pairs, most = certify.Closest(10, -np.inf), 0
+    closest_pairs, most = certified_pairs.Closest(10, -np.inf), 0
     for start in range(0, 10_000, 100):
         rows = np.arange(start, start + 100)
         closest_pairs.add(rows, rows + 1, np.ones(100))

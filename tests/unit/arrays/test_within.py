@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
-from vjaccel.arrays import Metric, certify
+from vjaccel.arrays import Metric, certified_range
 from vjaccel.arrays.testing.contract import Reference
 from vjaccel.arrays.testing.oracle import METRICS, between, reaching
 
@@ -27,15 +27,15 @@ def vectors(rows: int, seed: int = 0) -> np.ndarray:
 def settled(backend: Reference, metric: str, queries: Any, corpus: Any, threshold: float) -> list[list[int]]:
     """The rows of each query, of all batches that there were."""
     prepared = backend.prepare(corpus, Metric(metric))
-    least = certify.least_score(Metric(metric), threshold)
-    found = certify.joined(list(certify.within(backend, queries, prepared, least, None, None)))
+    least = certified_range.least_score(Metric(metric), threshold)
+    found = certified_range.joined(list(certified_range.within(backend, queries, prepared, least, None, None)))
     assert (np.diff(found.queries) >= 0).all()
     return [found.ids[found.queries == i].tolist() for i in range(len(queries))]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, 2.0, 0.1, 1 / 3, math.pi, 1e-160, 1e-163, 5e-324, 1e150])
 def test_the_least_square_is_the_last_whose_root_reaches_the_distance(threshold: float) -> None:
-    square = -certify.least_score(Metric.EUCLIDEAN, threshold)
+    square = -certified_range.least_score(Metric.EUCLIDEAN, threshold)
     assert math.sqrt(square) <= threshold < math.sqrt(math.nextafter(square, math.inf))
 
 
@@ -48,7 +48,7 @@ def test_the_least_square_is_the_last_whose_root_reaches_the_distance(threshold:
     ],
 )  # fmt: skip
 def test_a_threshold_is_a_least_score(metric: str, threshold: float, score: float) -> None:
-    assert certify.least_score(Metric(metric), threshold) == score
+    assert certified_range.least_score(Metric(metric), threshold) == score
 
 
 @every_metric
@@ -57,8 +57,8 @@ def test_queries_with_many_hits_share_fewer_walks_and_reach_the_same(
 ) -> None:
     queries, corpus = vectors(40), vectors(500, seed=1)
     threshold = between(metric, 0.4, queries, corpus)
-    monkeypatch.setattr(certify, "HITS", 900)
-    monkeypatch.setattr(certify, "AT_ONCE", 64)
+    monkeypatch.setattr(certified_range, "HITS", 900)
+    monkeypatch.setattr(certified_range, "AT_ONCE", 64)
     expected = [row.tolist() for row in reaching(metric, queries, corpus, threshold)]
     assert settled(Reference(), metric, queries, corpus, threshold) == expected
 
