@@ -43,13 +43,17 @@ class Reporting:
     Parameters
     ----------
     path : Path or None
+        Where the report goes.
     output : str
         As it was asked for.
     inputs : list of str
+        The same of them.
     to_file : bool
         Whether the output is a file, beside which the run keeps what it was like.
     price : float or None
         Of a million tokens.
+    dry_run : bool
+        Whether nothing is to be embedded, so that there can be no report.
 
     Raises
     ------

@@ -222,6 +222,12 @@ def driven(
     ----------
     devices : sequence of Device
         The first one's provider prepares the texts for all.
+    reader : Reader or LiveReader
+        Gives the pieces.
+    run : Run
+        What it was asked, and where it is counted.
+    gathering : callable
+        Makes what gathers the vectors of a piece.
     ordered : bool
         In their order; otherwise as they are done.
     """

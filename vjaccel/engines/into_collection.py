@@ -37,9 +37,15 @@ def embed_into(
     Parameters
     ----------
     source : Source
+        The rows, in groups.
+    embedder : Embedder
+        Of their texts.
     target : Target
+        What the run has open of the collection.
     max_latency : float or None
         Seconds that a row may wait for others, where the groups do not come at once. What is there is then not looked for.
+    max_errors : int or None
+        Stop once more rows than this have failed.
     show : callable
         Called with how far the run is, and how many rows beside had nothing to be embedded.
     took : callable

@@ -59,7 +59,21 @@ class Work:
 
 @dataclass(frozen=True)
 class RemoteModel:
-    """What is known of a model that a worker has loaded."""
+    """What is known of a model that a worker has loaded.
+
+    Attributes
+    ----------
+    identity : ModelIdentity
+        Of its vectors.
+    dim : int or None
+        Their width, where that is known before there is one.
+    document_prompt : str
+        What is put before each text.
+    model : str
+        ``provider:name``, as it was asked for.
+    workers : int
+        Batches at once, of each worker.
+    """
 
     identity: ModelIdentity
     dim: int | None
@@ -90,7 +104,17 @@ def carried(exc: Exception) -> VjaccelError:
 
 
 class Done(NamedTuple):
-    """What has become of a shard."""
+    """What has become of a shard.
+
+    Attributes
+    ----------
+    start : int
+        The first row of it.
+    recording : dict or None
+        What embedding it was like, as `Recording.to_dict` has it; None where there is nothing to tell.
+    failure : VjaccelError or None
+        What has ended it before its end.
+    """
 
     start: int
     recording: dict[str, Any] | None

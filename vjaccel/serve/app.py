@@ -57,8 +57,14 @@ class Service:
     embedder : Embedder
     names : tuple of str
         What requests may call the model; the first is what it is listed as.
+    prompt : str or None
+        Put before every text, instead of the embedder's own.
+    limits : Limits or None
+        What it takes; by default those of `Limits`.
     token : str or None
         What requests must bear; None takes all.
+    max_latency : float
+        Seconds that a text may wait for others to be embedded with.
     """
 
     def __init__(

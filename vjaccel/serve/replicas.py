@@ -53,7 +53,16 @@ class Replicas:
     ----------
     options : dict
         Of the embedder of each.
+    names : tuple of str
+        What requests may call the model; the first is what it is listed as.
+    limits : Limits
+        What each takes.
+    token : str or None
+        What requests must bear; None takes all.
+    max_latency : float
+        Seconds that a text may wait for others to be embedded with.
     least, most : int
+        How many there are, by the requests that there are.
     takes : dict
         What each takes of its node, as Ray's actors are asked for it.
     drain : float
