@@ -16,7 +16,8 @@ import numpy as np
 from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
-from vjaccel.embedding.journal import Journal, recorded, remove_rest
+from vjaccel.embedding.journal import Journal, remove_rest
+from vjaccel.embedding.kept import recorded
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.rows import embed_rows

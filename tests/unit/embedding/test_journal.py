@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import vjaccel as vj
-from vjaccel.embedding.journal import Journal, Kept, changed
+from vjaccel.embedding.journal import Journal
+from vjaccel.embedding.kept import Kept, changed
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 
