@@ -11,6 +11,7 @@ from vjaccel.arrays import check
 from vjaccel.arrays.certified_range import least_score
 from vjaccel.arrays.dispatch import Choice, at_work, choose, home_of, is_at, told
 from vjaccel.arrays.held import Held, Way
+from vjaccel.arrays.numbering import Numbering
 from vjaccel.arrays.parts import Parted
 from vjaccel.arrays.placing import placed
 from vjaccel.arrays.protocol import Array, Backend, Coarse, Matches, Metric, TopK
@@ -19,7 +20,7 @@ from vjaccel.arrays.results import Best, drained, public, public_values, result_
 from vjaccel.arrays.turns import Turns
 from vjaccel.errors import InvalidInput, InvalidType
 
-__all__ = ["Corpus", "contradiction", "same_place", "searched"]
+__all__ = ["Corpus"]
 
 
 class _Asked(NamedTuple):
@@ -36,13 +37,6 @@ class _Asked(NamedTuple):
         # JAX without x64 has no int64, but its int32 is nobody else's: a host result has NumPy's own.
         found = self.choice.returned(x)
         return found.astype(np.int64, copy=False) if self.choice.home is None else found
-
-
-class _Numbering(NamedTuple):
-    """The positions of a corpus' rows, where some were removed: by the number of the prepared row."""
-
-    host: np.ndarray
-    device: Array
 
 
 class Corpus:
@@ -115,8 +109,7 @@ class Corpus:
         self._backend = chosen.backend
         self._named = chosen.named
         self._turns = Turns()
-        self._alive: np.ndarray | None = None
-        self._numbering: _Numbering | None = None
+        self._numbering = Numbering(self._backend)
         self._changed = False
         with told("prepare", self._backend):
             self._none, self._held = self._placed(vectors, resident)
@@ -124,7 +117,7 @@ class Corpus:
     def __len__(self) -> int:
         if self._held is None:
             return 0
-        return self._held.rows if self._alive is None else int(self._alive.sum())
+        return self._numbering.count(self._held.rows)
 
     def __repr__(self) -> str:
         return f"<Corpus of {len(self)} x {self.dim}, {self.metric}, on {self._backend.name}:{self._backend.device}>"
@@ -218,8 +211,7 @@ class Corpus:
                 _, self._held = self._placed(array, None)
             else:
                 self._held = self._held.extended(array)
-            if self._alive is not None:
-                self._alive = np.concatenate([self._alive, np.ones(array.shape[0], bool)])
+            self._numbering.added(array.shape[0])
             self._mark_changed()
 
     def update(self, positions: object, rows: object) -> None:
@@ -282,16 +274,13 @@ class Corpus:
                 return
             with at_work(self._backend, "remove"):
                 self._held = self._held.removed(ids)
-                alive = np.ones(self._held.rows, bool) if self._alive is None else self._alive
-                alive[ids] = False
-                self._alive = alive
+                alive = self._numbering.removed(ids, self._held.rows)
                 self._mark_changed()
                 if 4 * alive.sum() <= 3 * len(alive):
                     self._held = self._held.compacted(alive)
-                    self._alive = self._numbering = None
+                    self._numbering = Numbering(self._backend)
 
     def _mark_changed(self) -> None:
-        self._numbering = None
         if not self._changed:
             # A copy: a view of what was given would keep it all.
             self._none = array_namespace(self._none).concat([self._none[:0, :], self._none[:0, :]])
@@ -305,8 +294,7 @@ class Corpus:
 
     def _ids(self, positions: object) -> np.ndarray:
         """The rows of the prepared corpus at `positions`."""
-        found = check.positions(positions, len(self))
-        return found if self._alive is None else np.flatnonzero(self._alive)[found]
+        return self._numbering.places(check.positions(positions, len(self)))
 
     def _rows(self) -> Array:
         if self._held is None:
@@ -316,17 +304,9 @@ class Corpus:
             return vectors
         xp = array_namespace(vectors)
         with at_work(self._backend):
-            if self._alive is None:
+            if self._numbering.alive is None:
                 return xp.concat([vectors, self._none])
-            return xp.take(vectors, self._backend.asarray(np.flatnonzero(self._alive)), axis=0)
-
-    def _numbers(self) -> _Numbering | None:
-        """What the rows of the prepared corpus are called; None where they have their own numbers."""
-        if self._alive is not None and self._numbering is None:
-            numbers = np.maximum(np.cumsum(self._alive) - 1, 0)
-            with self._backend.on_device(), self._backend.float64():
-                self._numbering = _Numbering(numbers, self._backend.asarray(numbers))
-        return self._numbering
+            return xp.take(vectors, self._backend.asarray(np.flatnonzero(self._numbering.alive)), axis=0)
 
     def topk(self, queries: object, k: int = 10, *, mask: object = None) -> TopK:
         """The `k` closest rows for each query, exactly: the ids of a float64 brute force, ties to the lower index.
@@ -407,11 +387,10 @@ class Corpus:
             asked = self._asked(queries, mask)
             counts = np.zeros(asked.queries.shape[0], np.int64)
             ids, values = [np.empty(0, np.int64)], [np.empty(0, asked.dtype)]
-            numbering = self._numbers()
             if self._held is not None:
                 for found in self._held.within(asked.queries, least, asked.mask, most):
                     counts += np.bincount(found.queries, minlength=len(counts))
-                    ids.append(found.ids if numbering is None else numbering.host[found.ids])
+                    ids.append(self._numbering.positions(found.ids))
                     values.append(public_values(self._metric, found.scores).astype(asked.dtype))
             offsets = np.concatenate([[0], np.cumsum(counts)])
             numbers = self._backend.capabilities.index_dtype
@@ -429,11 +408,8 @@ class Corpus:
         cut = isinstance(self._held, Parted) and home_of(mask) is None
         place = get_backend(DEFAULT) if cut else self._backend
         allowed = None if mask is None else check.mask(mask, array.shape[0], len(self), place)
-        numbering = self._numbers()
-        if allowed is not None and numbering is not None and len(self):
-            numbers = numbering.host if cut else numbering.device
-            with self._backend.float64():
-                allowed = array_namespace(allowed).take(allowed, numbers, axis=allowed.ndim - 1)
+        if allowed is not None and len(self):
+            allowed = self._numbering.mask(allowed, on_host=cut)
         choice = Choice(self._backend, home_of(queries), self._named)
         return _Asked(choice, array, single, allowed, result_dtype(array, self._none))
 
@@ -444,16 +420,7 @@ class Corpus:
         if self._held is None or not queries.shape[0]:
             shape = (int(queries.shape[0]), k)
             return TopK(self._backend.asarray(np.empty(shape)), self._backend.asarray(np.empty(shape, np.int64)))
-        found = self._held.topk(queries, k, mask)
-        numbering = self._numbers()
-        if numbering is None:
-            return found
-        xp = array_namespace(found.indices)
-        with self._backend.float64():
-            none = found.indices < 0
-            flat = xp.reshape(xp.where(none, 0, found.indices), (-1,))
-            numbers = xp.reshape(xp.take(numbering.device, flat, axis=0), found.indices.shape)
-            return TopK(found.values, xp.where(none, -1, numbers))
+        return self._numbering.named(self._held.topk(queries, k, mask))
 
     def _checked_home(self, name: str, x: object) -> Backend:
         """The corpus' backend, where `x` is, or may go.
@@ -470,48 +437,4 @@ class Corpus:
         raise InvalidType(
             f"{name} are on {cls.name}:{device} and the corpus on {self._backend.name}:{self._backend.device}; nothing "
             f"leaves a device unasked. Make it Corpus(..., backend='{cls.name}:{device}'), or convert the {name}"
-        )
-
-
-def contradiction(metric: str | Metric | None, corpus: Corpus) -> None:
-    """Refuse a metric that is not the corpus' own.
-
-    Raises
-    ------
-    InvalidInput
-    """
-    if metric is not None and metric != corpus.metric:
-        raise InvalidInput(
-            f"metric={str(metric)!r} contradicts the corpus, which was prepared for {corpus.metric.value!r}"
-        )
-
-
-def searched(
-    operation: str, queries: object, corpus: object, metric: str | Metric | None, backend: str | Backend | None
-) -> Corpus:
-    """What a search of `corpus` searches: itself, or a corpus made of its rows where the call computes.
-
-    Raises
-    ------
-    InvalidInput
-        A metric or a backend that contradicts a corpus' own.
-    """
-    if not isinstance(corpus, Corpus):
-        chosen = choose(backend, {"queries": queries, "corpus": corpus}, operation).backend
-        return Corpus(corpus, metric=Metric.COSINE if metric is None else metric, backend=chosen)
-    contradiction(metric, corpus)
-    same_place(queries, corpus.backend, backend)
-    return corpus
-
-
-def same_place(queries: object, place: Backend, backend: str | Backend | None) -> None:
-    """Refuse a backend that is not the one a corpus is on.
-
-    Raises
-    ------
-    InvalidInput
-    """
-    if backend is not None and choose(backend, {"queries": queries}).backend is not place:
-        raise InvalidInput(
-            f"backend={str(backend)!r} contradicts the corpus, which is on '{place.name}:{place.device}'"
         )

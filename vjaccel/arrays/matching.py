@@ -6,10 +6,11 @@ import math
 
 from vjaccel.arrays import certified_pairs, check
 from vjaccel.arrays.certified_range import least_score
-from vjaccel.arrays.corpus import Corpus, contradiction, searched
+from vjaccel.arrays.corpus import Corpus
 from vjaccel.arrays.dispatch import at_work, choose
 from vjaccel.arrays.protocol import Backend, Matches, Metric, Pairs
 from vjaccel.arrays.results import public_values, result_dtype
+from vjaccel.arrays.searched import contradiction, searched
 from vjaccel.errors import InvalidInput
 
 __all__ = ["pairs", "within"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vjaccel.arrays import check
-from vjaccel.arrays.corpus import Corpus, contradiction, same_place, searched
+from vjaccel.arrays.corpus import Corpus
 from vjaccel.arrays.dispatch import Choice, at_work, choose
 from vjaccel.arrays.protocol import Array, Backend, Metric, TopK
 from vjaccel.arrays.quantized import Quantized
+from vjaccel.arrays.searched import contradiction, same_place, searched
 from vjaccel.errors import InvalidInput
 
 __all__ = ["distance", "normalize", "paired_distance", "paired_similarity", "similarity", "topk"]
