@@ -263,7 +263,7 @@ def _embedded(
     """Embed everything into the output; what is to be told of it. `embed` is told how, and what begins, is shown."""
     output, run = asked.output, asked.run
 
-    def begun(settled: int) -> None:
+    def when_kept(settled: int) -> None:
         reporting.kept()
         written = "written anew" if asked.restart else "written"
         stopping.say = f"stopped; {output} is not {written} yet: {run.goes_on} goes on where this one was stopped"
@@ -272,7 +272,7 @@ def _embedded(
         if settled:
             bar.say(f"vjaccel: going on with {output}: {settled:,} of {inputs.rows:,} rows are settled")
 
-    report = embed(reporting.seeing(telling(bar, asked.price)), begun)
+    report = embed(reporting.seeing(telling(bar, asked.price)), when_kept)
     return {
         "standing": report.standing,
         "output": str(run.output),

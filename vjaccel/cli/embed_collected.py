@@ -30,11 +30,11 @@ from vjaccel.engines import (
     Source,
     Target,
     TextRow,
-    begun,
     embed_into,
     embed_into_on_ray,
     kept_before,
     kept_vectors,
+    pool_for,
     texts_to_embed,
 )
 from vjaccel.errors import InvalidInput
@@ -96,7 +96,7 @@ def collected_on_ray(
     stopping: Stopping, *, text_field: str, max_errors: int | None, price: float | None, reporting: Reporting,
 ) -> dict[str, Any]:  # fmt: skip
     """What `collected` does, on a cluster."""
-    with begun(ray, rows, options, _beside(output), spread) as pool:
+    with pool_for(ray, rows, options, _beside(output), spread) as pool:
         reporting.begins(pool.model)
         with _target(rows, output, pool.model, bar, stopping) as target:
             done = embed_into_on_ray(

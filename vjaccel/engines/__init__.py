@@ -8,7 +8,7 @@ from vjaccel.engines.kept import JOURNAL_SUFFIX, KeptRun, kept_run
 from vjaccel.engines.kept_vectors import KeptVectors, kept_before, kept_vectors
 from vjaccel.engines.ray_into import embed_into_on_ray
 from vjaccel.engines.ray_model import known_model
-from vjaccel.engines.ray_pool import RayRun, begun
+from vjaccel.engines.ray_pool import RayRun, pool_for
 from vjaccel.engines.ray_run import embed_files_on_ray
 from vjaccel.engines.ray_worker import RemoteModel, check_version
 from vjaccel.engines.sources import Source, TextRow
@@ -29,7 +29,6 @@ __all__ = [
     "Standing",
     "Target",
     "TextRow",
-    "begun",
     "beside_of",
     "check_version",
     "embed_files",
@@ -42,6 +41,7 @@ __all__ = [
     "kept_run",
     "kept_vectors",
     "known_model",
+    "pool_for",
     "settled_before",
     "standing",
     "texts_to_embed",

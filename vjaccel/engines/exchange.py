@@ -26,9 +26,10 @@ from vjaccel.engines.shards import Shard
 from vjaccel.errors import OutputError
 from vjaccel.io import whole_file
 
-__all__ = ["Exchange", "Given", "exchange_for"]
+__all__ = ["FILE_SECONDS", "Exchange", "Given", "exchange_for"]
 
-LOOK_SECONDS = 0.1
+FILE_SECONDS = 0.1
+"""After which it is looked again for what another process is to write."""
 
 UNSEEN_SECONDS = 90.0
 """How long the folder may not be seen before the run is taken to have ended."""
@@ -146,7 +147,7 @@ class Exchange:
                     found: Given = pickle.loads((self.folder / "run").read_bytes())  # noqa: S301  # our own
                     return found
                 seen = time.monotonic()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(FILE_SECONDS)
         return None
 
     def remove_those_of_killed_runs(self) -> None:

@@ -126,7 +126,7 @@ def embed_files(
     embedder: Embedder,
     asked: FileRun,
     show: Callable[[Progress, int], object],
-    begun: Callable[[int], object],
+    when_kept: Callable[[int], object],
 ) -> Report:
     """Embed the rows of `inputs` into ``asked.output``, going on where an earlier call was stopped.
 
@@ -134,7 +134,7 @@ def embed_files(
     ----------
     show : callable
         Called with how far this call's run has come, and how many rows beside had nothing to be embedded.
-    begun : callable
+    when_kept : callable
         Called when from now on all that is done is kept, with how many rows an earlier call that was stopped had settled.
 
     Raises
@@ -144,14 +144,14 @@ def embed_files(
     TooManyErrors
         More rows than ``asked.max_errors`` have failed. The journal is kept.
     """
-    return run_over(inputs, embedder, asked, begun, partial(_embedded_here, embedder, show))
+    return run_over(inputs, embedder, asked, when_kept, partial(_embedded_here, embedder, show))
 
 
 def run_over(
     inputs: Inputs,
     model: Model,
     asked: FileRun,
-    begun: Callable[[int], object],
+    when_kept: Callable[[int], object],
     embed: Callable[[UnderWay], tuple[EmbeddingStatistics | None, Recording | None]],
 ) -> Report:
     """What `embed_files` does, whoever embeds: `embed` settles all rows in the journal of the run that it is given."""
@@ -176,7 +176,7 @@ def run_over(
         if asked.retry_failed:
             journal.forget_failures()
         found = int(journal.settled(0, inputs.rows).sum())
-        begun(found if stands is Standing.BEGUN else 0)
+        when_kept(found if stands is Standing.BEGUN else 0)
         # Of a run that was killed; nobody else writes these while the journal is ours.
         for path in (output, error_path(output), run_path(output)):
             remove_partial(path)

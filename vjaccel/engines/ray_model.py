@@ -12,9 +12,9 @@ from vjaccel.engines.dealing import GONE_SECONDS, Absence
 from vjaccel.engines.ray_worker import RemoteModel, described_model
 from vjaccel.errors import ClusterError, VjaccelError
 
-__all__ = ["LOOK_SECONDS", "Nodes", "Waiting", "known_model"]
+__all__ = ["CLUSTER_SECONDS", "Nodes", "Waiting", "known_model"]
 
-LOOK_SECONDS = 1.0
+CLUSTER_SECONDS = 1.0
 """After which the cluster is looked at where nothing comes."""
 
 LOADING_SECONDS = 30.0
@@ -77,7 +77,7 @@ class Waiting:
             The cluster has gone, or for too long no node has had room.
         """
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._looked < CLUSTER_SECONDS:
             return
         self._looked = now
         if self._nodes.gone():
@@ -114,7 +114,7 @@ def known_model(
         meanwhile()
         waiting = Waiting(ray, options["model"], resources)
         # By the second: where the cluster has gone, Ray would end this process without a word.
-        while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
+        while not ray.wait([reference], timeout=CLUSTER_SECONDS)[0]:
             waiting.look()
         found = ray.get(reference)
     except VjaccelError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vjaccel.cluster import Workers
-from vjaccel.engines.exchange import Exchange
+from vjaccel.engines.exchange import FILE_SECONDS, Exchange
 from vjaccel.engines.shards import STOP
 from vjaccel.io import whole_file
 
@@ -30,8 +30,6 @@ WINDOW = 60.0
 
 AGAIN = 120.0
 """Seconds without waiting for limits before there are more workers again: limits are of minutes, and let go in bursts."""
-
-LOOK_SECONDS = 0.1
 
 RELEASED = "released"
 """A file among the shards' journals: how many of them may go."""
@@ -145,7 +143,7 @@ def _held_back(batch: Any, exchange: Exchange, path: Path) -> Any:
     # when there is something to do.
     if number and exchange.waited_for() is not None:
         while number >= _released(path) and not path.with_name(STOP).exists():
-            time.sleep(LOOK_SECONDS)
+            time.sleep(FILE_SECONDS)
     return batch
 
 

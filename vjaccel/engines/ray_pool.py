@@ -15,7 +15,7 @@ from vjaccel.cluster import Resources, Workers, alive, on_every_node, said
 from vjaccel.embedding.spread import options_of_one
 from vjaccel.engines.dealing import shard_rows
 from vjaccel.engines.exchange import exchange_for
-from vjaccel.engines.ray_model import LOOK_SECONDS, Nodes, Waiting
+from vjaccel.engines.ray_model import CLUSTER_SECONDS, Nodes, Waiting
 from vjaccel.engines.ray_pace import RELEASED
 from vjaccel.engines.ray_stream import ShardStream, done_shards
 from vjaccel.engines.ray_worker import Done, RemoteModel, Work, check_node
@@ -23,7 +23,7 @@ from vjaccel.engines.shards import Shard, shards_path, stop_shards
 from vjaccel.errors import ClusterError
 from vjaccel.io import Inputs
 
-__all__ = ["GOES_ON", "Pool", "RayRun", "begun"]
+__all__ = ["GOES_ON", "Pool", "RayRun", "pool_for"]
 
 TOLD_SECONDS = 0.2
 """After which it is looked again whether a worker has its model."""
@@ -49,7 +49,7 @@ class RayRun(NamedTuple):
 
 
 @contextmanager
-def begun(ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, spread: RayRun) -> Iterator[Pool]:
+def pool_for(ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, spread: RayRun) -> Iterator[Pool]:
     """Workers in the cluster that `ray` is connected to, each with an `Embedder` of `options`, for a run into `output`.
 
     Where no node has room for one, this is what makes an autoscaler add it.
@@ -151,7 +151,7 @@ class Pool:
         ClusterError
         """
         nodes = Nodes(self._ray, self._stream.resources)
-        for each in self._answers(LOOK_SECONDS):
+        for each in self._answers(CLUSTER_SECONDS):
             if isinstance(each, Exception):
                 raise ClusterError(f"the cluster has failed: {said(each)}; {GOES_ON}") from each
             if each is None:

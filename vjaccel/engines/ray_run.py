@@ -22,7 +22,7 @@ from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.tally import Tally
 from vjaccel.engines.files import Report, UnderWay, run_over, unsettled
 from vjaccel.engines.ray_pace import Pace
-from vjaccel.engines.ray_pool import GOES_ON, Pool, RayRun, begun
+from vjaccel.engines.ray_pool import GOES_ON, Pool, RayRun, pool_for
 from vjaccel.engines.ray_shown import Shown
 from vjaccel.engines.ray_worker import Done
 from vjaccel.engines.shards import cut, shard_path, take_in
@@ -33,7 +33,7 @@ from vjaccel.telemetry import Recording
 
 __all__ = ["embed_files_on_ray", "embedded_there"]
 
-LOOK_SECONDS = 1.0
+JOURNALS_SECONDS = 1.0
 """After which the shards' journals are looked at again."""
 
 
@@ -44,7 +44,7 @@ def embed_files_on_ray(
     asked: FileRun,
     spread: RayRun,
     show: Callable[[Progress, int], object],
-    goes_on: Callable[[int], object],
+    when_kept: Callable[[int], object],
 ) -> Report:
     """What `embed_files` does, by workers in the cluster that `ray` is connected to, each with an `Embedder` of `options`.
 
@@ -53,7 +53,7 @@ def embed_files_on_ray(
     ClusterError
         Nodes have not what is needed, or a worker has ended where none may.
     """
-    with begun(ray, inputs, options, asked.output, spread) as pool:
+    with pool_for(ray, inputs, options, asked.output, spread) as pool:
 
         def embed(under_way: UnderWay) -> tuple[EmbeddingStatistics | None, Recording | None]:
             wanted, copies = np.zeros(inputs.rows, np.bool_), 0
@@ -62,7 +62,7 @@ def embed_files_on_ray(
                 copies += some.copies
             return embedded_there(pool, show, under_way, wanted, copies)
 
-        return run_over(inputs, pool.model, asked, goes_on, embed)
+        return run_over(inputs, pool.model, asked, when_kept, embed)
 
 
 def embedded_there(
@@ -114,7 +114,7 @@ def embedded_there(
 
     try:
         pace = Pace(folder, workers, len(shards)) if pool.options.get("shared_limits") is not None else None
-        shown = Shown(folder, {shard.start: len(shard.rows) for shard in shards}, live, LOOK_SECONDS)
+        shown = Shown(folder, {shard.start: len(shard.rows) for shard in shards}, live, JOURNALS_SECONDS)
 
         def tell() -> None:
             if pace is not None:
