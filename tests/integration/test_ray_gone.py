@@ -44,6 +44,7 @@ def test_whoever_asks_for_its_nodes_is_told() -> None:
     assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == ["the cluster has gone"] * 2
 
 
+@pytest.mark.soak
 def test_a_run_whose_cluster_is_killed_while_the_model_is_loaded_says_so(tmp_path: Path) -> None:
     install(tmp_path / "plugins")
     loading = tmp_path / "loading"

@@ -125,14 +125,15 @@ def test_a_token_is_asked_for_and_not_by_what_lies_beside(served: Served, client
 
 
 def until_both_are_on_the_page(served: Served) -> tuple[str, list[str]]:
+    """The page, which always has a replica at least, when it has the runs of both: they are looked at once a second."""
     until = time.monotonic() + PATIENCE
     while True:
         status, page = served.get("/metrics")
         assert status == 200
+        assert "vjaccel_memory_bytes{replica=" in page
         lines = [line for line in page.splitlines() if line.startswith("vjaccel_runs_active{")]
         if len(lines) == 2:
             return page, lines
-        assert lines
         assert time.monotonic() < until, page
         time.sleep(0.2)
 

@@ -1,5 +1,7 @@
 """Devices that are made up, since here is one: each is a real model on the CPU, which may be held up, be slower, or fail.
 
+``several:letters:32`` is no model but the letters of a text: a command that has it loads no library.
+
 `install` is how a test, or a command that it begins, gets the provider ``several``; the environment says of a command's what
 is to be slow (SEVERAL_SLOW, as ``gpu:1=0.05``: seconds a batch) and what fails (SEVERAL_FAILS: after so many batches).
 """
@@ -14,12 +16,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import vjaccel as vj
+from tests.unit.cli.letters import LettersProvider
 from vjaccel.embedding.providers.local import LocalProvider
 from vjaccel.embedding.providers.protocol import DeviceFailed, ProviderOptions
 
-__all__ = ["MODEL", "SeveralProvider", "install"]
+__all__ = ["LETTERS", "MODEL", "SeveralProvider", "install"]
 
 MODEL = "several:all-MiniLM-L6-v2"
+LETTERS = "several:letters:32"
 
 
 def _told(name: str) -> dict[str, float]:
@@ -28,8 +32,12 @@ def _told(name: str) -> dict[str, float]:
     return {device: float(value) for device, _, value in said}
 
 
+class _Letters(LettersProvider):
+    batch_texts = 16
+
+
 class SeveralProvider:
-    """A `LocalProvider` on the CPU that says it is on another device."""
+    """A `LocalProvider` on the CPU, or letters, that says it is on another device."""
 
     seen: ClassVar[Counter[str]] = Counter()
     slow: ClassVar[dict[str, float]] = _told("SEVERAL_SLOW")
@@ -43,7 +51,9 @@ class SeveralProvider:
             raise vj.BackendUnavailable(f"there is no device {options.device!r}", reason="no device")
         self._device = options.device
         self.loaded.append(options.device)
-        self._local = LocalProvider(model, ProviderOptions(device="cpu", workers=1, batch_tokens=options.batch_tokens))
+        own = ProviderOptions(device="cpu", workers=1, batch_tokens=options.batch_tokens)
+        kind, _, width = model.partition(":")
+        self._local: Any = _Letters(width, own) if kind == "letters" else LocalProvider(model, own)
 
     @staticmethod
     def devices() -> list[str]:
