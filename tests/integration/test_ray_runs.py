@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -390,6 +392,18 @@ def test_an_address_where_something_else_answers_is_an_error_too(place: Place, t
         arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
         _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
     assert err == f"vjaccel: no Ray cluster answers at {address} within 10 s\n"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_server_of_pages_is_said_at_once_to_be_no_cluster(place: Place, tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "in.txt").write_text("text\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"{scheme}127.0.0.1:{server.server_port}"
+        arguments = ("in.txt", "-o", "out.parquet", "--model", "letters:8", "--engine", "ray", "--address", address)
+        _, err = embed(place, tmp_path, *arguments, ray=False, code=1)
+        server.shutdown()
+    assert err.startswith(f"vjaccel: what answers at {address} is no Ray cluster, or of another version than Ray ")
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

@@ -16,7 +16,7 @@ from vjaccel.cli.embed_collected import collected, collected_on_ray, would_colle
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import check_monitored, monitored
-from vjaccel.cli.embed_on_ray import engines, placed
+from vjaccel.cli.embed_on_ray import connecting, engines, placed
 from vjaccel.cli.embed_options import (
     AsJson,
     Dimensions,
@@ -164,7 +164,10 @@ def embed(
             stopping.leave = rows.close
             reporting.reads(rows)
             asked.check_inputs(rows)
-        bar.loading()
+        if spread is None:
+            bar.loading()
+        else:
+            bar.loading(connecting(address, model))
         if asked.begun_before:
             stopping.say = (
                 f"stopped; nothing more was done: {asked.run.goes_on} goes on where {output} was stopped before"
@@ -172,6 +175,7 @@ def embed(
         held.enter_context(reporting)
         if spread is not None and rows is not None:
             ray = held.enter_context(connected(address, spread.resources))
+            bar.loading()
             report = _run_on_ray(ray, spread, asked, rows, options, bar, stopping, reporting)
         else:
             embedder = held.enter_context(Embedder(**options, workers=at_once))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from vjaccel.cli.embed_asked import Asked
-from vjaccel.cluster import Resources, Workers
+from vjaccel.cluster import Resources, Workers, own_ray
+from vjaccel.embedding.providers.registry import check_registered
 from vjaccel.engines import RayRun
 from vjaccel.errors import InvalidInput
 
-__all__ = ["engines", "placed"]
+__all__ = ["connecting", "engines", "placed"]
 
 MODELS, PLACES = ("torch", "onnx", "openvino"), ("local", "ray")
 
@@ -30,6 +32,19 @@ def engines(said: list[str]) -> tuple[str, bool]:
     if len(places) > 1 or len(others) > 1:
         raise InvalidInput(f"--engine {' --engine '.join(said)}: one of local, ray, and one of torch, onnx, openvino")
     return (others or ["torch"])[0], places == ["ray"]
+
+
+def connecting(address: str | None, model: str) -> str:
+    """What is done before a run on Ray has its workers; a Ray of the command's own knows no other providers of `model`.
+
+    Raises
+    ------
+    UnknownProvider, ModelUnavailable
+    """
+    if not own_ray(address):
+        return f"connecting to the Ray cluster at {address or os.environ['RAY_ADDRESS']}"
+    check_registered(model)
+    return "starting Ray on this machine"
 
 
 def placed(

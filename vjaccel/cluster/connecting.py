@@ -28,6 +28,9 @@ ANSWER_SECONDS = 10.0
 CLUSTER, CLIENT = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriver/ClusterInfo"
 """What a cluster can be asked, and what its Ray client server can, and nothing else."""
 
+HTTP2_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""A frame of its kind, the fourth byte, is the first that each side of HTTP/2 sends."""
+
 OBJECT_STORE = 256 << 20
 """Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""
 
@@ -263,10 +266,25 @@ def _check_answers(ray: Any, address: str) -> bool:
     target = where.removeprefix("ray://")
     host, _, port = target.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+        speaks = _speaks_grpc(host, int(port))
+    except TimeoutError as exc:
+        raise ClusterError(f"no Ray cluster answers at {address} within {ANSWER_SECONDS:g} s") from exc
     except (OSError, ValueError) as exc:
         raise ClusterError(f"no Ray cluster answers at {address}: {exc}") from exc
+    if not speaks:
+        raise _no_ray(ray, address)
     return _wants_token(ray, address, target)
+
+
+def _speaks_grpc(host: str, port: int) -> bool:
+    """Whether what answers begins as a server of HTTP/2 must: of another, gRPC tells no more than that nothing came of it."""
+    with socket.create_connection((host, port), ANSWER_SECONDS) as there:
+        there.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HTTP2_SETTINGS)
+        try:
+            answer = there.recv(len(HTTP2_SETTINGS), socket.MSG_WAITALL)
+        except ConnectionError:  # it did not like the question
+            return False
+    return answer[3:4] == HTTP2_SETTINGS[3:4]
 
 
 def _wants_token(ray: Any, address: str, target: str) -> bool:

@@ -60,9 +60,9 @@ class RunBar:
         """`rows` have been read."""
         self._bar.update(self._task, completed=rows)
 
-    def loading(self) -> None:
-        """The model is being loaded."""
-        self._bar.update(self._task, description="loading the model", completed=0)
+    def loading(self, doing: str = "loading the model") -> None:
+        """What is waited for before anything is embedded."""
+        self._bar.update(self._task, description=doing, completed=0)
 
     def embedded(self, seen: Seen, doing: str = "embedding") -> None:
         """The run has come so far."""
@@ -96,9 +96,9 @@ class LogLines:
         if self._now_and_then.is_time():
             logger.info("reading: %d rows", rows, extra={"fields": {"rows": rows}})
 
-    def loading(self) -> None:
-        """The model is being loaded."""
-        logger.info("loading the model")
+    def loading(self, doing: str = "loading the model") -> None:
+        """What is waited for before anything is embedded."""
+        logger.info("%s", doing)
 
     def embedded(self, seen: Seen, doing: str = "embedding") -> None:
         """The run has come so far."""

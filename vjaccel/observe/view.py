@@ -73,8 +73,8 @@ class View(Protocol):
         """`rows` of the inputs have been read."""
         ...
 
-    def loading(self) -> None:
-        """The model is being loaded."""
+    def loading(self, doing: str = "loading the model") -> None:
+        """What is waited for before anything is embedded."""
         ...
 
     def embedded(self, seen: Seen, doing: str = "embedding") -> None:

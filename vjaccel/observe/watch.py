@@ -73,9 +73,9 @@ class WatchView:
         """`rows` of the inputs have been read."""
         self._rows = rows
 
-    def loading(self) -> None:
-        """The model is being loaded."""
-        self._doing, self._since = "loading the model", self._clock()
+    def loading(self, doing: str = "loading the model") -> None:
+        """What is waited for before anything is embedded."""
+        self._doing, self._since = doing, self._clock()
 
     def embedded(self, seen: Seen, doing: str = "embedding") -> None:
         """The run has come so far."""

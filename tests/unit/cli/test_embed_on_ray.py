@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Run
+from tests.unit.cli.letters import install
 
 ROOT = Path(__file__).parents[3]
 COMMAND = ("embed", "in.txt", "-o", "out.parquet", "--model", "letters:8")
@@ -74,3 +76,36 @@ def test_where_ray_is_not_installed_it_is_said_what_to_install(tmp_path: Path) -
 def test_ray_is_imported_only_where_it_is_asked_for() -> None:
     code = "import sys, vjaccel.cli, vjaccel.engines, vjaccel.embedding; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "doing"),
+    [
+        ((), {}, "starting Ray on this machine"),
+        (("--address", "a:1"), {}, "connecting to the Ray cluster at a:1"),
+        ((), {"RAY_ADDRESS": "b:2"}, "connecting to the Ray cluster at b:2"),
+    ],
+    ids=["own", "address", "environment"],
+)
+def test_before_the_model_is_loaded_it_is_said_that_ray_is_waited_for(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], doing: str
+) -> None:
+    install(tmp_path)
+    (tmp_path / "ray.py").write_text("raise ImportError('no ray')\n")
+    (tmp_path / "in.txt").write_text("text\n")
+    command = [sys.executable, "-m", "vjaccel", *COMMAND, "--engine", "ray", "--log-format", "json", *arguments]
+    path = {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'backends'}", "RAY_ADDRESS": ""}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | path | environment)
+    said = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    assert said == [doing, "--engine ray needs the extra 'ray': pip install 'vjaccel[ray]'"]
+
+
+def test_a_provider_that_nobody_has_is_refused_before_a_ray_of_ones_own_is_begun(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('no ray')\n")
+    (tmp_path / "in.txt").write_text("text\n")
+    command = [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--model", "nobody:8"]
+    done = subprocess.run(
+        [*command, "--engine", "ray"], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'backends'}", "RAY_ADDRESS": ""},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.partition(";")[0]) == (2, "vjaccel: no provider is registered as 'nobody'")

@@ -14,9 +14,21 @@ from vjaccel.embedding.providers.function import FunctionProvider
 from vjaccel.embedding.providers.protocol import OnDevices, Provider, ProviderOptions
 from vjaccel.errors import BackendUnavailable, InvalidInput, InvalidType, ModelUnavailable, UnknownProvider
 
-__all__ = ["make_provider", "make_providers"]
+__all__ = ["check_registered", "make_provider", "make_providers"]
 
 GROUP = "vjaccel.providers"
+
+
+def check_registered(model: str) -> None:
+    """Refuse a name of no provider, before anything is begun with it.
+
+    Raises
+    ------
+    UnknownProvider
+    ModelUnavailable
+        As `make_provider` would.
+    """
+    _registered(model)
 
 
 def make_provider(model: str | Callable[..., Any], options: ProviderOptions, name: str | None = None) -> Provider:
