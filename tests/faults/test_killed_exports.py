@@ -51,7 +51,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
     return folder, states
 
 
-@pytest.mark.parametrize("files", range(6))
+@pytest.mark.parametrize(
+    "files", [pytest.param(n, marks=[pytest.mark.soak] if n in (0, 2, 4) else []) for n in range(6)]
+)
 def test_a_pair_is_of_one_export_or_is_none(
     tmp_path: Path, exported: tuple[Path, list[dict[str, list[float]]]], files: int
 ) -> None:

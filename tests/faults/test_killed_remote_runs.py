@@ -89,7 +89,7 @@ def vectors(work: Path, output: str) -> np.ndarray:
     return loaded
 
 
-@pytest.mark.parametrize("output", ["out.npy", "lance:notes"])
+@pytest.mark.parametrize("output", ["out.npy", pytest.param("lance:notes", marks=pytest.mark.soak)])
 def test_what_was_answered_and_kept_is_not_asked_for_again(work: Path, server: FaultServer, output: str) -> None:
     check_nothing_is_paid_for_twice(work, server, kills=2, seed=3, output=output)
     assert server.counts.requests < 2 * ROWS / 8
@@ -112,7 +112,7 @@ def test_faults_of_the_service_are_in_the_manifest_and_no_row_is_lost(work: Path
     np.testing.assert_allclose(np.load(work / "out.npy"), [vector(f"text {i}") for i in range(ROWS)], atol=1e-6)
 
 
-@pytest.mark.parametrize("output", ["out.npy", "lance:notes"])
+@pytest.mark.parametrize("output", [pytest.param("out.npy", marks=pytest.mark.soak), "lance:notes"])
 def test_a_first_reply_of_another_width_than_before_is_asked_for_again(
     work: Path, server: FaultServer, output: str
 ) -> None:

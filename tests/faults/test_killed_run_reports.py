@@ -54,7 +54,7 @@ def page(folder: Path) -> Read:
     return read(folder / "run.html")
 
 
-@pytest.mark.parametrize("kills", [1, 2])
+@pytest.mark.parametrize("kills", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_rows_of_a_killed_run_are_those_of_its_journal_and_the_rest_is_at_least(folder: Path, kills: int) -> None:
     for _ in range(kills):
         killed(folder)
@@ -94,7 +94,13 @@ def test_what_the_first_batches_were_like_is_kept_before_the_first_seconds_are_o
 
 
 @pytest.mark.parametrize(
-    "name", ["out.parquet", "out.parquet.run.json", "out.parquet.journal", "./out.parquet.journal/"]
+    "name",
+    [
+        "out.parquet",
+        pytest.param("out.parquet.run.json", marks=pytest.mark.soak),
+        pytest.param("out.parquet.journal", marks=pytest.mark.soak),
+        "./out.parquet.journal/",
+    ],
 )
 def test_the_report_of_a_killed_run_is_made_of_its_journal(folder: Path, name: str) -> None:
     killed(folder)
@@ -128,7 +134,9 @@ def test_what_was_made_is_told_of_by_its_manifest_while_it_is_made_anew(folder: 
 
 
 @pytest.mark.usefixtures("interrupts")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.soak)]
+)
 def test_a_run_that_is_stopped_leaves_its_report(folder: Path, number: signal.Signals, code: int) -> None:
     process = started(folder, *EMBED, "--report", "run.html")
     until_embedding(folder, process)

@@ -248,6 +248,7 @@ def test_a_text_that_kills_its_worker_is_one_error(place: Place, work: Path) -> 
     assert told["failures"] == {"EMBEDDING_GENERATION_FAILED": 1}
 
 
+@pytest.mark.soak
 def test_a_text_that_kills_its_worker_is_one_of_the_errors_that_a_run_is_to_bear(place: Place, work: Path) -> None:
     write(work, lambda i: "KILL" if i == 130 else f"quick {i}")
     said = ended(started(place, work, "--workers", "1:2", "--max-errors", "0"), 1)

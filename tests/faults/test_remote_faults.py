@@ -162,7 +162,7 @@ def test_too_many_bad_vectors_in_one_reply_stop_the_run(server: FaultServer) -> 
     assert server.counts.requests <= 1 + 3 + 2
 
 
-@pytest.mark.parametrize(("place", "workers"), [(0, 1), (17, 4)])
+@pytest.mark.parametrize(("place", "workers"), [pytest.param(0, 1, marks=pytest.mark.soak), (17, 4)])
 def test_a_text_that_crashes_the_service_costs_one_error(server: FaultServer, workers: int, place: int) -> None:
     texts = [*TEXTS[:place], "this will crash!", *TEXTS[place:]]
     with embedder(server, workers=workers, timeout=60.0) as ours:

@@ -220,7 +220,7 @@ def test_an_input_that_is_edited_while_it_is_embedded_ends_the_run_without_an_ou
 
 
 @pytest.mark.usefixtures("interrupts")
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.soak), "int8"])
 def test_a_run_begun_anew_and_stopped_goes_on_with_what_it_has_embedded_anew(work: Path, precision: str) -> None:
     command = (*EMBED, "--precision", precision)
     finished(work, *command)
@@ -250,7 +250,7 @@ def test_an_output_that_was_deleted_is_made_again(work: Path) -> None:
     check_output(work)
 
 
-@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out.npy"])
+@pytest.mark.parametrize("output", ["out.parquet", pytest.param("out.jsonl", marks=pytest.mark.soak), "out.npy"])
 def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(work: Path, output: str) -> None:
     command = ("embed", "in.jsonl", "-o", output, "--model", "letters:128")
     process = started(work, *command, file_kilobytes=256)

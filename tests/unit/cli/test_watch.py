@@ -28,7 +28,9 @@ def texts(folder: Path, count: int) -> None:
     (folder / "in.txt").write_text("".join(f"text {i} {'SLOW' if i % 3 == 0 else ''}\n" for i in range(count)))
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize(
+    "columns", [40, pytest.param(80, marks=pytest.mark.soak), pytest.param(120, marks=pytest.mark.soak)]
+)
 def test_a_terminal_shows_the_run_live_within_its_width(tmp_path: Path, columns: int) -> None:
     texts(tmp_path, 4000)
     arguments = ("embed", "in.txt", "-o", "out.parquet", "--model", "letters:64", "--watch")

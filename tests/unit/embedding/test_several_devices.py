@@ -59,7 +59,16 @@ def alone() -> Callable[[list[str]], np.ndarray]:
     return embedded
 
 
-@pytest.mark.parametrize("device", ["gpu:0,1", "gpu:0,gpu:1", "gpu:all", "gpu:0,1,cpu", "cuda:0,1"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("gpu:0,1", marks=pytest.mark.soak),
+        pytest.param("gpu:0,gpu:1", marks=pytest.mark.soak),
+        "gpu:all",
+        "gpu:0,1,cpu",
+        pytest.param("cuda:0,1", marks=pytest.mark.soak),
+    ],
+)
 def test_each_device_has_its_share_and_the_vectors_are_those_of_one(
     several: type[SeveralProvider], alone: Callable[[list[str]], np.ndarray], device: str
 ) -> None:

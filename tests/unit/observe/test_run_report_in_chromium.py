@@ -79,7 +79,15 @@ def run_reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["night", "short", "stopped", "nothing"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "night",
+        pytest.param("short", marks=pytest.mark.soak),
+        pytest.param("stopped", marks=pytest.mark.soak),
+        "nothing",
+    ],
+)
 def test_a_report_of_a_run_is_readable_at_both_widths_in_light_and_dark(
     run_reports: Path, browser: Browser, tmp_path: Path, name: str
 ) -> None:
