@@ -283,12 +283,12 @@ def _slow(found: Found) -> list[str]:
         "## Slow workers and the size of shards (simulated)",
         f"A billion texts on 1,000 workers, of which {assumed['slow']:.0%} are {assumed['slowness']:g} times slower. "
         "Ray Data gives a worker two shards, and takes "
-        "none back: a slow one holds the end up by these.",
+        "none back: a slow one holds the end up by these. By default they become smaller towards the end.",
         "",
         "| `--shard-rows` | slow workers | embedding | utilisation |",
         "|---|---|---|---|",
         *(
-            f"| {row['shard_rows']:,} | {row['slow']:.0%} | {_hours(row['embedding'])} | {row['utilisation']:.1%} |"
+            f"| {'by default' if row['shard_rows'] is None else format(row['shard_rows'], ',')} | {row['slow']:.0%} | {_hours(row['embedding'])} | {row['utilisation']:.1%} |"
             for row in rows
         ),
         "",

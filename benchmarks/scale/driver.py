@@ -26,7 +26,7 @@ from vjaccel.cluster import Resources, connected
 from vjaccel.embedding import EmbeddingStatistics
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import FileRun
-from vjaccel.engines.dealing import MOST, shard_rows
+from vjaccel.engines.dealing import MOST, dealt
 from vjaccel.engines.files import UnderWay, run_over, unsettled
 from vjaccel.engines.shards import cut, embed_shard, shard_path, shards_path, take_in
 from vjaccel.io import Inputs
@@ -79,7 +79,7 @@ def _one_round(rows: int) -> dict[str, Any]:
         size["manifest"] = (folder / "out.parquet.run.json").stat().st_size
     del seconds["look"]
     rates = {part: rows / took for part, took in seconds.items()}
-    return {"rows": rows, "dim": WIDTH, "shard_rows": shard_rows(rows), "rows_per_second": rates, "bytes": size}
+    return {"rows": rows, "dim": WIDTH, "shard_rows": min(rows, MOST), "rows_per_second": rates, "bytes": size}
 
 
 def _quick() -> vj.Embedder:
@@ -98,7 +98,7 @@ def _by_shards(
     with timed("read"):
         for some in unsettled(under_way):
             wanted[some.start + some.wanted] = True
-    shards, folder = cut(wanted), shards_path(asked.output)
+    shards, folder = cut(wanted, dealt(inputs.rows, None, MOST)), shards_path(asked.output)
     folder.mkdir()
     whole, parts = Recording(embedder.model, 1, tells=False), []
     with timed("work"):
@@ -127,7 +127,7 @@ def _by_shards(
         size["journal"] = (beside / "journal.jsonl").stat().st_size / inputs.rows
         size["index"] = (beside / "seen.sqlite").stat().st_size / inputs.rows
         # Which rows are done, have failed and are wanted, each a byte; and the descriptions of all shards.
-        size["memory"] = 3 * wanted.itemsize + size["shard_description"] / shard_rows(inputs.rows)
+        size["memory"] = 3 * wanted.itemsize + size["shard_description"] / min(inputs.rows, MOST)
     return None, None
 
 
@@ -153,7 +153,7 @@ def ray_shards(shards: int = 1024) -> dict[str, Any]:
     """Shards a second that Ray Data hands to two workers which do nothing, and gives back."""
     with connected(None, Resources()) as ray:
         began = time.perf_counter()
-        description = pickle.dumps(cut(np.ones(MOST, np.bool_))[0])
+        description = pickle.dumps(cut(np.ones(MOST, np.bool_), np.array([0, MOST]))[0])
         rows = [{"shard": description} for _ in range(shards)]
         dataset = ray.data.from_items(rows, override_num_blocks=shards)
         put = time.perf_counter()

@@ -22,7 +22,7 @@ import simpy
 from benchmarks.scale.limited import Limit, OfAll, SharedLog, begun
 from vjaccel.cluster import Workers
 from vjaccel.embedding.limits import Rates, RatesPerMinute, Use
-from vjaccel.engines.dealing import Absence, groups_of, shard_rows
+from vjaccel.engines.dealing import Absence, dealt, groups_of
 from vjaccel.engines.ray_pace import AHEAD, IDLE, Pace
 
 __all__ = ["Outcome", "Plan", "simulated"]
@@ -159,8 +159,7 @@ class _Run:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._env = env = simpy.Environment()
-        size = plan.shard_rows or shard_rows(plan.texts)
-        self._waiting = deque(min(size, plan.texts - at) for at in range(0, plan.texts, size))
+        self._waiting: deque[int] = deque(np.diff(dealt(plan.texts, plan.workers, plan.shard_rows)).tolist())
         self._left = len(self._waiting)
         self._done: simpy.Store = simpy.Store(env)
         self._all_taken, self._ended = env.event(), False

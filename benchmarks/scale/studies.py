@@ -21,7 +21,7 @@ AWAY = 120.0
 CLUSTERS = (10, 100, 1_000)
 FAILURES = (math.inf, 24 * 3600.0, 3600.0)
 SLOW, SLOWNESS = 0.01, 4.0
-SHARD_ROWS = (1_024, 4_096, 16_384)
+SHARD_ROWS = (None, 1_024, 4_096, 16_384)
 
 LIMIT, REQUEST_TOKENS, REQUEST_SECONDS = 100_000_000, 8_000, 0.5
 LIMITED_MINUTES, LIMITED_WORKERS = 5, (10, 100, 1_000)
@@ -67,7 +67,7 @@ def _failing(plan: Plan, workers: int, failure: float) -> dict[str, Any]:
     return {"workers": workers, "failure": None if failure == math.inf else failure} | found._asdict()
 
 
-def _slow(plan: Plan, rows: int, slow: float) -> dict[str, Any]:
+def _slow(plan: Plan, rows: int | None, slow: float) -> dict[str, Any]:
     found = simulated(replace(plan, workers=max(CLUSTERS), slow=slow, slowness=SLOWNESS, shard_rows=rows))
     return {"shard_rows": rows, "slow": slow} | found._asdict()
 

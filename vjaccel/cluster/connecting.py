@@ -31,6 +31,9 @@ CLUSTER, CLIENT = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriv
 HTTP2_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 """A frame of its kind, the fourth byte, is the first that each side of HTTP/2 sends."""
 
+UNSEEN = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0, "event_stats": False}
+"""Ray's own metrics are for its dashboard: of a Ray of our own nobody sees them, and its processes collect them all the time."""
+
 OBJECT_STORE = 256 << 20
 """Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""
 
@@ -119,7 +122,7 @@ class _Begun:
                 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
                 own = {
                     "address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
-                    "include_dashboard": False, "_temp_dir": str(self._folder.path),
+                    "include_dashboard": False, "_temp_dir": str(self._folder.path), "_system_config": UNSEEN,
                 }  # fmt: skip
                 _init(ray, "a Ray of its own", own)
             else:

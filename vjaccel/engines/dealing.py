@@ -6,10 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["GONE_SECONDS", "Absence", "Groups", "groups_of", "shard_rows"]
+__all__ = ["GONE_SECONDS", "Absence", "Groups", "dealt", "groups_of"]
 
-FEWEST, MOST, SHARDS = 512, 16384, 64
-"""Rows of a shard, and how many shards are made between."""
+FEWEST, MOST = 512, 16384
+"""Rows of a shard."""
+
+PART = 3
+"""Of the rows that are left, each worker's next shard has such a part of its even share."""
+
+UNKNOWN = 20
+"""Workers that rows are dealt for, where nobody says how many there are at most."""
 
 DEATHS = 2
 """Workers that must have died at the same texts before these are looked into."""
@@ -21,15 +27,32 @@ GONE_SECONDS = 60.0
 """How long no node may be there on which a worker could be."""
 
 
-def shard_rows(rows: int) -> int:
-    """Rows of a shard of a run over `rows`, unless one says otherwise.
+def dealt(rows: int, workers: int | None, size: int | None = None) -> np.ndarray:
+    """Where the shards of a run over `rows` by at most `workers` begin, and the end of the last, int64 (shards + 1,).
+
+    Large ones come first, since each worker comes to a stop at a shard's end and pads the fewer texts the more it has to choose
+    neighbours from; and small ones last, so that all workers end together: guided self-scheduling (Polychronopoulos and Kuck,
+    IEEE Transactions on Computers C-36, 1987). Where fewer rows are dealt there are never more shards.
+
+    Parameters
+    ----------
+    workers : int or None
+        None where nobody knows.
+    size : int, optional
+        Rows of each, where one says so.
 
     Examples
     --------
-    >>> [shard_rows(rows) for rows in (100, 100_000, 1_000_000_000)]
-    [512, 1563, 16384]
+    >>> np.diff(dealt(10_000, 1)).tolist()
+    [3334, 2222, 1482, 988, 658, 512, 512, 292]
+    >>> np.diff(dealt(10_000, 1, size=4000)).tolist()
+    [4000, 4000, 2000]
     """
-    return min(MOST, max(FEWEST, -(-rows // SHARDS)))
+    parts, at, starts = PART * (workers or UNKNOWN), 0, [0]
+    while at < rows:
+        at = min(rows, at + (size or min(MOST, max(FEWEST, -(-(rows - at) // parts)))))
+        starts.append(at)
+    return np.array(starts, np.int64)
 
 
 class Groups(NamedTuple):

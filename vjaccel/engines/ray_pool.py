@@ -10,10 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vjaccel import __version__
 from vjaccel.cluster import Resources, Workers, alive, on_every_node, said
 from vjaccel.embedding.spread import options_of_one
-from vjaccel.engines.dealing import shard_rows
+from vjaccel.engines.dealing import dealt
 from vjaccel.engines.exchange import exchange_for
 from vjaccel.engines.ray_model import CLUSTER_SECONDS, Nodes, Waiting
 from vjaccel.engines.ray_pace import RELEASED
@@ -40,7 +42,7 @@ class RayRun(NamedTuple):
     Attributes
     ----------
     shard_rows : int or None
-        Rows that a worker does at once; by default by how many there are.
+        Rows of each shard; by default large ones come first and small ones last.
     """
 
     workers: Workers
@@ -64,12 +66,12 @@ def pool_for(ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, sp
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     folder, output = shards_path(output.absolute()), output.absolute()
-    most = max(1, -(-inputs.rows // (spread.shard_rows or shard_rows(inputs.rows))))
+    starts = dealt(inputs.rows, spread.workers.most, spread.shard_rows)
     released = None if own.get("shared_limits") is None else folder / RELEASED
     with exchange_for(output) as exchange:
         work = Work(own, inputs, folder, exchange, __version__)
-        stream = ShardStream(most, work, spread.workers, spread.resources, released)
-        with closing(Pool(ray, stream, spread, options["model"])) as pool:
+        stream = ShardStream(max(1, len(starts) - 1), work, spread.workers, spread.resources, released)
+        with closing(Pool(ray, stream, spread, starts, options["model"])) as pool:
             on_every_node(ray, spread.resources, check_node, __version__, inputs, exchange)
             pool.wait_for_model()
             yield pool
@@ -86,6 +88,8 @@ class Pool:
     Attributes
     ----------
     spread : RayRun
+    starts : ndarray of int64
+        Where shards may begin, and the end of the last.
     model : RemoteModel
         Known from when `wait_for_model` has returned.
     options : dict
@@ -96,8 +100,8 @@ class Pool:
 
     model: RemoteModel
 
-    def __init__(self, ray: Any, stream: ShardStream, spread: RayRun, name: str) -> None:
-        self.spread = spread
+    def __init__(self, ray: Any, stream: ShardStream, spread: RayRun, starts: np.ndarray, name: str) -> None:
+        self.spread, self.starts = spread, starts
         self.options, self.folder = stream.work.options, stream.work.folder
         self._ray, self._stream, self._name = ray, stream, name
         self._found: queue.SimpleQueue[Done | Exception | None] = queue.SimpleQueue()

@@ -79,7 +79,7 @@ def embedded_there(
     ClusterError, TooManyErrors, and those of the workers
     """
     inputs, asked, run, journal, _, before = under_way
-    shards, workers, model = cut(wanted, pool.spread.shard_rows), pool.spread.workers, pool.model
+    shards, workers, model = cut(wanted, pool.starts), pool.spread.workers, pool.model
     if not shards:
         pool.close()
         return None, before

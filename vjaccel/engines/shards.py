@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal
 from vjaccel.embedding.kept import changed, described, last_part, recorded
-from vjaccel.engines.dealing import groups_of, shard_rows
+from vjaccel.engines.dealing import groups_of
 from vjaccel.engines.rows import embed_rows
 from vjaccel.engines.standing import journal_path
 from vjaccel.errors import OutputError
@@ -64,13 +65,9 @@ class Shard(NamedTuple):
         return np.flatnonzero(np.unpackbits(np.frombuffer(self.wanted, np.uint8), count=self.stop - self.start))
 
 
-def cut(wanted: np.ndarray, size: int | None = None) -> list[Shard]:
-    """Shards of `size` rows, of all those that `wanted` has, bool (rows,); where none is wanted there is none.
-
-    By default the size follows from the rows, and from nothing else.
-    """
-    size = size or shard_rows(len(wanted))
-    parts = ((start, wanted[start : start + size]) for start in range(0, len(wanted), size))
+def cut(wanted: np.ndarray, starts: np.ndarray) -> list[Shard]:
+    """The shards that begin at `starts` and have any row that is `wanted`, bool (rows,); the end of the last is one of them."""
+    parts = ((start, wanted[start:stop]) for start, stop in pairwise(starts.tolist()))
     return [Shard(start, start + len(part), np.packbits(part).tobytes()) for start, part in parts if part.any()]
 
 

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vjaccel.engines.dealing import DEATHS, GONE_SECONDS, PARTS, Absence, groups_of, shard_rows
+from vjaccel.engines.dealing import DEATHS, FEWEST, GONE_SECONDS, MOST, PARTS, Absence, dealt, groups_of
 
 
-@pytest.mark.parametrize(
-    ("rows", "size"),
-    [(0, 512), (1, 512), (512 * 64, 512), (512 * 64 + 1, 513), (16384 * 64, 16384), (10**9, 16384)],
-)
-def test_a_shard_is_a_64th_of_all_rows_within_bounds(rows: int, size: int) -> None:
-    assert shard_rows(rows) == size
+@pytest.mark.parametrize("workers", [1, 2, 7, None])
+@pytest.mark.parametrize("rows", [0, 1, FEWEST, 12_345, 100_000, 3_000_000])
+def test_shards_have_all_rows_and_become_smaller_between_bounds(rows: int, workers: int | None) -> None:
+    starts = dealt(rows, workers)
+    sizes = np.diff(starts)
+    assert (starts[0], starts[-1]) == (0, rows)
+    assert (np.diff(sizes) <= 0).all()
+    assert (sizes <= MOST).all()
+    assert (sizes[:-1] >= FEWEST).all()
+    # What each may still have to do when the others are at their end is little.
+    assert sizes[-1:].sum() <= FEWEST
+
+
+def test_a_size_that_one_says_is_that_of_each_shard_but_the_last() -> None:
+    assert dealt(10, 3, size=4).tolist() == [0, 4, 8, 10]
+
+
+@given(st.integers(0, 100_000), st.integers(0, 5_000), st.integers(1, 40))
+def test_of_fewer_rows_there_are_never_more_shards(rows: int, fewer: int, workers: int) -> None:
+    assert len(dealt(max(0, rows - fewer), workers)) <= len(dealt(rows, workers))
 
 
 @pytest.mark.parametrize("deaths", [0, 1])

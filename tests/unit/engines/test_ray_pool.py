@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vjaccel as vj
@@ -45,7 +46,7 @@ def pool_of(
 
             monkeypatch.setattr(ShardStream, "done", done)
             stream = ShardStream(1, work, Workers(), Resources())
-            return Pool(RAY, stream, RayRun(Workers(), Resources()), "letters:8")
+            return Pool(RAY, stream, RayRun(Workers(), Resources()), np.array([0, 1]), "letters:8")
 
         yield pool
 
