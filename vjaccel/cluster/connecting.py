@@ -32,7 +32,7 @@ HTTP2_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 """A frame of its kind, the fourth byte, is the first that each side of HTTP/2 sends."""
 
 UNSEEN = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0, "event_stats": False}
-"""Ray's own metrics are for its dashboard: of a Ray of our own nobody sees them, and its processes collect them all the time."""
+"""Ray's own metrics are for its dashboard: of one of our own nobody sees them, and all its processes are at them."""
 
 OBJECT_STORE = 256 << 20
 """Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""

@@ -25,7 +25,7 @@ from vjaccel.engines.ray_pace import Pace
 from vjaccel.engines.ray_pool import GOES_ON, Pool, RayRun, pool_for
 from vjaccel.engines.ray_shown import Shown
 from vjaccel.engines.ray_worker import Done
-from vjaccel.engines.shards import cut, shard_path, take_in
+from vjaccel.engines.shards import Shard, cut, shard_path, take_in
 from vjaccel.engines.standing import FileRun
 from vjaccel.errors import ClusterError, OutputError, TooManyErrors
 from vjaccel.io import Inputs
@@ -78,89 +78,119 @@ def embedded_there(
     ------
     ClusterError, TooManyErrors, and those of the workers
     """
-    inputs, asked, run, journal, _, before = under_way
-    shards, workers, model = cut(wanted, pool.starts), pool.spread.workers, pool.model
+    shards = cut(wanted, pool.starts)
     if not shards:
         pool.close()
-        return None, before
-    folder = pool.folder
-    folder.mkdir(exist_ok=True)
-    pool.give(run, asked.max_errors, shards)
-    count, beside = int(wanted.sum()), inputs.rows - int(wanted.sum())
-    failures = Counter[str]()
-    began, clock = datetime.now(UTC), time.perf_counter()
-    at_once = model.workers * (workers.most or workers.least)
-    # What is kept is of shards that are done; what is shown has the others too, which a run that goes on takes in by itself.
-    recording, live = Recording(model.model, at_once, tells=False), Recording(model.model, at_once)
-    for each_of in (recording, live):
-        each_of.expects(inputs.rows, under_way.settled)
-    live.began()
-    for each_of in (recording, live):
-        each_of.read(count)
-        each_of.repeated(copies)
+        return None, under_way.before
+    pool.folder.mkdir(exist_ok=True)
+    pool.give(under_way.described, under_way.asked.max_errors, shards)
+    followed = _Followed(pool, shards, under_way, show, copies)
     failure: BaseException | None = None
-    taken = set[int]()
-    last: str | None = None
-
-    def so_far() -> Recording:
-        return recording if before is None else before.followed_by(recording)
-
-    def with_part(name: str, part: Recording | None) -> Recording:
-        nonlocal last
-        last = name
-        if part is not None:
-            recording.take_in(part)
-        return so_far()
-
     try:
-        pace = Pace(folder, workers, len(shards)) if pool.options.get("shared_limits") is not None else None
-        shown = Shown(folder, {shard.start: len(shard.rows) for shard in shards}, live, JOURNALS_SECONDS)
-
-        def tell() -> None:
-            if pace is not None:
-                values = live.timeline.values
-                pace.look(len(taken), values["waited"].sum(), values["batch_seconds"].sum())
-            seconds = time.perf_counter() - clock
-            show(Progress(shown.done, inputs.rows, live.tokens_at_least, seconds, live), beside)
-
-        journal.record(so_far())
-        tell()
-        for each in pool.done():
-            if shown.look():
-                tell()
-            if each is None:
-                continue
-            if each.failure is not None:
-                raise _named(each, failures)
-            if each.start in taken:
-                continue  # it was done again, as Ray had lost that it was
-            taken.add(each.start)
-            part = None if each.recording is None else Recording.from_dict(each.recording)
-            own = shard_path(folder, each.start)
-            failures.update(take_in(journal, own, partial(with_part, own.name, part)))
-            shown.ended(each.start, part)
-            if asked.max_errors is not None and failures.total() > asked.max_errors:
-                raise TooManyErrors(failures, asked.max_errors, _first(journal))
-            tell()
-            if len(taken) == len(shards):
-                break
-        else:
-            raise ClusterError(f"workers have ended with {len(shards) - len(taken):,} shards not done: {GOES_ON}")
+        followed.to_the_end()
     except BaseException as exc:
         failure = exc
         raise
     finally:
         pool.close()
+        followed.ended(failure)
+    return followed.statistics(), followed.recording()
+
+
+class _Followed:
+    """What is known of a run while workers embed its shards, and kept in its journal."""
+
+    def __init__(
+        self, pool: Pool, shards: list[Shard], under_way: UnderWay, show: Callable[[Progress, int], object], copies: int
+    ) -> None:
+        self._pool, self._under_way, self._show = pool, under_way, show
+        self._sizes = {shard.start: len(shard.rows) for shard in shards}
+        self._began, self._clock = datetime.now(UTC), time.perf_counter()
+        workers, model, inputs = pool.spread.workers, pool.model, under_way.inputs
+        at_once = model.workers * (workers.most or workers.least)
+        # What is kept is of shards that are done; what is shown has the others too, which a run that goes on takes in itself.
+        self._kept, self._live = Recording(model.model, at_once, tells=False), Recording(model.model, at_once)
+        for recording in (self._kept, self._live):
+            recording.expects(inputs.rows, under_way.settled)
+        self._live.began()
+        for recording in (self._kept, self._live):
+            recording.read(self._rows)
+            recording.repeated(copies)
+        self._shown = Shown(pool.folder, self._sizes, self._live, JOURNALS_SECONDS)
+        shared = pool.options.get("shared_limits") is not None
+        self._pace = Pace(pool.folder, workers, len(shards)) if shared else None
+        self._failures = Counter[str]()
+        self._taken = set[int]()
+        self._last: str | None = None
+
+    @property
+    def _rows(self) -> int:
+        return sum(self._sizes.values())
+
+    def to_the_end(self) -> None:
+        """Take in what workers have done, until that is all."""
+        self._under_way.journal.record(self.recording())
+        self._tell()
+        for each in self._pool.done():
+            if self._shown.look():
+                self._tell()
+            if each is None:
+                continue
+            if each.failure is not None:
+                raise _named(each, self._failures)
+            if each.start not in self._taken:  # or Ray had lost that it was done
+                self._take(each)
+            if len(self._taken) == len(self._sizes):
+                return
+        raise ClusterError(
+            f"workers have ended with {len(self._sizes) - len(self._taken):,} shards not done: {GOES_ON}"
+        )
+
+    def _take(self, each: Done) -> None:
+        self._taken.add(each.start)
+        part = None if each.recording is None else Recording.from_dict(each.recording)
+        own = shard_path(self._pool.folder, each.start)
+        journal, most = self._under_way.journal, self._under_way.asked.max_errors
+        self._failures.update(take_in(journal, own, partial(self._with_part, own.name, part)))
+        self._shown.ended(each.start, part)
+        if most is not None and self._failures.total() > most:
+            raise TooManyErrors(self._failures, most, _first(journal))
+        self._tell()
+
+    def _with_part(self, name: str, part: Recording | None) -> Recording:
+        self._last = name
+        if part is not None:
+            self._kept.take_in(part)
+        return self.recording()
+
+    def _tell(self) -> None:
+        live = self._live
+        if self._pace is not None:
+            values = live.timeline.values
+            self._pace.look(len(self._taken), values["waited"].sum(), values["batch_seconds"].sum())
+        rows, seconds = self._under_way.inputs.rows, time.perf_counter() - self._clock
+        self._show(Progress(self._shown.done, rows, live.tokens_at_least, seconds, live), rows - self._rows)
+
+    def ended(self, failure: BaseException | None) -> None:
+        """Note that it is over, and why where all is not done."""
         why = None if failure is None else stopping(failure)
-        for each_of in (recording, live):
-            each_of.ended(failed=isinstance(failure, Exception), stopped=failure is not None, stopped_by=why)
+        for recording in (self._kept, self._live):
+            recording.ended(failed=isinstance(failure, Exception), stopped=failure is not None, stopped_by=why)
         if failure is not None:
             with suppress(OutputError):  # nobody's vectors depend on it
-                journal.record(so_far(), last)
-    used, seconds = recording.timeline.values, time.perf_counter() - clock
-    peak, cpu = int(np.nan_to_num(used["memory_bytes"]).max(initial=0.0)), float(used["cpu_seconds"].sum())
-    tally = Tally.of(recording, count, failures)
-    return tally.statistics(began, seconds, peak, cpu, recording.latencies), so_far()
+                self._under_way.journal.record(self.recording(), self._last)
+
+    def recording(self) -> Recording:
+        """What the run was like, with that before."""
+        before = self._under_way.before
+        return self._kept if before is None else before.followed_by(self._kept)
+
+    def statistics(self) -> EmbeddingStatistics:
+        """Of this call."""
+        used, seconds = self._kept.timeline.values, time.perf_counter() - self._clock
+        peak, cpu = int(np.nan_to_num(used["memory_bytes"]).max(initial=0.0)), float(used["cpu_seconds"].sum())
+        tally = Tally.of(self._kept, self._rows, self._failures)
+        return tally.statistics(self._began, seconds, peak, cpu, self._kept.latencies)
 
 
 def _named(each: Done, failures: Counter[str]) -> Exception:
