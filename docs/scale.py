@@ -288,7 +288,8 @@ def _slow(found: Found) -> list[str]:
         "| `--shard-rows` | slow workers | embedding | utilisation |",
         "|---|---|---|---|",
         *(
-            f"| {'by default' if row['shard_rows'] is None else format(row['shard_rows'], ',')} | {row['slow']:.0%} | {_hours(row['embedding'])} | {row['utilisation']:.1%} |"
+            f"| {_n(row['shard_rows']) if row['shard_rows'] else 'by default'} | {row['slow']:.0%} | "
+            f"{_hours(row['embedding'])} | {row['utilisation']:.1%} |"
             for row in rows
         ),
         "",
