@@ -236,7 +236,11 @@ def test_a_worker_that_is_killed_and_a_node_that_is_removed_cost_what_they_had_i
 
 def test_a_text_that_kills_its_worker_is_one_error(place: Place, work: Path) -> None:
     write(work, lambda i: "KILL" if i == 130 else f"quick {i}")
-    ended(started(place, work, "--workers", "1:2"), 3)
+    process = started(place, work, "--workers", "1:2", "--json")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 3, out + err
+    assert json.loads(out)["failed"] == 1, "Ray has nothing to say there of the dead"
+    assert "raylet" not in err
     (error,) = [json.loads(line) for line in (work / "out.parquet.errors.jsonl").read_text().splitlines()]
     assert (error["index"], error["code"]) == (130, "EMBEDDING_GENERATION_FAILED")
     assert "workers have died embedding it" in error["message"]

@@ -197,7 +197,7 @@ def _place(address: str) -> tuple[str, str]:
 def _init(ray: Any, what: str, options: dict[str, Any], *, wants_token: bool = False) -> None:
     begin = partial(ray.init, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     try:
-        with _quiet():
+        with _quiet(), _deaf():
             try:
                 begin()
             except ConnectionAbortedError:
@@ -242,6 +242,19 @@ def _quiet() -> Iterator[None]:
         os.dup2(before, 2)
         os.close(before)
         os.close(nowhere)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ray prints what nodes tell of workers that have died on standard output, whatever it is told of its logs."""
+    from ray._private import worker
+
+    listening = worker.listen_error_messages
+    try:
+        worker.listen_error_messages = lambda *_: None
+        yield
+    finally:
+        worker.listen_error_messages = listening
 
 
 def _check_answers(ray: Any, address: str) -> bool:
