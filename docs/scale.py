@@ -288,14 +288,17 @@ def _slow(found: Found) -> list[str]:
         "| `--shard-rows` | slow workers | embedding | utilisation |",
         "|---|---|---|---|",
         *(
-            f"| {_n(row['shard_rows']) if row['shard_rows'] else 'by default'} | {row['slow']:.0%} | "
-            f"{_hours(row['embedding'])} | {row['utilisation']:.1%} |"
+            f"| {_shard_rows(row)} | {row['slow']:.0%} | {_hours(row['embedding'])} | {row['utilisation']:.1%} |"
             for row in rows
         ),
         "",
         f"Smaller shards cost what Ray Data takes to deal them ({_n(found['ray']['done_per_second'])} a second "
         "here), and files.",
     ]
+
+
+def _shard_rows(row: Found) -> str:
+    return "by default" if row["shard_rows"] is None else f"{row['shard_rows']:,}"
 
 
 def _limited(found: Found) -> list[str]:
