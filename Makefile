@@ -5,6 +5,8 @@ STAMP := .venv/.installed
 INFINITY := .venv-infinity/.installed
 # Test processes: JAX in one of them keeps some 5 GB of compiled kernels.
 JOBS ?= 2
+# A module's tests share what it starts. In the order of collection what comes last is short; else it were modules of one long test.
+SHARED := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install infinity demo test rehearse soak check format bench cov gpu gpu-bundle clean
@@ -30,8 +32,8 @@ $(INFINITY): tests/integration/infinity.txt
 demo: $(STAMP)  ## embed examples/data, search it on every backend that works here
 	$(BIN)/python examples/demo.py
 
-test: $(STAMP)  ## the whole test suite; the backends that were installed must work, the others are skipped
-	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not bundle and not soak"
+test: $(STAMP)  ## the test suite but for what `make soak` runs; the backends that were installed must work, the others are skipped
+	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest $(SHARED) -m "not bundle and not soak"
 
 rehearse: $(STAMP)  ## the folder of make gpu-bundle, made and tried on CPUs
 	$(BIN)/python -m pytest -m bundle
@@ -42,8 +44,8 @@ check: $(STAMP)  ## what CI checks besides the tests: lint, format, types, who m
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-soak: $(STAMP)  ## the tests that take minutes: runs killed often, a million lines
-	$(BIN)/python -m pytest -m soak
+soak: $(STAMP)  ## the tests that take minutes: runs killed often, a million lines, JAX in all combinations
+	VJACCEL_REQUIRE_BACKENDS=numpy,torch,jax $(BIN)/python -m pytest -m soak
 
 format: $(STAMP)  ## put the code in the one format
 	$(BIN)/ruff check --fix .

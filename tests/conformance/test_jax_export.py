@@ -70,9 +70,9 @@ def test_scoring_a_tile(backend: JaxBackend, metric: Metric, dtype: str) -> None
 @pytest.mark.parametrize("dtype", ["bfloat16", *WIDE])
 @pytest.mark.parametrize("metric", [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN])
 def test_scoring_a_tile_in_tf32(backend: JaxBackend, metric: Metric, dtype: str) -> None:
-    jax.clear_caches()  # of what other tests in this process have traced
+    # Of a shape of its own: what was traced for others would be taken as it is.
     with backend.float64():
-        tile = backend.for_scan(corpus(metric, dtype=dtype), "tf32")
+        tile = backend.for_scan(corpus(metric, TILE + 128, dtype), "tf32")
         program = lowered(backend._scored, of(QUERIES, DIM, dtype=WIDE[dtype == "float64"]), tile)
     assert "lhs_precision_type = tf32" in program
     assert "accumulation_type = f32" in program

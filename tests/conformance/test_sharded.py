@@ -12,9 +12,12 @@ import pytest
 pytest.importorskip("jax")
 
 ROOT = Path(__file__).parents[2]
+ONE_OF_EACH_KIND = "seen_and_named or cannot_be or awkward_rows or where_it_lies or sharded_by_columns"
+"""Devices, refusals, and searches of rows from the host, of an array on all of them, and of one that lies otherwise."""
 
 
-def test_eight_devices_of_jax_answer_as_one() -> None:
+@pytest.mark.parametrize("asked", [ONE_OF_EACH_KIND, pytest.param("", marks=pytest.mark.soak)], ids=["few", "all"])
+def test_eight_devices_of_jax_answer_as_one(asked: str) -> None:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         # Each kernel is compiled for each device, and run a few times.
@@ -22,7 +25,7 @@ def test_eight_devices_of_jax_answer_as_one() -> None:
         "VJACCEL_REQUIRE_BACKENDS": "jax",
     }
     suite = ROOT / "tests/conformance/eight_devices.py"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", str(suite)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", asked, str(suite)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "skipped" not in done.stdout

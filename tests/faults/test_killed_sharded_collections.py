@@ -57,7 +57,9 @@ def held_by(folder: Path) -> dict[str, tuple[list[float], dict[str, Any]]]:
         return rows
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "kills", [2, pytest.param(3, marks=pytest.mark.soak), pytest.param(20, marks=pytest.mark.soak)]
+)
 def test_what_was_done_is_there_after_a_kill_and_what_was_not_is_in_all_shards_or_in_none(
     tmp_path: Path, kills: int
 ) -> None:

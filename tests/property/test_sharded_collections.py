@@ -63,10 +63,15 @@ class CallsOnShards(Calls):
 
 
 DIM = 3
-TestOnShards = CallsOnShards.TestCase
-TestOnShards.settings = settings(
-    max_examples=15, stateful_step_count=25, derandomize=True, deadline=None, database=None
-)
+
+
+class TestOnShards(CallsOnShards.TestCase):
+    settings = settings(max_examples=6, stateful_step_count=25, derandomize=True, deadline=None, database=None)
+
+
+@pytest.mark.soak
+class TestOnShardsForLonger(CallsOnShards.TestCase):
+    settings = settings(max_examples=40, stateful_step_count=25, derandomize=True, deadline=None, database=None)
 
 
 @settings(max_examples=12, derandomize=True, deadline=None, database=None)

@@ -187,10 +187,11 @@ def test_many_small_changes_leave_few_files(tmp_path: Path) -> None:
     assert len(col) == 301
 
 
-def test_small_files_do_not_stay_between_large_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", [100, pytest.param(300, marks=pytest.mark.soak)])
+def test_small_files_do_not_stay_between_large_ones(tmp_path: Path, turns: int) -> None:
     col = made(tmp_path, durability="process")
     col.insert(names(0, 5000), rows(5000))
-    for turn in range(300):  # an index of ids is made on the way
+    for turn in range(turns):  # an index of ids is made on the way
         col.upsert([f"r{turn if turn % 2 else 5000 + turn}"], rows(1, turn))
     sizes = [part.physical_rows for part in lance.dataset(str(tmp_path / "col")).get_fragments()]
     assert len(sizes) < 40
