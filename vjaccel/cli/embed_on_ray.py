@@ -8,6 +8,7 @@ from typing import Any
 
 from vjaccel.cli.embed_asked import Asked
 from vjaccel.cluster import Resources, Workers, own_ray
+from vjaccel.embedding.models import folder_here
 from vjaccel.embedding.providers.registry import check_registered
 from vjaccel.engines import RayRun
 from vjaccel.errors import InvalidInput
@@ -35,7 +36,7 @@ def engines(said: list[str]) -> tuple[str, bool]:
 
 
 def connecting(address: str | None, model: str) -> str:
-    """What is done before a run on Ray has its workers; a Ray of the command's own knows no other providers of `model`.
+    """What is done before a run on Ray has its workers; on a Ray of the command's own there is no other `model` than here.
 
     Raises
     ------
@@ -44,6 +45,9 @@ def connecting(address: str | None, model: str) -> str:
     if not own_ray(address):
         return f"connecting to the Ray cluster at {address or os.environ['RAY_ADDRESS']}"
     check_registered(model)
+    provider, _, name = model.partition(":")
+    if provider == "local":
+        folder_here(name)
     return "starting Ray on this machine"
 
 

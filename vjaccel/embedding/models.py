@@ -11,7 +11,7 @@ from urllib.request import getproxies
 
 from vjaccel.errors import InvalidInput, MissingExtra, ModelUnavailable
 
-__all__ = ["check_code", "check_weights", "digest", "locate"]
+__all__ = ["check_code", "check_weights", "digest", "folder_here", "locate"]
 
 PACKAGED = "all-MiniLM-L6-v2"
 OWNER = "sentence-transformers"
@@ -45,6 +45,27 @@ def locate(name: str, *, revision: str | None, allow_pickle: bool) -> Path:
     InvalidInput
         A revision of a folder.
     """
+    folder = folder_here(name, revision)
+    if folder is not None:
+        return folder
+    repository = name if "/" in name else f"{OWNER}/{name}"
+    return (
+        _cached(repository, revision)
+        or _packaged(repository, revision)
+        or _fetched(name, repository, revision, allow_pickle)
+    )
+
+
+def folder_here(name: str, revision: str | None = None) -> Path | None:
+    """The folder whose path `name` is; None where it is a model's name on the hub.
+
+    Raises
+    ------
+    ModelUnavailable
+        There is none, or no model in it.
+    InvalidInput
+        A revision of a folder.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -54,12 +75,7 @@ def locate(name: str, *, revision: str | None, allow_pickle: bool) -> Path:
         return folder
     if folder.is_absolute() or name.startswith((".", "~")):
         raise ModelUnavailable(f"there is no folder {name!r}")
-    repository = name if "/" in name else f"{OWNER}/{name}"
-    return (
-        _cached(repository, revision)
-        or _packaged(repository, revision)
-        or _fetched(name, repository, revision, allow_pickle)
-    )
+    return None
 
 
 def check_weights(folder: Path, *, allow_pickle: bool) -> None:

@@ -100,12 +100,22 @@ def test_before_the_model_is_loaded_it_is_said_that_ray_is_waited_for(
     assert said == [doing, "--engine ray needs the extra 'ray': pip install 'vjaccel[ray]'"]
 
 
-def test_a_provider_that_nobody_has_is_refused_before_a_ray_of_ones_own_is_begun(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "code", "why"),
+    [
+        ("nobody:8", 2, "no provider is registered as 'nobody'"),
+        ("local:./nothing", 1, "there is no folder './nothing'"),
+        ("local:.", 1, "the folder '.' holds no model: it has neither modules.json nor config.json"),
+    ],
+)
+def test_a_model_that_is_not_here_is_refused_before_a_ray_of_ones_own_is_begun(
+    tmp_path: Path, model: str, code: int, why: str
+) -> None:
     (tmp_path / "ray.py").write_text("raise ImportError('no ray')\n")
     (tmp_path / "in.txt").write_text("text\n")
-    command = [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--model", "nobody:8"]
+    command = [sys.executable, "-m", "vjaccel", "embed", "in.txt", "-o", "out.parquet", "--model", model]
     done = subprocess.run(
         [*command, "--engine", "ray"], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'backends'}", "RAY_ADDRESS": ""},
     )  # fmt: skip
-    assert (done.returncode, done.stderr.partition(";")[0]) == (2, "vjaccel: no provider is registered as 'nobody'")
+    assert (done.returncode, done.stderr.strip().partition(";")[0]) == (code, f"vjaccel: {why}")
