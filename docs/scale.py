@@ -10,6 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vjaccel.cluster import Workers
+from vjaccel.engines.dealing import dealt
+
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results" / "scale"
 PAGE = HERE / "scale.md"
@@ -53,6 +56,11 @@ def worker_hours(tokens: float, speed: float, utilisation: float = 1.0) -> float
 def runs_for(texts: float, read: float, merge: float, hours: float = DRIVER_HOURS) -> int:
     """Runs over parts of the texts, each with a driver that reads and puts together for no more than `hours`."""
     return math.ceil(texts * (1 / read + 1 / merge) / (3600 * hours))
+
+
+def shards_of(texts: int, workers: int = 1_000) -> int:
+    """How many shards they are for so many workers."""
+    return len(dealt(texts, Workers(workers, workers))) - 1
 
 
 def page(found: Found) -> str:
@@ -174,7 +182,7 @@ def _billion(found: Found) -> list[str]:
 def _bytes(found: Found) -> list[str]:
     driver, size = found["driver"], found["driver"]["bytes"]
     rows = driver["shard_rows"]
-    shards = math.ceil(TEXTS / rows)
+    shards = shards_of(TEXTS)
     index = found["seen"][-1]["bytes"]
     return [
         "## Bytes",
@@ -187,7 +195,7 @@ def _bytes(found: Found) -> list[str]:
         f"| lines of the journal | {size['journal']:.1f} B a text | {_b(size['journal'] * TEXTS)} |",
         f"| index of texts, on the driver's disk | {index:.1f} B a text | {_b(index * TEXTS)} |",
         f"| memory of the driver for rows and shards | {size['memory']:.2f} B a text | {_b(size['memory'] * TEXTS)} |",
-        f"| shards of {rows:,} rows | {_b(size['shard_vectors'])} of vectors | {shards:,} |",
+        f"| shards of at most {rows:,} rows | {_b(size['vectors'] * rows)} of vectors | {shards:,} |",
         f"| a shard's journal beside its vectors | {_b(size['shard_beside'])}, {size['shard_files']:.0f} files | "
         f"{_b(size['shard_beside'] * shards)}, of which only those under way are there at once |",
         f"| what a worker is told of a shard | {size['shard_description']:,.0f} B | "
@@ -203,7 +211,7 @@ def _bytes(found: Found) -> list[str]:
 
 def _driver(found: Found) -> list[str]:
     rate, ray = found["driver"]["rows_per_second"], found["ray"]
-    shards = math.ceil(TEXTS / found["driver"]["shard_rows"])
+    shards = shards_of(TEXTS)
     runs = _runs(found)
     index = found["seen"]
     limit, digest = found["limit"][-1], rate["digest"] * found["driver"]["bytes"]["input"]
@@ -240,7 +248,8 @@ def _driver(found: Found) -> list[str]:
         f"{DRIVER_HOURS:.0f} hours at most. "
         "Texts that come twice are found within a run; a cache (`--cache redis://`) finds them in others.",
         "",
-        "Inputs are best parquet with row groups of no more rows than a shard, or lines that are not compressed: a "
+        "Inputs are best parquet with row groups of some thousand rows, of which a shard reads whole ones, "
+        "or lines that are not compressed: a "
         "worker goes",
         "to its rows without reading those before.",
     ]
@@ -283,7 +292,8 @@ def _slow(found: Found) -> list[str]:
         "## Slow workers and the size of shards (simulated)",
         f"A billion texts on 1,000 workers, of which {assumed['slow']:.0%} are {assumed['slowness']:g} times slower. "
         "Ray Data gives a worker two shards, and takes "
-        "none back: a slow one holds the end up by these. By default they become smaller towards the end.",
+        "none back: a slow one holds the end up by these. "
+        "With `--workers 1000` and by default they become smaller towards the end.",
         "",
         "| `--shard-rows` | slow workers | embedding | utilisation |",
         "|---|---|---|---|",

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 import vjaccel as vj
 from benchmarks.scale.slept import WIDTH
-from vjaccel.cluster import Resources, connected
+from vjaccel.cluster import Resources, Workers, connected
 from vjaccel.embedding import EmbeddingStatistics
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines import FileRun
@@ -98,7 +98,7 @@ def _by_shards(
     with timed("read"):
         for some in unsettled(under_way):
             wanted[some.start + some.wanted] = True
-    shards, folder = cut(wanted, dealt(inputs.rows, None, MOST)), shards_path(asked.output)
+    shards, folder = cut(wanted, dealt(inputs.rows, Workers(), MOST)), shards_path(asked.output)
     folder.mkdir()
     whole, parts = Recording(embedder.model, 1, tells=False), []
     with timed("work"):

@@ -159,7 +159,8 @@ class _Run:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._env = env = simpy.Environment()
-        self._waiting: deque[int] = deque(np.diff(dealt(plan.texts, plan.workers, plan.shard_rows)).tolist())
+        starts = dealt(plan.texts, Workers(plan.workers, plan.workers), plan.shard_rows)
+        self._waiting: deque[int] = deque(np.diff(starts).tolist())
         self._left = len(self._waiting)
         self._done: simpy.Store = simpy.Store(env)
         self._all_taken, self._ended = env.event(), False

@@ -75,7 +75,7 @@ def test_what_is_in_is_not_put_in_again(tmp_path: Path, vectors: np.ndarray, num
 
 
 @pytest.mark.usefixtures("interrupts")
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.soak), signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
 def test_a_run_into_a_collection_that_is_stopped_embeds_nothing_twice_that_is_in(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -18,9 +18,10 @@ MB = 1 << 20
 
 def peak(work: Path, rows: int) -> int:
     """The largest resident memory of a run over so many lines, bytes."""
+    line = "a line of so many letters that the lines which are kept would show " * 4
     with (work / "in.txt").open("w") as file:
         for first in range(0, rows, 10_000):
-            file.writelines(f"this is line {i} of many, each like the others\n" for i in range(first, first + 10_000))
+            file.writelines(f"{line} {i}\n" for i in range(first, first + 10_000))
     program = (
         "import resource, runpy, sys\n"
         "try: runpy.run_module('vjaccel', run_name='__main__')\n"

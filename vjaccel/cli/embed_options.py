@@ -94,7 +94,7 @@ ShardRows = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Rows of each such file [default: 100000], and that a worker does at once [default: by how many there are].",
+        help="Rows of each such file [default: 100000], and that a worker does at once [default: many first, few last].",
     ),
 ]
 SkipBadLines = Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over lines that are no rows.")]

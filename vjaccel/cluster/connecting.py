@@ -31,8 +31,9 @@ CLUSTER, CLIENT = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriv
 HTTP2_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 """A frame of its kind, the fourth byte, is the first that each side of HTTP/2 sends."""
 
-UNSEEN = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0, "event_stats": False}
-"""Ray's own metrics are for its dashboard: of one of our own nobody sees them, and all its processes are at them."""
+UNSEEN = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0", "RAY_event_stats": "0"}
+"""Ray's own metrics are for its dashboard: of one of our own nobody sees them, and all its processes are at them. In the
+environment, where a version of Ray that has other names for it ignores these."""
 
 OBJECT_STORE = 256 << 20
 """Bytes of the object store of a Ray of our own, in which there are descriptions of shards alone."""
@@ -122,9 +123,10 @@ class _Begun:
                 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
                 own = {
                     "address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE,
-                    "include_dashboard": False, "_temp_dir": str(self._folder.path), "_system_config": UNSEEN,
+                    "include_dashboard": False, "_temp_dir": str(self._folder.path),
                 }  # fmt: skip
-                _init(ray, "a Ray of its own", own)
+                with _environment(UNSEEN):
+                    _init(ray, "a Ray of its own", own)
             else:
                 wants_token = _check_answers(ray, self.address)
                 # Of auto not where it is: Ray takes the token of a cluster that it finds by itself.
@@ -227,6 +229,18 @@ def _no_ray(ray: Any, address: str, why: str = "") -> ClusterError:
 def _port(address: str) -> str:
     client = address.startswith("ray://")
     return "; ray:// is for the port of its Ray client server, usually 10001" if client else ""
+
+
+@contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    """Have what is begun within it find these in its environment, unless somebody has set them."""
+    own = {name: value for name, value in more.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
 
 
 @contextmanager

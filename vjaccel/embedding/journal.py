@@ -28,6 +28,9 @@ from vjaccel.telemetry import Recording
 
 __all__ = ["Journal", "check_free", "remove_rest"]
 
+LOOK_SECONDS = 0.1
+"""After which it is looked again whether another has let go of a journal."""
+
 logger = logging.getLogger("vjaccel.embedding")
 
 
@@ -202,7 +205,8 @@ class Journal(Kept, Closing):
     # Below
 
     def _locked(self, patience: float) -> None:
-        deadline = time.monotonic() + patience
+        # One who only looks whether it is free holds it for a moment.
+        deadline = time.monotonic() + max(patience, LOOK_SECONDS)
         while True:
             try:
                 fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,7 +214,7 @@ class Journal(Kept, Closing):
             except BlockingIOError as exc:
                 if time.monotonic() >= deadline:
                     raise _in_use(self._folder) from exc
-            time.sleep(0.1)
+            time.sleep(LOOK_SECONDS)
 
     def _described(self, description: dict[str, Any], *, anew: bool) -> None:
         path = self._folder / DESCRIPTION
@@ -270,6 +274,8 @@ def check_free(folder: Path) -> None:
             fcntl.flock(lines, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise _in_use(folder) from exc
+        except OSError as exc:
+            raise OutputError(f"cannot lock {lines.name}: {exc.strerror or exc}") from exc
 
 
 def _in_use(folder: Path) -> OutputError:

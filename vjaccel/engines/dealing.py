@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vjaccel.cluster.resources import Workers
+
 __all__ = ["GONE_SECONDS", "Absence", "Groups", "dealt", "groups_of"]
 
 FEWEST, MOST = 512, 16384
@@ -27,8 +29,8 @@ GONE_SECONDS = 60.0
 """How long no node may be there on which a worker could be."""
 
 
-def dealt(rows: int, workers: int | None, size: int | None = None) -> np.ndarray:
-    """Where the shards of a run over `rows` by at most `workers` begin, and the end of the last, int64 (shards + 1,).
+def dealt(rows: int, workers: Workers, size: int | None = None) -> np.ndarray:
+    """Where the shards of a run over `rows` by `workers` begin, and the end of the last, int64 (shards + 1,).
 
     Large ones come first, since each worker comes to a stop at a shard's end and pads the fewer texts the more it has to choose
     neighbours from; and small ones last, so that all workers end together: guided self-scheduling (Polychronopoulos and Kuck,
@@ -36,19 +38,19 @@ def dealt(rows: int, workers: int | None, size: int | None = None) -> np.ndarray
 
     Parameters
     ----------
-    workers : int or None
-        None where nobody knows.
+    workers : Workers
+        As many share the rows as there are at most; where nobody says that, `UNKNOWN`, or the least if that is more.
     size : int, optional
         Rows of each, where one says so.
 
     Examples
     --------
-    >>> np.diff(dealt(10_000, 1)).tolist()
+    >>> np.diff(dealt(10_000, Workers(1, 1))).tolist()
     [3334, 2222, 1482, 988, 658, 512, 512, 292]
-    >>> np.diff(dealt(10_000, 1, size=4000)).tolist()
+    >>> np.diff(dealt(10_000, Workers(1, 1), size=4000)).tolist()
     [4000, 4000, 2000]
     """
-    parts, at, starts = PART * (workers or UNKNOWN), 0, [0]
+    parts, at, starts = PART * (workers.most or max(workers.least, UNKNOWN)), 0, [0]
     while at < rows:
         at = min(rows, at + (size or min(MOST, max(FEWEST, -(-(rows - at) // parts)))))
         starts.append(at)

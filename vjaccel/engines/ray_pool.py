@@ -66,7 +66,7 @@ def pool_for(ray: Any, inputs: Inputs, options: dict[str, Any], output: Path, sp
     amounts = spread.resources.amounts
     own = options_of_one(options, spread.workers.most, amounts["CPU"], amounts.get("GPU", 0.0))
     folder, output = shards_path(output.absolute()), output.absolute()
-    starts = dealt(inputs.rows, spread.workers.most, spread.shard_rows)
+    starts = dealt(inputs.rows, spread.workers, spread.shard_rows)
     released = None if own.get("shared_limits") is None else folder / RELEASED
     with exchange_for(output) as exchange:
         work = Work(own, inputs, folder, exchange, __version__)

@@ -105,6 +105,7 @@ class _Followed:
     ) -> None:
         self._pool, self._under_way, self._show = pool, under_way, show
         self._sizes = {shard.start: len(shard.rows) for shard in shards}
+        self._rows = sum(self._sizes.values())
         self._began, self._clock = datetime.now(UTC), time.perf_counter()
         workers, model, inputs = pool.spread.workers, pool.model, under_way.inputs
         at_once = model.workers * (workers.most or workers.least)
@@ -122,10 +123,6 @@ class _Followed:
         self._failures = Counter[str]()
         self._taken = set[int]()
         self._last: str | None = None
-
-    @property
-    def _rows(self) -> int:
-        return sum(self._sizes.values())
 
     def to_the_end(self) -> None:
         """Take in what workers have done, until that is all."""

@@ -6,11 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from vjaccel.cluster.own_folder import OwnFolder
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ray has no folder of that kind there")
 
 HOLDER = """
 import sys

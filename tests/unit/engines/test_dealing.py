@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vjaccel.cluster import Workers
 from vjaccel.engines.dealing import DEATHS, FEWEST, GONE_SECONDS, MOST, PARTS, Absence, dealt, groups_of
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7, None])
+@pytest.mark.parametrize("workers", [Workers(1, 1), Workers(2, 2), Workers(1, 7), Workers(1), Workers(100)])
 @pytest.mark.parametrize("rows", [0, 1, FEWEST, 12_345, 100_000, 3_000_000])
-def test_shards_have_all_rows_and_become_smaller_between_bounds(rows: int, workers: int | None) -> None:
+def test_shards_have_all_rows_and_become_smaller_between_bounds(rows: int, workers: Workers) -> None:
     starts = dealt(rows, workers)
     sizes = np.diff(starts)
     assert (starts[0], starts[-1]) == (0, rows)
@@ -24,12 +25,17 @@ def test_shards_have_all_rows_and_become_smaller_between_bounds(rows: int, worke
 
 
 def test_a_size_that_one_says_is_that_of_each_shard_but_the_last() -> None:
-    assert dealt(10, 3, size=4).tolist() == [0, 4, 8, 10]
+    assert dealt(10, Workers(3, 3), size=4).tolist() == [0, 4, 8, 10]
+
+
+def test_there_is_a_shard_for_each_worker_that_there_is_at_least() -> None:
+    assert len(dealt(100_000, Workers(100))) > 100
 
 
 @given(st.integers(0, 100_000), st.integers(0, 5_000), st.integers(1, 40))
 def test_of_fewer_rows_there_are_never_more_shards(rows: int, fewer: int, workers: int) -> None:
-    assert len(dealt(max(0, rows - fewer), workers)) <= len(dealt(rows, workers))
+    each = Workers(workers, workers)
+    assert len(dealt(max(0, rows - fewer), each)) <= len(dealt(rows, each))
 
 
 @pytest.mark.parametrize("deaths", [0, 1])

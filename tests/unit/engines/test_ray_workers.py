@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 import vjaccel as vj
+from vjaccel.cluster import Workers
 from vjaccel.engines import exchange
 from vjaccel.engines.dealing import dealt
 from vjaccel.engines.exchange import exchange_for
@@ -44,7 +45,7 @@ def asked(worker: ShardWorker, number: int) -> Done | None:
 
 
 def done(work: Work) -> Done:
-    work.exchange.give({}, None, cut(np.ones(ROWS, np.bool_), dealt(ROWS, 1)))
+    work.exchange.give({}, None, cut(np.ones(ROWS, np.bool_), dealt(ROWS, Workers(1, 1))))
     found = asked(ShardWorker(work), 0)
     assert isinstance(found, Done)
     return found
@@ -96,7 +97,7 @@ def test_a_worker_that_cannot_load_its_model_says_so_before_there_is_anything_to
 
 
 def test_workers_wait_for_what_they_are_given(work: Work) -> None:
-    worker, shards = ShardWorker(work), cut(np.ones(ROWS, np.bool_), dealt(ROWS, 1, size=1))
+    worker, shards = ShardWorker(work), cut(np.ones(ROWS, np.bool_), dealt(ROWS, Workers(), size=1))
     with ThreadPoolExecutor(1) as executor:
         waiting = executor.submit(asked, worker, 1)
         with pytest.raises(TimeoutError):
@@ -126,7 +127,7 @@ def test_workers_whose_run_has_ended_leave(work: Work, monkeypatch: pytest.Monke
 
 
 def test_a_worker_that_comes_when_the_others_are_at_work_finds_what_they_do(work: Work) -> None:
-    work.exchange.give({}, None, cut(np.ones(ROWS, np.bool_), dealt(ROWS, 1)))
+    work.exchange.give({}, None, cut(np.ones(ROWS, np.bool_), dealt(ROWS, Workers(1, 1))))
     work.exchange.end()
     found = asked(ShardWorker(work), 0)
     assert isinstance(found, Done)
