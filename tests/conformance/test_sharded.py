@@ -12,7 +12,9 @@ import pytest
 pytest.importorskip("jax")
 
 ROOT = Path(__file__).parents[2]
-ONE_OF_EACH_KIND = "seen_and_named or cannot_be or awkward_rows or where_it_lies or sharded_by_columns"
+ONE_OF_EACH_KIND = (
+    "changes_are_made or seen_and_named or cannot_be or awkward_rows or where_it_lies or sharded_by_columns"
+)
 """Devices, refusals, and searches of rows from the host, of an array on all of them, and of one that lies otherwise."""
 
 

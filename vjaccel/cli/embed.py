@@ -16,7 +16,7 @@ from vjaccel.cli.embed_collected import collected, collected_on_ray, would_colle
 from vjaccel.cli.embed_counted import counted
 from vjaccel.cli.embed_live import Live, embed_live
 from vjaccel.cli.embed_monitored import check_monitored, monitored
-from vjaccel.cli.embed_on_ray import connecting, engines, placed
+from vjaccel.cli.embed_on_ray import check_model, connecting, engines, placed
 from vjaccel.cli.embed_options import (
     AsJson,
     Dimensions,
@@ -167,7 +167,8 @@ def embed(
         if spread is None:
             bar.loading()
         else:
-            bar.loading(connecting(address, model))
+            check_model(address, model)
+            bar.loading(connecting(address))
         if asked.begun_before:
             stopping.say = (
                 f"stopped; nothing more was done: {asked.run.goes_on} goes on where {output} was stopped before"

@@ -13,7 +13,7 @@ from vjaccel.embedding.providers.registry import check_registered
 from vjaccel.engines import RayRun
 from vjaccel.errors import InvalidInput
 
-__all__ = ["connecting", "engines", "placed"]
+__all__ = ["check_model", "connecting", "engines", "placed"]
 
 MODELS, PLACES = ("torch", "onnx", "openvino"), ("local", "ray")
 
@@ -35,20 +35,26 @@ def engines(said: list[str]) -> tuple[str, bool]:
     return (others or ["torch"])[0], places == ["ray"]
 
 
-def connecting(address: str | None, model: str) -> str:
-    """What is done before a run on Ray has its workers; on a Ray of the command's own there is no other `model` than here.
+def check_model(address: str | None, model: str) -> None:
+    """Refuse a model that is not here, where a Ray of the command's own is to have it: one that starts takes longer to tell.
 
     Raises
     ------
     UnknownProvider, ModelUnavailable
     """
     if not own_ray(address):
-        return f"connecting to the Ray cluster at {address or os.environ['RAY_ADDRESS']}"
+        return
     check_registered(model)
     provider, _, name = model.partition(":")
     if provider == "local":
         folder_here(name)
-    return "starting Ray on this machine"
+
+
+def connecting(address: str | None) -> str:
+    """What is done before a run on Ray has its workers."""
+    if own_ray(address):
+        return "starting Ray on this machine"
+    return f"connecting to the Ray cluster at {address or os.environ['RAY_ADDRESS']}"
 
 
 def placed(
