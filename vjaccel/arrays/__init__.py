@@ -1,6 +1,7 @@
 """The array side: the backend contract, the registry, and the vector operations.
 
-Read `protocol` first; `ops` is what users call, `certify` what makes search exact.
+Read `protocol` first; `ops` is what users call, `certify` what makes search exact, with
+`certified_range` and `certified_pairs` beside it.
 """
 
 from vjaccel.arrays.corpus import Corpus

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from vjaccel.closing import Closing
-from vjaccel.embedding.kept import DESCRIPTION, LAST_PART, LINES, RECORDING, VECTORS, Kept, changed, json_in
+from vjaccel.embedding.journal_folder import DESCRIPTION, LAST_PART, LINES, RECORDING, VECTORS, Kept, changed, json_in
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 

@@ -17,7 +17,7 @@ from vjaccel import __version__
 from vjaccel.embedding import Embedder, EmbeddingStatistics, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal, remove_rest
-from vjaccel.embedding.kept import recorded
+from vjaccel.embedding.journal_folder import recorded
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.engines.rows import embed_rows

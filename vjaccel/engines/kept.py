@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vjaccel import __version__
-from vjaccel.embedding.kept import DESCRIPTION, RECORDING, Kept, described, last_part, recorded
+from vjaccel.embedding.journal_folder import DESCRIPTION, RECORDING, Kept, described, last_part, recorded
 from vjaccel.engines.shards import shard_paths, shards_path
 from vjaccel.engines.standing import RUN_SUFFIX, journal_path, run_path
 from vjaccel.errors import FileFormatError, InvalidInput

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vjaccel.embedding.journal import Journal
-from vjaccel.embedding.kept import Kept, changed, described
+from vjaccel.embedding.journal_folder import Kept, changed, described
 from vjaccel.embedding.seen import SeenTexts
 from vjaccel.embedding.window import WINDOW
 from vjaccel.engines.shards import shards_path, take_in_shards

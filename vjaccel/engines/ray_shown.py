@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vjaccel.embedding.kept import RECORDING, recorded
+from vjaccel.embedding.journal_folder import RECORDING, recorded
 from vjaccel.engines.shards import shard_paths
 from vjaccel.telemetry import Recording
 

@@ -22,7 +22,7 @@ import numpy as np
 from vjaccel.embedding import Embedder, Progress
 from vjaccel.embedding.driver import CHUNK
 from vjaccel.embedding.journal import Journal
-from vjaccel.embedding.kept import changed, described, last_part, recorded
+from vjaccel.embedding.journal_folder import changed, described, last_part, recorded
 from vjaccel.engines.dealing import groups_of
 from vjaccel.engines.rows import embed_rows
 from vjaccel.engines.standing import journal_path

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from vjaccel.embedding import ModelIdentity
-from vjaccel.embedding.kept import Kept, changed, described
+from vjaccel.embedding.journal_folder import Kept, changed, described
 from vjaccel.embedding.precision import Quantizer
 from vjaccel.errors import InvalidInput, OutputError
 from vjaccel.io import Inputs, stored_vectors

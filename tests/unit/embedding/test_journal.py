@@ -11,7 +11,7 @@ import pytest
 
 import vjaccel as vj
 from vjaccel.embedding.journal import Journal
-from vjaccel.embedding.kept import Kept, changed
+from vjaccel.embedding.journal_folder import Kept, changed
 from vjaccel.errors import OutputError
 from vjaccel.telemetry import Recording
 

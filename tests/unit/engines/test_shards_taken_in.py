@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vjaccel.embedding.journal import Journal
-from vjaccel.embedding.kept import recorded
+from vjaccel.embedding.journal_folder import recorded
 from vjaccel.engines import kept_run
 from vjaccel.engines.shards import STOP, shard_path, shards_path, stop_shards, take_in_shards
 from vjaccel.engines.standing import journal_path

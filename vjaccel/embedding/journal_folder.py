@@ -1,4 +1,4 @@
-"""What a run has kept of what it did, in the folder of its journal; read, and never written.
+"""What a run has kept of what it did, in the folder of its journal: here it is read alone.
 
 A folder beside the output holds the run's description (`run.json`), the vectors, each at the place of its row (`vectors.f32`),
 and a line for each batch (`journal.jsonl`) that is written after the batch's vectors and carries their checksum. A batch counts
