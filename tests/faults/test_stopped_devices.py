@@ -149,7 +149,8 @@ def test_a_run_over_several_devices_that_is_stopped_goes_on_and_its_devices_have
 def test_a_run_one_of_whose_devices_fails_has_all_rows_and_says_which(
     work: Path, model: str, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SEVERAL_SLOW", "")
+    # Else it may have done all before the other fails, or the other is left out as the slower one.
+    monkeypatch.setenv("SEVERAL_SLOW", "gpu:0=0.2")
     monkeypatch.setenv("SEVERAL_FAILS", "gpu:1=2")
     said = finished(work, *embed(model))
     assert "the device gpu:1 has failed (RuntimeError: an illegal memory access): the others do its work" in said
