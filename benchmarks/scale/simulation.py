@@ -23,11 +23,10 @@ from benchmarks.scale.limited import Limit, OfAll, SharedLog, begun
 from vjaccel.cluster import Workers
 from vjaccel.embedding.limits import Rates, RatesPerMinute, Use
 from vjaccel.engines.dealing import Absence, dealt, groups_of
+from vjaccel.engines.ray_model import CLUSTER_SECONDS
 from vjaccel.engines.ray_pace import AHEAD, IDLE, Pace
 
 __all__ = ["Outcome", "Plan", "simulated"]
-
-LOOK_SECONDS = 1.0
 
 Events = Generator[simpy.Event, Any, Any]
 
@@ -249,7 +248,7 @@ class _Run:
     def _looks(self) -> Events:
         absence = Absence(self._env.now)
         while not self._all_taken.triggered:
-            yield self._env.timeout(LOOK_SECONDS)
+            yield self._env.timeout(CLUSTER_SECONDS)
             # Where workers are still to come there are nodes for them.
             there = self._env.now <= self._plan.start or any(worker.there for worker in self._there)
             if absence.too_long(self._env.now, there=there) and not self._all_taken.triggered:
